@@ -1,0 +1,38 @@
+# What this build contains.
+option(PAGODA_ENGINE "build the runner on top of the library (needs the packages of tools/install_deps.sh)"
+       ${PROJECT_IS_TOP_LEVEL})
+option(PAGODA_EXAMPLES "build the examples" ${PROJECT_IS_TOP_LEVEL})
+option(PAGODA_FUZZ "build the fuzz harnesses (clang only)" OFF)
+option(PAGODA_COVERAGE "count branches for a coverage report" OFF)
+set(PAGODA_SANITIZE "" CACHE STRING "sanitizers to build with, as for -fsanitize=")
+set(PAGODA_CUDA "AUTO" CACHE STRING "ON, OFF, or AUTO: build the CUDA backend if nvcc is found")
+set(PAGODA_SHARED_DIR "${PROJECT_SOURCE_DIR}/../shared" CACHE PATH
+    "test data that does not belong to the project; tests that need it skip where it is absent")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+# What a machine without nvcc builds must not depend on whether it looks for one.
+set(PAGODA_HAS_CUDA FALSE)
+if(NOT PAGODA_CUDA STREQUAL "OFF" AND EXISTS ${PROJECT_SOURCE_DIR}/src/cuda/CMakeLists.txt)
+  include(CheckLanguage)
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+  endif()
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    set(PAGODA_HAS_CUDA TRUE)
+  elseif(PAGODA_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "PAGODA_CUDA is ON, but no nvcc was found; install the CUDA toolkit or set it to AUTO")
+  endif()
+endif()

@@ -1,0 +1,67 @@
+#include <sstream>
+
+#include "plan.h"
+
+namespace pagoda {
+namespace {
+
+std::string describe_mask(const Mask& mask) {
+  std::ostringstream text;
+  text << (mask.causal ? "causal" : "all keys");
+  if (mask.window_left >= 0) text << ", window " << mask.window_left << " back";
+  if (!mask.causal && mask.window_right >= 0) text << ", " << mask.window_right << " ahead";
+  return text.str();
+}
+
+std::string describe_score(const Score& score) {
+  std::ostringstream text;
+  text << "scale " << score.scale;
+  if (score.softcap > 0) text << ", soft-cap " << score.softcap;
+  if (score.alibi == Alibi::linear) text << ", ALiBi";
+  if (score.alibi == Alibi::sqrt) text << ", sqrt-ALiBi";
+  return text.str();
+}
+
+std::string describe_step(const Attend& step) {
+  std::ostringstream text;
+  text << "attend: keys of the " << (step.keys == Keys::cache ? "cache" : "call") << ", "
+       << describe_mask(step.mask) << (step.adds_sinks ? ", sinks added here" : "")
+       << " -> out, lse";
+  return text.str();
+}
+
+}  // namespace
+
+std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMap& workspace,
+                     const std::string& backend, const std::string& kernel) {
+  std::ostringstream text;
+  text << "heads      " << problem.num_heads << " query, " << problem.num_kv_heads << " key (group "
+       << problem.group() << "), dim " << problem.head_dim;
+  if (problem.head_dim_v != problem.head_dim) text << " / " << problem.head_dim_v << " values";
+  text << ", " << name_of(problem.dtype) << "\n";
+  text << "cache      ";
+  if (problem.has_cache())
+    text << problem.limits.num_pages << " pages of " << problem.page_size << " tokens\n";
+  else
+    text << "none: keys and values come with the call\n";
+  text << "score      " << describe_score(problem.score) << "\n";
+  text << "limits     " << problem.limits.max_reqs << " requests, " << problem.limits.max_tokens
+       << " query tokens (" << problem.limits.max_query_len << " in one request), "
+       << problem.limits.max_seq_len << " tokens in a sequence\n";
+  text << "backend    " << backend << ", kernel " << kernel << "\n";
+  text << "splits     ";
+  if (problem.tuning.num_splits > 0)
+    text << problem.tuning.num_splits << " per request (forced)\n";
+  else
+    text << "automatic, from the length of a request alone\n";
+  int number = 1;
+  for (const Step& step : plan.steps)
+    text << "step " << number++ << "     "
+         << std::visit([](const auto& s) { return describe_step(s); }, step) << "\n";
+  text << "workspace  " << workspace.size() << " bytes\n";
+  for (const Region& region : workspace.regions())
+    text << "           " << region.name << ": " << region.size << " at " << region.offset << "\n";
+  return text.str();
+}
+
+}  // namespace pagoda

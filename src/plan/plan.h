@@ -1,0 +1,40 @@
+// A plan is the list of steps that turns queries into outputs. Every feature of the library is an
+// arrangement of a few kinds of step; a backend knows only how to run each one.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "../core/mask.h"
+#include "problem.h"
+#include "workspace.h"
+
+namespace pagoda {
+
+enum class Keys : uint8_t {
+  cache,  // the pages
+  call,   // the key and value tensors of the call
+};
+
+// Attention of every request's queries over its keys, into the caller's out and lse.
+struct Attend {
+  Keys keys = Keys::cache;
+  Mask mask;
+  bool adds_sinks = false;  // exactly one step that writes a result does
+};
+
+using Step = std::variant<Attend>;
+
+struct Plan {
+  std::vector<Step> steps;
+};
+
+Plan make_plan(const Problem& problem);
+
+// The problem, the steps and the workspace as text for people.
+std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMap& workspace,
+                     const std::string& backend, const std::string& kernel);
+
+}  // namespace pagoda
