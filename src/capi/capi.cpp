@@ -4,12 +4,13 @@
 
 #include <memory>
 #include <optional>
-#include <sstream>
 
 #include "../backend/backend.h"
 #include "../backend/runner.h"
+#include "about.h"
 #include "check_tensor.h"
 #include "guard.h"
+#include "read.h"
 
 using namespace pagoda;
 
@@ -31,159 +32,12 @@ namespace {
 
 thread_local std::string last_error_text;  // NOLINT: per thread by contract
 
-std::unique_ptr<Backend> create_backend(const pagoda_context_options& options) {
-  const BackendOptions wanted{.device = options.device,
-                              .num_threads = options.num_threads,
-                              .isa = options.isa != nullptr ? options.isa : ""};
-  expect(options.num_threads >= 0, PAGODA_INVALID_ARGUMENT, "options.num_threads is ",
-         options.num_threads, "; it is a number of threads, or 0 for all cores");
-  std::string names;
-  std::string refusals;
-  for (const BackendEntry& entry : backend_entries()) {
-    names += (names.empty() ? "" : ", ") + std::string(entry.name);
-    if (options.backend != nullptr && std::string(options.backend) != entry.name) continue;
-    if (options.backend != nullptr) return entry.create(wanted);
-    try {
-      return entry.create(wanted);
-    } catch (const Failure& failure) {
-      if (failure.status == PAGODA_INVALID_ARGUMENT) throw;
-      refusals += std::string(" ") + entry.name + ": " + failure.what() + ".";
-    }
-  }
-  expect(options.backend == nullptr, PAGODA_UNSUPPORTED, "there is no backend \"",
-         options.backend != nullptr ? options.backend : "", "\"; this build has ", names);
-  throw Failure(PAGODA_UNSUPPORTED, "no backend can be used here." + refusals, Where::here());
-}
-
-std::string join(const std::vector<std::string>& parts, const char* separator) {
-  std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : separator) + part;
-  return text;
-}
-
-Batch read_batch(const pagoda_batch* given, const Problem& problem) {
-  const pagoda_batch batch = read_struct(given, "pagoda_batch");
-  const Limits& limits = problem.limits;
-  expect(batch.num_reqs >= 0, PAGODA_INVALID_ARGUMENT, "batch.num_reqs is ", batch.num_reqs,
-         "; it is at least 0");
-  expect(batch.num_tokens >= 0, PAGODA_INVALID_ARGUMENT, "batch.num_tokens is ", batch.num_tokens,
-         "; it is at least 0");
-  expect(batch.num_reqs <= limits.max_reqs, PAGODA_OUT_OF_LIMITS, "batch.num_reqs is ",
-         batch.num_reqs, "; the plan was made for ", limits.max_reqs, " (limits.max_reqs)");
-  expect(batch.num_tokens <= limits.max_tokens, PAGODA_OUT_OF_LIMITS, "batch.num_tokens is ",
-         batch.num_tokens, "; the plan was made for ", limits.max_tokens, " (limits.max_tokens)");
-  expect(batch.max_query_len >= 0 && batch.max_query_len <= limits.max_query_len,
-         PAGODA_OUT_OF_LIMITS, "batch.max_query_len is ", batch.max_query_len,
-         "; the plan was made for ", limits.max_query_len, " (limits.max_query_len)");
-  expect(batch.max_seq_len >= 0 && batch.max_seq_len <= limits.max_seq_len, PAGODA_OUT_OF_LIMITS,
-         "batch.max_seq_len is ", batch.max_seq_len, "; the plan was made for ", limits.max_seq_len,
-         " (limits.max_seq_len)");
-  expect(batch.query_start_loc != nullptr, PAGODA_INVALID_ARGUMENT,
-         "batch.query_start_loc is NULL; it has num_reqs + 1 entries");
-  expect(batch.seq_lens != nullptr || batch.num_reqs == 0, PAGODA_INVALID_ARGUMENT,
-         "batch.seq_lens is NULL; it has num_reqs entries");
-  const bool has_table = batch.page_table != nullptr;
-  if (problem.has_cache()) {
-    expect(has_table || batch.num_reqs == 0, PAGODA_INVALID_ARGUMENT,
-           "batch.page_table is NULL, but the plan has a cache");
-    expect(batch.page_table_width >= 0 && batch.page_table_stride >= batch.page_table_width,
-           PAGODA_INVALID_ARGUMENT, "batch.page_table_stride is ", batch.page_table_stride,
-           "; it is at least batch.page_table_width, ", batch.page_table_width);
-    expect(batch.key_start_loc == nullptr, PAGODA_INVALID_ARGUMENT,
-           "batch.key_start_loc is set, but the plan has a cache");
-  } else {
-    expect(
-        !has_table && batch.slot_mapping == nullptr, PAGODA_INVALID_ARGUMENT,
-        "batch.page_table or batch.slot_mapping is set, but the plan has no cache (page_size 0)");
-  }
-  return {.num_reqs = batch.num_reqs,
-          .num_tokens = batch.num_tokens,
-          .max_query_len = batch.max_query_len > 0 ? batch.max_query_len : limits.max_query_len,
-          .max_seq_len = batch.max_seq_len > 0 ? batch.max_seq_len : limits.max_seq_len,
-          .query_start_loc = batch.query_start_loc,
-          .seq_lens = batch.seq_lens,
-          .page_table = batch.page_table,
-          .page_table_stride = batch.page_table_stride,
-          .page_table_width = batch.page_table_width,
-          .slot_mapping = batch.slot_mapping,
-          .key_start_loc = problem.has_cache()              ? nullptr
-                           : batch.key_start_loc != nullptr ? batch.key_start_loc
-                                                            : batch.query_start_loc,
-          .causal = batch.causal};
-}
-
-Dtype cache_dtype(const Problem& problem) {
-  return problem.dtype;
-}
-
-// `given` may be NULL for a plan that needs nothing of a layer.
-Layer read_layer(const pagoda_layer* given, const Problem& problem, Access access) {
-  const pagoda_layer layer = given == nullptr && !problem.has_cache()
-                                 ? pagoda_layer{}
-                                 : read_struct(given, "pagoda_layer");
-  Layer own{.alibi_slopes = layer.alibi_slopes, .sinks = layer.sinks};
-  const bool has_alibi = problem.score.alibi != Alibi::none;
-  expect(has_alibi == (layer.alibi_slopes != nullptr), PAGODA_INVALID_ARGUMENT,
-         "layer.alibi_slopes is ", layer.alibi_slopes != nullptr ? "set" : "NULL",
-         ", but spec.alibi says ", has_alibi ? "that there are slopes" : "that there are none");
-  expect(problem.has_sinks == (layer.sinks != nullptr), PAGODA_INVALID_ARGUMENT, "layer.sinks is ",
-         layer.sinks != nullptr ? "set" : "NULL", ", but spec.has_sinks is ", problem.has_sinks);
-  expect(layer.key_scale == nullptr && layer.value_scale == nullptr, PAGODA_INVALID_ARGUMENT,
-         "layer.key_scale or layer.value_scale is set, but spec.kv_format keeps the query's type");
-  if (!problem.has_cache()) {
-    expect(layer.key_cache == nullptr && layer.value_cache == nullptr, PAGODA_INVALID_ARGUMENT,
-           "layer.key_cache or layer.value_cache is set, but the plan has no cache (page_size 0)");
-    return own;
-  }
-  const int64_t pages = problem.limits.num_pages, size = problem.page_size;
-  own.key_cache = check_tensor(layer.key_cache, "layer.key_cache", cache_dtype(problem),
-                               {pages, size, problem.num_kv_heads, problem.head_dim}, access);
-  own.value_cache = check_tensor(layer.value_cache, "layer.value_cache", cache_dtype(problem),
-                                 {pages, size, problem.num_kv_heads, problem.head_dim_v}, access);
-  return own;
-}
-
 Prepared& prepared_of(pagoda_plan* plan, pagoda_stream stream) {
   expect(plan != nullptr, PAGODA_INVALID_ARGUMENT, "plan is NULL");
   expect(plan->prepared.has_value(), PAGODA_INVALID_ARGUMENT,
          "the plan is not prepared; call pagoda_plan_prepare once per step before this");
   plan->prepared->stream = stream;
   return *plan->prepared;
-}
-
-std::string explain(const Problem& problem) {
-  std::ostringstream text;
-  for (const BackendEntry& entry : backend_entries()) {
-    text << entry.name << ": ";
-    try {
-      const Selection selection = entry.create({})->select(problem);
-      if (selection.kernel != nullptr)
-        text << "serves with kernel " << selection.kernel->name << "\n";
-      else
-        text << "refuses: " << join(selection.reasons, "; ") << "\n";
-    } catch (const Failure& failure) {
-      text << "is not available: " << failure.what() << "\n";
-    }
-  }
-  return text.str();
-}
-
-std::string doctor() {
-  std::ostringstream text;
-  text << "pagoda " << PAGODA_VERSION_MAJOR << "." << PAGODA_VERSION_MINOR << ", ABI "
-       << PAGODA_ABI_VERSION << "\n";
-  for (const BackendEntry& entry : backend_entries()) {
-    text << entry.name << ": ";
-    try {
-      text << entry.create({})->machine() << "\n";
-    } catch (const Failure& failure) {
-      text << "not available: " << failure.what() << "\n";
-    }
-  }
-#ifndef PAGODA_HAS_CUDA
-  text << "cuda: not in this build (built without nvcc)\n";
-#endif
-  return text.str();
 }
 
 }  // namespace
@@ -386,29 +240,6 @@ pagoda_status pagoda_merge_states(pagoda_context* context, const pagoda_merge* m
                                   pagoda_stream stream) {
   return guard([&] {
     expect(context != nullptr, PAGODA_INVALID_ARGUMENT, "context is NULL");
-    const pagoda_merge given = read_struct(merge, "pagoda_merge");
-    const pagoda_tensor shape = read_struct(given.out, "merge.out");
-    expect(shape.num_dims == 3, PAGODA_INVALID_ARGUMENT, "merge.out has ", shape.num_dims,
-           " dimensions; it has 3, [num_tokens, num_heads, head_dim_v]");
-    expect(shape.dtype == PAGODA_F32 || shape.dtype == PAGODA_F16 || shape.dtype == PAGODA_BF16,
-           PAGODA_UNSUPPORTED, "merge.out is ", name_of(shape.dtype),
-           "; states are f32, f16 or bf16");
-    const int64_t tokens = shape.shape[0], heads = shape.shape[1], dim = shape.shape[2];
-    expect(given.num_tokens_a <= tokens, PAGODA_INVALID_ARGUMENT, "merge.num_tokens_a is ",
-           given.num_tokens_a, "; merge.out has ", tokens, " tokens");
-    const auto state = [&](const pagoda_tensor* tensor, const char* name, Access access) {
-      return check_tensor(tensor, name, shape.dtype, {tokens, heads, dim}, access);
-    };
-    expect(given.lse_a != nullptr && given.lse_b != nullptr, PAGODA_INVALID_ARGUMENT,
-           "merge.lse_a or merge.lse_b is NULL; both states need their log-sum-exp");
-    context->backend->merge(
-        {.num_tokens_a = given.num_tokens_a < 0 ? static_cast<int32_t>(tokens) : given.num_tokens_a,
-         .out_a = state(given.out_a, "merge.out_a", Access::read),
-         .lse_a = check_lse(given.lse_a, "merge.lse_a", heads, tokens, Access::read),
-         .out_b = state(given.out_b, "merge.out_b", Access::read),
-         .lse_b = check_lse(given.lse_b, "merge.lse_b", heads, tokens, Access::read),
-         .out = state(given.out, "merge.out", Access::write),
-         .lse = check_lse(given.lse, "merge.lse", heads, tokens, Access::write)},
-        stream);
+    context->backend->merge(read_merge(merge), stream);
   });
 }

