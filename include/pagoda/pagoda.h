@@ -46,9 +46,17 @@
 #define PAGODA_API __attribute__((visibility("default")))
 #endif
 
-/* An initialiser: pagoda_spec spec = PAGODA_INIT(pagoda_spec); */
-#define PAGODA_INIT(type) \
-  { sizeof(type) }
+/* The value to start from: pagoda_spec spec = PAGODA_INIT(pagoda_spec); */
+#ifdef __cplusplus
+#define PAGODA_INIT(type)        \
+  ([] {                          \
+    type it{};                   \
+    it.struct_size = sizeof(it); \
+    return it;                   \
+  }())
+#else
+#define PAGODA_INIT(type) ((type){.struct_size = sizeof(type)})
+#endif
 
 #ifdef __cplusplus
 extern "C" {
