@@ -1,0 +1,180 @@
+// Attention of one query at a time, by the formulas of pagoda_spec.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "../backend/check_batch.h"
+#include "../core/error.h"
+#include "../core/splits.h"
+#include "../core/state.h"
+#include "backend.h"
+#include "element.h"
+
+namespace pagoda::reference {
+namespace {
+
+struct Call {
+  const Prepared& prepared;
+  const Attend& step;
+  const Layer& layer;
+  const Operands& operands;
+  const Problem& problem;
+};
+
+// One query of one head, and where its request's keys lie.
+struct Query {
+  const Call& call;
+  int32_t req, token, head;
+  int32_t seq_len, position;
+  KeyRange keys;  // visible
+
+  int32_t kv_head() const { return head / call.problem.group(); }
+
+  const TensorView& key_tensor() const {
+    return call.step.keys == Keys::cache ? call.layer.key_cache : call.operands.key;
+  }
+  const TensorView& value_tensor() const {
+    return call.step.keys == Keys::cache ? call.layer.value_cache : call.operands.value;
+  }
+
+  // Offset of the first element of key j in `tensor`, which holds keys or values.
+  int64_t row_of(const TensorView& tensor, int32_t j) const {
+    const Batch& batch = call.prepared.batch;
+    if (call.step.keys == Keys::call)
+      return offset(tensor, int64_t{batch.key_start_loc[req]} + j, kv_head());
+    const int32_t page_size = call.problem.page_size;
+    const int64_t page = batch.page_table[req * batch.page_table_stride + j / page_size];
+    return page * tensor.stride[0] + (j % page_size) * tensor.stride[1] +
+           kv_head() * tensor.stride[2];
+  }
+
+  double logit_of(int32_t j) const {
+    const TensorView& query = call.operands.query;
+    const TensorView& keys_of_all = key_tensor();
+    const int64_t q = offset(query, token, head), k = row_of(keys_of_all, j);
+    double dot = 0;
+    for (int64_t e = 0; e < call.problem.head_dim; ++e)
+      dot += load(query, q + e) * load(keys_of_all, k + e);
+    const double slope =
+        call.layer.alibi_slopes != nullptr ? static_cast<double>(call.layer.alibi_slopes[head]) : 0;
+    return logit(call.problem.score, dot, slope, position, j);
+  }
+
+  double sink() const {
+    return call.step.adds_sinks ? static_cast<double>(call.layer.sinks[head])
+                                : minus_infinity<double>();
+  }
+};
+
+struct Answer {
+  std::vector<double> out;  // [head_dim_v]
+  double lse;
+};
+
+// All logits, their maximum, the sum, the weighted mean.
+Answer attend_directly(const Query& query) {
+  const auto dim = static_cast<size_t>(query.call.problem.head_dim_v);
+  Answer answer{std::vector<double>(dim, 0.0), query.sink()};
+  std::vector<double> logits;
+  for (int32_t j = query.keys.begin; j < query.keys.end; ++j) logits.push_back(query.logit_of(j));
+  double largest = query.sink();
+  for (double s : logits) largest = std::fmax(largest, s);
+  if (largest == minus_infinity<double>()) return answer;
+  double sum = weight_of(query.sink(), largest);
+  for (double s : logits) sum += std::exp(s - largest);
+  const TensorView& value = query.value_tensor();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const int64_t row = query.row_of(value, query.keys.begin + static_cast<int32_t>(i));
+    const double p = std::exp(logits[i] - largest) / sum;
+    for (size_t e = 0; e < dim; ++e)
+      answer.out[e] += p * load(value, row + static_cast<int64_t>(e));
+  }
+  answer.lse = largest + std::log(sum);
+  return answer;
+}
+
+// The keys of one split, one at a time, without the sink.
+Answer attend_split(const Query& query, int32_t begin, int32_t end) {
+  const auto dim = static_cast<size_t>(query.call.problem.head_dim_v);
+  const TensorView& value = query.value_tensor();
+  std::vector<double> o(dim, 0.0);
+  double m = minus_infinity<double>(), l = 0;
+  for (int32_t j = begin; j < end; ++j) {
+    const double s = query.logit_of(j);
+    const double grown = std::fmax(m, s);
+    if (grown == minus_infinity<double>()) continue;
+    const double keep = weight_of(m, grown), p = weight_of(s, grown);
+    const int64_t row = query.row_of(value, j);
+    for (size_t e = 0; e < dim; ++e)
+      o[e] = keep * o[e] + p * load(value, row + static_cast<int64_t>(e));
+    l = keep * l + p;
+    m = grown;
+  }
+  if (l > 0)
+    for (double& x : o) x /= l;
+  return {std::move(o), lse_of(m, l)};
+}
+
+Answer attend_online(const Query& query) {
+  const auto dim = static_cast<size_t>(query.call.problem.head_dim_v);
+  Answer total{std::vector<double>(dim, 0.0), query.sink()};
+  const SplitRule rule{.num_splits = query.call.problem.tuning.num_splits};
+  const int64_t len = split_len(rule, query.seq_len);
+  for (int64_t from = 0; from < query.seq_len; from += len) {
+    const auto begin = static_cast<int32_t>(std::max<int64_t>(from, query.keys.begin));
+    const auto end = static_cast<int32_t>(std::min<int64_t>(from + len, query.keys.end));
+    if (begin >= end) continue;
+    const Answer part = attend_split(query, begin, end);
+    const MergeWeights<double> weights = merge_weights(total.lse, part.lse);
+    for (size_t e = 0; e < dim; ++e)
+      total.out[e] = (weights.a > 0 ? weights.a * total.out[e] : 0) +
+                     (weights.b > 0 ? weights.b * part.out[e] : 0);
+    total.lse = weights.lse;
+  }
+  return total;
+}
+
+void write(const Call& call, int32_t token, int32_t head, const Answer& answer) {
+  const TensorView& out = call.operands.out;
+  for (size_t e = 0; e < answer.out.size(); ++e)
+    store(out, offset(out, token, head) + static_cast<int64_t>(e), answer.out[e]);
+  const TensorView& lse = call.operands.lse;
+  if (lse) store(lse, offset(lse, head, token), answer.lse);
+}
+
+void attend_request(const Call& call, int32_t req) {
+  const Batch& batch = call.prepared.batch;
+  const int32_t begin = batch.query_start_loc[req], end = batch.query_start_loc[req + 1];
+  const int32_t seq_len = batch.seq_lens[req];
+  const Mask mask = batch.causal != nullptr
+                        ? mask_of_request(call.step.mask, batch.causal[req] == 1)
+                        : call.step.mask;
+  const bool online = &call.prepared.kernel == &kOnline;
+  for (int32_t token = begin; token < end; ++token) {
+    const int32_t position = seq_len - (end - token);
+    for (int32_t head = 0; head < call.problem.num_heads; ++head) {
+      const Query query{
+          call, req, token, head, seq_len, position, visible_keys(mask, position, seq_len)};
+      write(call, token, head, online ? attend_online(query) : attend_directly(query));
+    }
+  }
+}
+
+}  // namespace
+
+void ReferenceBackend::attend(const Prepared& prepared, const Attend& step, const Layer& layer,
+                              const Operands& operands) {
+  expect(prepared.stream == nullptr, PAGODA_INVALID_ARGUMENT,
+         "a stream was given, but backend reference works in the call; pass NULL");
+  const Call call{prepared, step, layer, operands, prepared.problem};
+  const Batch& batch = prepared.batch;
+  if (step.keys == Keys::call) check_keys_on_host(batch, operands.key.shape[0]);
+  for (int32_t req = 0; req < batch.num_reqs; ++req) attend_request(call, req);
+  const Answer nothing{std::vector<double>(static_cast<size_t>(prepared.problem.head_dim_v), 0.0),
+                       minus_infinity<double>()};
+  for (int32_t token = batch.query_start_loc[batch.num_reqs]; token < batch.num_tokens; ++token)
+    for (int32_t head = 0; head < prepared.problem.num_heads; ++head)
+      write(call, token, head, nothing);
+}
+
+}  // namespace pagoda::reference
