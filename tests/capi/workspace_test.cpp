@@ -45,6 +45,25 @@ TEST_P(Workspace, SizeDoesNotDependOnTheBatch) {
   EXPECT_EQ(pagoda_plan_workspace_size(world.plan), size);
 }
 
+// Not of the reference, which needs none.
+TEST(WorkspaceOfTheCpu, IsRefusedIfItIsOneByteShort) {
+  World world("cpu");
+  world.workspace_missing = 1;
+  const Result result = world.run();
+  EXPECT_EQ(result.status, PAGODA_WORKSPACE_TOO_SMALL);
+  const std::string needed = std::to_string(pagoda_plan_workspace_size(world.plan));
+  EXPECT_NE(result.sentence.find("this plan needs " + needed), std::string::npos)
+      << result.sentence;
+}
+
+TEST(WorkspaceOfTheCpu, IsRefusedIfItIsNull) {
+  World world("cpu");
+  world.no_workspace = true;
+  const Result result = world.run();
+  EXPECT_EQ(result.status, PAGODA_INVALID_ARGUMENT);
+  EXPECT_NE(result.sentence.find("workspace is NULL"), std::string::npos) << result.sentence;
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, Workspace, ::testing::Values("cpu", "reference"),
                          [](const auto& info) { return std::string(info.param); });
 

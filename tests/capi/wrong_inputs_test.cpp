@@ -64,8 +64,6 @@ const WrongInput kCases[] = {
   {"negative_splits", [](World& w) { w.tuning.num_splits = -1; }, kInvalid, "tuning.num_splits is -1"},
   {"unknown_kernel", [](World& w) { w.tuning.kernel = "warp9"; }, kUnsupported, "warp9"},
   // prepare
-  {"workspace_one_byte_short", [](World& w) { w.workspace_missing = 1; }, PAGODA_WORKSPACE_TOO_SMALL, "pagoda_plan_workspace_size"},
-  {"workspace_null", [](World& w) { w.no_workspace = true; }, kInvalid, "workspace is NULL"},
   {"workspace_unaligned", [](World& w) { w.workspace_shift = 8; }, kInvalid, "not aligned to 256"},
   {"batch_without_size", [](World& w) { w.batch.struct_size = 0; }, kInvalid, "pagoda_batch.struct_size"},
   {"negative_reqs", [](World& w) { w.batch.num_reqs = -1; }, kInvalid, "batch.num_reqs is -1"},
