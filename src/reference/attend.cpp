@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "../backend/check_batch.h"
-#include "../core/error.h"
 #include "../core/splits.h"
 #include "../core/state.h"
 #include "backend.h"
@@ -71,6 +70,11 @@ struct Answer {
   double lse;
 };
 
+// The larger one, and NaN where one is NaN: a key that is not a number must show in its rows.
+double larger(double a, double b) {
+  return std::isnan(a) || a > b ? a : b;
+}
+
 // All logits, their maximum, the sum, the weighted mean.
 Answer attend_directly(const Query& query) {
   const auto dim = static_cast<size_t>(query.call.problem.head_dim_v);
@@ -78,7 +82,7 @@ Answer attend_directly(const Query& query) {
   std::vector<double> logits;
   for (int32_t j = query.keys.begin; j < query.keys.end; ++j) logits.push_back(query.logit_of(j));
   double largest = query.sink();
-  for (double s : logits) largest = std::fmax(largest, s);
+  for (double s : logits) largest = larger(largest, s);
   if (largest == minus_infinity<double>()) return answer;
   double sum = weight_of(query.sink(), largest);
   for (double s : logits) sum += std::exp(s - largest);
@@ -101,7 +105,7 @@ Answer attend_split(const Query& query, int32_t begin, int32_t end) {
   double m = minus_infinity<double>(), l = 0;
   for (int32_t j = begin; j < end; ++j) {
     const double s = query.logit_of(j);
-    const double grown = std::fmax(m, s);
+    const double grown = larger(m, s);
     if (grown == minus_infinity<double>()) continue;
     const double keep = weight_of(m, grown), p = weight_of(s, grown);
     const int64_t row = query.row_of(value, j);
@@ -127,8 +131,8 @@ Answer attend_online(const Query& query) {
     const Answer part = attend_split(query, begin, end);
     const MergeWeights<double> weights = merge_weights(total.lse, part.lse);
     for (size_t e = 0; e < dim; ++e)
-      total.out[e] = (weights.a > 0 ? weights.a * total.out[e] : 0) +
-                     (weights.b > 0 ? weights.b * part.out[e] : 0);
+      total.out[e] = (weights.a != 0 ? weights.a * total.out[e] : 0) +
+                     (weights.b != 0 ? weights.b * part.out[e] : 0);
     total.lse = weights.lse;
   }
   return total;
@@ -164,8 +168,7 @@ void attend_request(const Call& call, int32_t req) {
 
 void ReferenceBackend::attend(const Prepared& prepared, const Attend& step, const Layer& layer,
                               const Operands& operands) {
-  expect(prepared.stream == nullptr, PAGODA_INVALID_ARGUMENT,
-         "a stream was given, but backend reference works in the call; pass NULL");
+  refuse_stream(prepared.stream);
   const Call call{prepared, step, layer, operands, prepared.problem};
   const Batch& batch = prepared.batch;
   if (step.keys == Keys::call) check_keys_on_host(batch, operands.key.shape[0]);

@@ -27,4 +27,7 @@ class ReferenceBackend final : public Backend {
 // The two forms; which one a plan uses is decided by `select`.
 extern const Kernel kDirect, kOnline;
 
+// Work is done in the call, so there is nothing that a stream could order.
+void refuse_stream(Stream stream);
+
 }  // namespace pagoda::reference

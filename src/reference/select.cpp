@@ -1,0 +1,35 @@
+#include "backend.h"
+
+namespace pagoda::reference {
+
+const Kernel kDirect{"reference.direct"}, kOnline{"reference.online"};
+
+namespace {
+
+std::vector<std::string> reasons_against(const Problem& problem) {
+  std::vector<std::string> reasons;
+  if (problem.kv_format != PAGODA_KV_SAME)
+    reasons.push_back("kv_format " + std::to_string(static_cast<int>(problem.kv_format)) +
+                      " is not served; backend reference keeps keys and values in the query's type "
+                      "(PAGODA_KV_SAME)");
+  const std::string& wanted = problem.tuning.kernel;
+  if (!wanted.empty() && wanted != kDirect.name && wanted != kOnline.name)
+    reasons.push_back("there is no kernel \"" + wanted + "\" in backend reference; it has " +
+                      kDirect.name + " and " + kOnline.name);
+  if (problem.tuning.num_splits > 1 && wanted == kDirect.name)
+    reasons.push_back(
+        "reference.direct takes all keys at once and cannot honour tuning.num_splits " +
+        std::to_string(problem.tuning.num_splits) + "; reference.online can");
+  return reasons;
+}
+
+}  // namespace
+
+Selection ReferenceBackend::select(const Problem& problem) const {
+  Selection selection{.reasons = reasons_against(problem)};
+  const bool online = problem.tuning.kernel == kOnline.name || problem.tuning.num_splits > 1;
+  if (selection.reasons.empty()) selection.kernel = online ? &kOnline : &kDirect;
+  return selection;
+}
+
+}  // namespace pagoda::reference
