@@ -139,14 +139,20 @@ PAGODA_API size_t pagoda_doctor(char* buffer, size_t capacity);
  * Plan: what is decided before the first step
  */
 
-/* How keys and values are stored in their pages. */
+/*
+ * How keys and values are stored in their pages, and which scales a layer has. A scale of a token
+ * is max(absmax / largest, 1e-6) of its row, with largest 127 (int8) or 448 (e4m3);
+ * pagoda_update_cache computes it. The other scales are the caller's. Stored is x * (1 / scale),
+ * int8 rounded half away from zero, e4m3 to nearest even, both clamped; a NaN is stored as 0 in
+ * int8 and as NaN in e4m3.
+ */
 typedef enum pagoda_kv_format {
-  PAGODA_KV_SAME = 0,           /* the query's type */
-  PAGODA_KV_FP8_E4M3 = 1,       /* scales per tensor or per head */
-  PAGODA_KV_FP8_E4M3_TOKEN = 2, /* a scale per token and head, keys and values */
-  PAGODA_KV_INT8_TOKEN = 3,     /* a scale per token and head, keys and values */
-  PAGODA_KV_INT8_CHANNEL_V = 4, /* keys: a scale per token and head; values: per channel */
-  PAGODA_KV_INT8_KEYS = 5       /* keys as above; values in the query's type */
+  PAGODA_KV_SAME = 0,           /* the query's type; no scales */
+  PAGODA_KV_FP8_E4M3 = 1,       /* scales of heads [num_kv_heads]; one for all by stride 0 */
+  PAGODA_KV_FP8_E4M3_TOKEN = 2, /* scales of tokens [num_pages, page_size, num_kv_heads] */
+  PAGODA_KV_INT8_TOKEN = 3,     /* scales of tokens, for keys and for values */
+  PAGODA_KV_INT8_CHANNEL_V = 4, /* keys: scales of tokens; values: [num_kv_heads, head_dim_v] */
+  PAGODA_KV_INT8_KEYS = 5       /* keys: scales of tokens; values in the query's type */
 } pagoda_kv_format;
 
 typedef enum pagoda_alibi {
@@ -268,7 +274,8 @@ typedef struct pagoda_layer {
   uint32_t struct_size;
   const pagoda_tensor* key_cache;   /* [num_pages, page_size, num_kv_heads, head_dim] */
   const pagoda_tensor* value_cache; /* [num_pages, page_size, num_kv_heads, head_dim_v] */
-  const pagoda_tensor* key_scale;   /* float, by kv_format; NULL for PAGODA_KV_SAME */
+  const pagoda_tensor* key_scale;   /* float, shape by kv_format, any strides: a plane of its own
+                                       or within the rows; NULL where the format has none */
   const pagoda_tensor* value_scale; /* likewise */
   const float* alibi_slopes;        /* [num_heads] if the spec has alibi, otherwise NULL */
   const float* sinks;               /* [num_heads] if the spec has sinks, otherwise NULL */

@@ -95,10 +95,15 @@ TensorView check_tensor(const pagoda_tensor* given, const char* name, Dtype dtyp
   return check(given, name, dtype, shape, access, /*dense_inner=*/true);
 }
 
+TensorView check_strided(const pagoda_tensor* given, const char* name, Dtype dtype,
+                         std::initializer_list<int64_t> shape, Access access) {
+  return check(given, name, dtype, shape, access, /*dense_inner=*/false);
+}
+
 TensorView check_lse(const pagoda_tensor* given, const char* name, int64_t num_heads,
                      int64_t num_tokens, Access access) {
   if (given == nullptr) return {};
-  return check(given, name, PAGODA_F32, {num_heads, num_tokens}, access, /*dense_inner=*/false);
+  return check_strided(given, name, PAGODA_F32, {num_heads, num_tokens}, access);
 }
 
 }  // namespace pagoda::capi

@@ -18,8 +18,11 @@ enum class Access { read, write };
 TensorView check_tensor(const pagoda_tensor* given, const char* name, Dtype dtype,
                         std::initializer_list<int64_t> shape, Access access);
 
-// As above for the log-sum-exp, whose last dimension may have any stride; absent if NULL.
-// [num_heads, num_tokens] float
+// As above, but the last dimension may have any stride.
+TensorView check_strided(const pagoda_tensor* given, const char* name, Dtype dtype,
+                         std::initializer_list<int64_t> shape, Access access);
+
+// The log-sum-exp, of any strides; absent if NULL. [num_heads, num_tokens] float
 TensorView check_lse(const pagoda_tensor* given, const char* name, int64_t num_heads,
                      int64_t num_tokens, Access access);
 

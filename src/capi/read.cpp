@@ -1,5 +1,6 @@
 #include "read.h"
 
+#include "../core/kv_format.h"
 #include "guard.h"
 
 namespace pagoda::capi {
@@ -95,6 +96,43 @@ Dtype cache_dtype(const Problem& problem) {
   return problem.dtype;
 }
 
+namespace {
+
+Dtype dtype_of(CacheFormat format, const Problem& problem) {
+  switch (format.code) {
+    case Code::same:
+      return problem.dtype;
+    case Code::e4m3:
+      return PAGODA_FP8_E4M3;
+    case Code::int8:
+      return PAGODA_INT8;
+  }
+  return problem.dtype;
+}
+
+// Scales of tokens are written with the rows; the others are the caller's and only read.
+TensorView read_scale(const pagoda_tensor* given, const char* name, CacheFormat format,
+                      const Problem& problem, int64_t dim, Access access) {
+  const int64_t heads = problem.num_kv_heads;
+  switch (format.scale) {
+    case ScaleOf::none:
+      expect(given == nullptr, PAGODA_INVALID_ARGUMENT, name,
+             " is set, but this cache of kv_format ", static_cast<int>(problem.kv_format),
+             " keeps the query's type");
+      return {};
+    case ScaleOf::head:
+      return check_strided(given, name, PAGODA_F32, {heads}, Access::read);
+    case ScaleOf::token:
+      return check_strided(given, name, PAGODA_F32,
+                           {problem.limits.num_pages, problem.page_size, heads}, access);
+    case ScaleOf::channel:
+      return check_tensor(given, name, PAGODA_F32, {heads, dim}, Access::read);
+  }
+  return {};
+}
+
+}  // namespace
+
 Layer read_layer(const pagoda_layer* given, const Problem& problem, Access access) {
   const pagoda_layer layer = given == nullptr && !problem.has_cache()
                                  ? pagoda_layer{}
@@ -106,18 +144,23 @@ Layer read_layer(const pagoda_layer* given, const Problem& problem, Access acces
          ", but spec.alibi says ", has_alibi ? "that there are slopes" : "that there are none");
   expect(problem.has_sinks == (layer.sinks != nullptr), PAGODA_INVALID_ARGUMENT, "layer.sinks is ",
          layer.sinks != nullptr ? "set" : "NULL", ", but spec.has_sinks is ", problem.has_sinks);
-  expect(layer.key_scale == nullptr && layer.value_scale == nullptr, PAGODA_INVALID_ARGUMENT,
-         "layer.key_scale or layer.value_scale is set, but spec.kv_format keeps the query's type");
   if (!problem.has_cache()) {
     expect(layer.key_cache == nullptr && layer.value_cache == nullptr, PAGODA_INVALID_ARGUMENT,
            "layer.key_cache or layer.value_cache is set, but the plan has no cache (page_size 0)");
     return own;
   }
   const int64_t pages = problem.limits.num_pages, size = problem.page_size;
-  own.key_cache = check_tensor(layer.key_cache, "layer.key_cache", problem.dtype,
-                               {pages, size, problem.num_kv_heads, problem.head_dim}, access);
-  own.value_cache = check_tensor(layer.value_cache, "layer.value_cache", problem.dtype,
-                                 {pages, size, problem.num_kv_heads, problem.head_dim_v}, access);
+  const int64_t heads = problem.num_kv_heads;
+  const KvFormat format = kv_format_of(problem.kv_format);
+  own.key_cache = check_tensor(layer.key_cache, "layer.key_cache", dtype_of(format.key, problem),
+                               {pages, size, heads, problem.head_dim}, access);
+  own.value_cache =
+      check_tensor(layer.value_cache, "layer.value_cache", dtype_of(format.value, problem),
+                   {pages, size, heads, problem.head_dim_v}, access);
+  own.key_scale =
+      read_scale(layer.key_scale, "layer.key_scale", format.key, problem, problem.head_dim, access);
+  own.value_scale = read_scale(layer.value_scale, "layer.value_scale", format.value, problem,
+                               problem.head_dim_v, access);
   return own;
 }
 

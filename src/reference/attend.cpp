@@ -7,7 +7,7 @@
 #include "../core/splits.h"
 #include "../core/state.h"
 #include "backend.h"
-#include "element.h"
+#include "cache_rows.h"
 
 namespace pagoda::reference {
 namespace {
@@ -29,31 +29,35 @@ struct Query {
 
   int32_t kv_head() const { return head / call.problem.group(); }
 
-  const TensorView& key_tensor() const {
-    return call.step.keys == Keys::cache ? call.layer.key_cache : call.operands.key;
+  Row key_row(int32_t j) const {
+    const KvFormat format = kv_format_of(call.problem.kv_format);
+    return row_of(j,
+                  {call.layer.key_cache, call.layer.key_scale, format.key, call.problem.page_size},
+                  call.operands.key);
   }
-  const TensorView& value_tensor() const {
-    return call.step.keys == Keys::cache ? call.layer.value_cache : call.operands.value;
+  Row value_row(int32_t j) const {
+    const KvFormat format = kv_format_of(call.problem.kv_format);
+    return row_of(
+        j, {call.layer.value_cache, call.layer.value_scale, format.value, call.problem.page_size},
+        call.operands.value);
   }
 
-  // Offset of the first element of key j in `tensor`, which holds keys or values.
-  int64_t row_of(const TensorView& tensor, int32_t j) const {
+  // Key j's row of the cache, or of the call's tensor where the step says so.
+  Row row_of(int32_t j, const Cache& cache, const TensorView& of_call) const {
     const Batch& batch = call.prepared.batch;
     if (call.step.keys == Keys::call)
-      return offset(tensor, int64_t{batch.key_start_loc[req]} + j, kv_head());
+      return {&of_call, offset(of_call, int64_t{batch.key_start_loc[req]} + j, kv_head())};
     const int32_t page_size = call.problem.page_size;
-    const int64_t page = batch.page_table[req * batch.page_table_stride + j / page_size];
-    return page * tensor.stride[0] + (j % page_size) * tensor.stride[1] +
-           kv_head() * tensor.stride[2];
+    const PageId page{batch.page_table[req * batch.page_table_stride + j / page_size]};
+    return row_at(cache, slot_of(page, j % page_size, page_size), kv_head());
   }
 
   double logit_of(int32_t j) const {
     const TensorView& query = call.operands.query;
-    const TensorView& keys_of_all = key_tensor();
-    const int64_t q = offset(query, token, head), k = row_of(keys_of_all, j);
+    const int64_t q = offset(query, token, head);
+    const Row key = key_row(j);
     double dot = 0;
-    for (int64_t e = 0; e < call.problem.head_dim; ++e)
-      dot += load(query, q + e) * load(keys_of_all, k + e);
+    for (int64_t e = 0; e < call.problem.head_dim; ++e) dot += load(query, q + e) * key.at(e);
     const double slope =
         call.layer.alibi_slopes != nullptr ? static_cast<double>(call.layer.alibi_slopes[head]) : 0;
     return logit(call.problem.score, dot, slope, position, j);
@@ -86,12 +90,10 @@ Answer attend_directly(const Query& query) {
   if (largest == minus_infinity<double>()) return answer;
   double sum = weight_of(query.sink(), largest);
   for (double s : logits) sum += std::exp(s - largest);
-  const TensorView& value = query.value_tensor();
   for (size_t i = 0; i < logits.size(); ++i) {
-    const int64_t row = query.row_of(value, query.keys.begin + static_cast<int32_t>(i));
+    const Row value = query.value_row(query.keys.begin + static_cast<int32_t>(i));
     const double p = std::exp(logits[i] - largest) / sum;
-    for (size_t e = 0; e < dim; ++e)
-      answer.out[e] += p * load(value, row + static_cast<int64_t>(e));
+    for (size_t e = 0; e < dim; ++e) answer.out[e] += p * value.at(static_cast<int64_t>(e));
   }
   answer.lse = largest + std::log(sum);
   return answer;
@@ -100,7 +102,6 @@ Answer attend_directly(const Query& query) {
 // The keys of one split, one at a time, without the sink.
 Answer attend_split(const Query& query, int32_t begin, int32_t end) {
   const auto dim = static_cast<size_t>(query.call.problem.head_dim_v);
-  const TensorView& value = query.value_tensor();
   std::vector<double> o(dim, 0.0);
   double m = minus_infinity<double>(), l = 0;
   for (int32_t j = begin; j < end; ++j) {
@@ -108,9 +109,8 @@ Answer attend_split(const Query& query, int32_t begin, int32_t end) {
     const double grown = larger(m, s);
     if (grown == minus_infinity<double>()) continue;
     const double keep = weight_of(m, grown), p = weight_of(s, grown);
-    const int64_t row = query.row_of(value, j);
-    for (size_t e = 0; e < dim; ++e)
-      o[e] = keep * o[e] + p * load(value, row + static_cast<int64_t>(e));
+    const Row value = query.value_row(j);
+    for (size_t e = 0; e < dim; ++e) o[e] = keep * o[e] + p * value.at(static_cast<int64_t>(e));
     l = keep * l + p;
     m = grown;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../core/dtype.h"
+#include "../core/e4m3.h"
 #include "../core/error.h"
 #include "../core/tensor.h"
 
@@ -15,8 +16,10 @@ inline double load(const TensorView& tensor, int64_t index) {
       return static_cast<double>(to_float(static_cast<const Half*>(tensor.data)[index]));
     case PAGODA_BF16:
       return static_cast<double>(to_float(static_cast<const Bfloat16*>(tensor.data)[index]));
-    default:
-      break;
+    case PAGODA_FP8_E4M3:
+      return static_cast<double>(to_float(static_cast<const E4m3*>(tensor.data)[index]));
+    case PAGODA_INT8:
+      return static_cast<double>(static_cast<const int8_t*>(tensor.data)[index]);
   }
   throw Failure(PAGODA_INTERNAL, std::string("no elements of ") + name_of(tensor.dtype),
                 Where::here());

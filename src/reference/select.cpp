@@ -8,10 +8,9 @@ namespace {
 
 std::vector<std::string> reasons_against(const Problem& problem) {
   std::vector<std::string> reasons;
-  if (problem.kv_format != PAGODA_KV_SAME)
+  if (problem.kv_format != PAGODA_KV_SAME && !problem.has_cache())
     reasons.push_back("kv_format " + std::to_string(static_cast<int>(problem.kv_format)) +
-                      " is not served; backend reference keeps keys and values in the query's type "
-                      "(PAGODA_KV_SAME)");
+                      " is of a cache, but the plan has none (page_size 0)");
   const std::string& wanted = problem.tuning.kernel;
   if (!wanted.empty() && wanted != kDirect.name && wanted != kOnline.name)
     reasons.push_back("there is no kernel \"" + wanted + "\" in backend reference; it has " +

@@ -31,6 +31,7 @@ TEST(PlanText, ExplainHasALineForEveryBackend) {
   EXPECT_TRUE(contains(text, "cpu: serves with kernel cpu.")) << text;
   EXPECT_TRUE(contains(text, "reference: serves with kernel reference.direct")) << text;
   world.spec.kv_format = PAGODA_KV_FP8_E4M3;
+  world.spec.page_size = 0;
   text = explain(world.spec);
   EXPECT_TRUE(contains(text, "cpu: refuses: ")) << text;
   EXPECT_TRUE(contains(text, "reference: refuses: ")) << text;

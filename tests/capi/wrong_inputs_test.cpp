@@ -39,7 +39,7 @@ const WrongInput kCases[] = {
   {"dtype_of_bytes", [](World& w) { w.spec.dtype = PAGODA_INT8; }, kInvalid, "spec.dtype is int8"},
   {"dtype_unknown", [](World& w) { w.spec.dtype = static_cast<pagoda_dtype>(77); }, kInvalid, "(77)"},
   {"kv_format_unknown", [](World& w) { w.spec.kv_format = static_cast<pagoda_kv_format>(9); }, kInvalid, "spec.kv_format is 9"},
-  {"kv_format_not_served", [](World& w) { w.spec.kv_format = PAGODA_KV_INT8_TOKEN; }, kUnsupported, "kv_format"},
+  {"kv_format_without_cache", [](World& w) { w.spec.kv_format = PAGODA_KV_INT8_TOKEN; w.spec.page_size = 0; }, kUnsupported, "kv_format"},
   {"page_size_not_of_8", [](World& w) { w.spec.page_size = 12; }, kInvalid, "spec.page_size is 12"},
   {"page_size_negative", [](World& w) { w.spec.page_size = -8; }, kInvalid, "spec.page_size is -8"},
   {"scale_not_a_number", [](World& w) { w.spec.softmax_scale = std::nanf(""); }, kInvalid, "spec.softmax_scale is nan"},
