@@ -41,6 +41,7 @@ PAGODA_HD constexpr KeyRange visible_keys(const Mask& mask, int32_t position, in
   const int32_t ahead = mask.causal ? 0 : mask.window_right;
   int64_t end = ahead >= 0 ? p + ahead + 1 : seq_len;
   if (begin < 0) begin = 0;
+  if (begin > seq_len) begin = seq_len;
   if (end > seq_len) end = seq_len;
   if (end < begin) end = begin;
   return {static_cast<int32_t>(begin), static_cast<int32_t>(end)};

@@ -1,7 +1,7 @@
 // The 16-bit conversions against formulas that share nothing with them: a value is sign * mantissa
 // * 2^exponent by ldexp, and rounding is nearbyint of the quotient by the last kept bit, in double,
 // where both are exact.
-#include "core/dtype.h"
+#include "src/core/dtype.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // expect(): the sentence, the status and the caller's place.
-#include "core/error.h"
+#include "src/core/error.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Pages and slots are 64 bits wide from end to end.
-#include "core/ids.h"
+#include "src/core/ids.h"
 
 #include <gtest/gtest.h>
 

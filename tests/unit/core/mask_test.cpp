@@ -1,7 +1,7 @@
 // visible_keys against the sentence of pagoda_spec, key by key: j is shown to p if 0 <= j <
 // seq_len, j <= p where causal, and p - window_left <= j <= p + window_right, each window only
 // where it is not -1.
-#include "core/mask.h"
+#include "src/core/mask.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // From a dot product to a logit: scale, soft-cap, ALiBi, in this order.
-#include "core/score.h"
+#include "src/core/score.h"
 
 #include <gtest/gtest.h>
 

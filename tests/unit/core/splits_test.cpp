@@ -1,5 +1,5 @@
 // The cuts of a request tile [0, seq_len) exactly once and depend on its length alone.
-#include "core/splits.h"
+#include "src/core/splits.h"
 
 #include <gtest/gtest.h>
 

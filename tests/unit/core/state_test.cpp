@@ -1,5 +1,5 @@
 // Merging of states: the neutral element, order, and rows without keys, exactly.
-#include "core/state.h"
+#include "src/core/state.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Strides of dimensions of size 1, and what a TMA descriptor takes.
-#include "core/strides.h"
+#include "src/core/strides.h"
 
 #include <gtest/gtest.h>
 

@@ -1,12 +1,12 @@
 // A batch whose arrays would lead a kernel outside its tensors is refused, and each entry that no
 // kernel reads may hold anything.
-#include "backend/check_batch.h"
+#include "src/backend/check_batch.h"
 
 #include <gtest/gtest.h>
 
 #include <functional>
 
-#include "core/error.h"
+#include "src/core/error.h"
 
 namespace pagoda {
 namespace {
@@ -44,6 +44,24 @@ struct Step {
 TEST(CheckBatch, TakesGarbageWhereNothingReads) {
   const Step step;
   EXPECT_NO_THROW(check_batch_on_host(step.problem, step.batch()));
+}
+
+TEST(CheckBatch, TakesMoreQueriesThanKeysAndNoRequests) {
+  Step step;
+  step.lens = {2, 1, 0};
+  EXPECT_NO_THROW(check_batch_on_host(step.problem, step.batch()));
+  Batch empty = step.batch();
+  empty.num_reqs = empty.num_tokens = 0;
+  EXPECT_NO_THROW(check_batch_on_host(step.problem, empty));
+}
+
+// The entry behind the last page in use is garbage until the request grows onto it.
+TEST(CheckBatch, ReadsOnePageMoreWithTheTokenThatNeedsIt) {
+  Step step;
+  step.lens[1] = 8;
+  EXPECT_NO_THROW(check_batch_on_host(step.problem, step.batch()));
+  step.lens[1] = 9;
+  EXPECT_THROW(check_batch_on_host(step.problem, step.batch()), Failure);
 }
 
 struct Wrong {

@@ -1,5 +1,5 @@
 // A caller's spec, limits and tuning become a Problem, or a failure that names the field.
-#include "plan/problem.h"
+#include "src/plan/problem.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <functional>
 #include <limits>
 
-#include "core/error.h"
+#include "src/core/error.h"
 
 namespace pagoda {
 namespace {

@@ -5,8 +5,8 @@
 #include <limits>
 #include <random>
 
-#include "core/error.h"
-#include "plan/workspace.h"
+#include "src/core/error.h"
+#include "src/plan/workspace.h"
 
 namespace pagoda {
 namespace {
@@ -27,6 +27,10 @@ TEST(WorkspaceMap, RegionsAreAlignedDisjointAndInside) {
     ASSERT_LT(map.size(), end + WorkspaceMap::kAlignment);
     ASSERT_EQ(map.size() % WorkspaceMap::kAlignment, 0u);
   }
+}
+
+TEST(WorkspaceMap, AnEmptyMapHasNoSize) {
+  EXPECT_EQ(WorkspaceMap().size(), 0u);
 }
 
 TEST(WorkspaceMap, FindsByName) {

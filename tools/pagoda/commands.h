@@ -1,0 +1,13 @@
+// The commands of the program. Each adds itself to the application with its flags and what to do.
+// A failure is an exception whose text is a sentence for the user.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace pagoda::cli {
+
+void add_doctor(CLI::App& app);
+void add_explain(CLI::App& app);
+void add_pull(CLI::App& app);
+
+}  // namespace pagoda::cli

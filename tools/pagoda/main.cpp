@@ -1,0 +1,52 @@
+// The program `pagoda`. Results go to stdout, everything else to stderr; 0 is success.
+#include <iostream>
+
+#include "tools/pagoda/commands.h"
+#include "tools/pagoda/suggest.h"
+
+namespace {
+
+using namespace pagoda::cli;
+
+// A sentence for an argument that nobody knows, with the nearest one that is known.
+std::string unknown_argument(const CLI::App& app, const std::string& argument) {
+  const auto chosen = app.get_subcommands();
+  const CLI::App& scope = chosen.empty() ? app : *chosen.front();
+  std::vector<std::string> known;
+  for (const CLI::Option* option : scope.get_options())
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  for (const CLI::App* command : scope.get_subcommands([](const CLI::App*) { return true; }))
+    known.push_back(command->get_name());
+  const std::string word = argument.substr(0, argument.find('='));
+  const std::string near = nearest(word, known);
+  return "there is no \"" + word + "\"" + (near.empty() ? "" : "; did you mean " + near + "?");
+}
+
+int report(const std::string& sentence) {
+  std::cerr << "pagoda: " << sentence << "\n";
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "pagoda: attention for LLM inference over a paged KV cache, and a runner that proves it"};
+  app.require_subcommand(1);
+  add_doctor(app);
+  add_explain(app);
+  add_pull(app);
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::RuntimeError& error) {
+    return error.get_exit_code();  // said already
+  } catch (const CLI::ExtrasError&) {
+    const std::vector<std::string> extras = app.remaining(true);
+    return report(unknown_argument(app, extras.empty() ? "" : extras.front()));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);  // help, or a wrong value with CLI11's own sentence
+  } catch (const std::exception& error) {
+    return report(error.what());
+  }
+}
