@@ -83,7 +83,7 @@ typedef struct pagoda_cache_options {
                        keys cannot be foreseen */
   size_t seed_size;
   int32_t max_reqs;    /* room to make at creation for this many requests ... */
-  int32_t max_seq_len; /* ... of this many tokens, so that no call allocates memory later; 0: as
+  int32_t max_seq_len; /* ... of this many tokens, so that no step allocates memory later; 0: as
                           needed. Neither is a limit */
   int32_t num_ranks;   /* of a decode-context-parallel group; a page of the cache then holds
                           page_size tokens on each rank. 0: 1 */
