@@ -15,6 +15,11 @@ namespace {
 // Bumped when the format of a message changes, so that stores of both never mix.
 constexpr std::string_view kFormat = "pagoda prefix 1";
 
+constexpr const char* kBroken = "libcrypto failed to compute a SHA-256";
+
+// Numbers and tokens are hashed as they lie in memory; elsewhere they would have to be swapped.
+static_assert(std::endian::native == std::endian::little);
+
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
@@ -63,6 +68,7 @@ PrefixHasher::PrefixHasher(std::span<const std::byte> seed)
     expect(ok == 1, PAGODA_INTERNAL, "libcrypto has no random bytes for the seed; give one");
     seed = random;
   }
+  start();
   add_field(Tag::format, bytes_of(kFormat));
   add_field(Tag::seed, seed);
   root_ = finish();
@@ -70,14 +76,11 @@ PrefixHasher::PrefixHasher(std::span<const std::byte> seed)
 
 Digest PrefixHasher::hash_page(const Digest& parent, int32_t index, std::span<const int32_t> tokens,
                                const Domain& domain) {
-  message_.clear();
+  start();
   add_field(Tag::parent, std::as_bytes(std::span(parent)));
-  add_length(Tag::page_size, sizeof(int64_t));
+  add_header(Tag::page_size, sizeof(int64_t));
   add_number(static_cast<int64_t>(tokens.size()));
-  add_length(Tag::tokens, tokens.size_bytes());
-  // Little-endian, as on every machine this builds for; a big-endian one would have to swap.
-  static_assert(std::endian::native == std::endian::little);
-  add_bytes(tokens.data(), tokens.size_bytes());
+  add_field(Tag::tokens, std::as_bytes(tokens));
   if (index == 0) {  // later pages have these from their parent
     if (!domain.salt.empty()) add_field(Tag::salt, domain.salt);
     if (!domain.adapter.empty()) add_field(Tag::adapter, domain.adapter);
@@ -91,38 +94,40 @@ Digest PrefixHasher::hash_page(const Digest& parent, int32_t index, std::span<co
 
 // Relative to its page: what lies before is the parent's business.
 void PrefixHasher::add_extra(const Extra& extra, int64_t page_start) {
-  add_length(Tag::extra, 2 * sizeof(int64_t) + extra.key.size());
+  add_header(Tag::extra, 2 * sizeof(int64_t) + extra.key.size());
   add_number(extra.start - page_start);
   add_number(extra.length);
   add_bytes(extra.key.data(), extra.key.size());
 }
 
-void PrefixHasher::add_length(Tag tag, size_t size) {
-  message_.push_back(static_cast<uint8_t>(tag));
+void PrefixHasher::add_field(Tag tag, std::span<const std::byte> bytes) {
+  add_header(tag, bytes.size());
+  add_bytes(bytes.data(), bytes.size());
+}
+
+void PrefixHasher::add_header(Tag tag, size_t size) {
+  add_bytes(&tag, sizeof tag);
   add_number(static_cast<int64_t>(size));
 }
 
 void PrefixHasher::add_number(int64_t value) {
-  for (int shift = 0; shift < 64; shift += 8)
-    message_.push_back(static_cast<uint8_t>(static_cast<uint64_t>(value) >> shift));
+  add_bytes(&value, sizeof value);
 }
 
 void PrefixHasher::add_bytes(const void* data, size_t size) {
-  const auto* bytes = static_cast<const uint8_t*>(data);
-  message_.insert(message_.end(), bytes, bytes + size);
+  const int ok = EVP_DigestUpdate(context_.get(), data, size);
+  expect(ok == 1, PAGODA_INTERNAL, kBroken);
 }
 
-void PrefixHasher::add_field(Tag tag, std::span<const std::byte> bytes) {
-  add_length(tag, bytes.size());
-  add_bytes(bytes.data(), bytes.size());
+void PrefixHasher::start() {
+  const int ok = EVP_DigestInit_ex(context_.get(), sha256_.get(), nullptr);
+  expect(ok == 1, PAGODA_INTERNAL, kBroken);
 }
 
 Digest PrefixHasher::finish() {
   Digest digest;
-  const bool ok = EVP_DigestInit_ex(context_.get(), sha256_.get(), nullptr) == 1 &&
-                  EVP_DigestUpdate(context_.get(), message_.data(), message_.size()) == 1 &&
-                  EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr) == 1;
-  expect(ok, PAGODA_INTERNAL, "libcrypto failed to compute a SHA-256");
+  const int ok = EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr);
+  expect(ok == 1, PAGODA_INTERNAL, kBroken);
   return digest;
 }
 

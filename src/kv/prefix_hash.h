@@ -64,16 +64,16 @@ class PrefixHasher {
   };
   enum class Tag : uint8_t;
 
-  void add_length(Tag tag, size_t size);
-  void add_bytes(const void* data, size_t size);
-  void add_number(int64_t value);
+  void start();
   void add_field(Tag tag, std::span<const std::byte> bytes);
+  void add_header(Tag tag, size_t size);
+  void add_number(int64_t value);
+  void add_bytes(const void* data, size_t size);
   void add_extra(const Extra& extra, int64_t page_start);
   Digest finish();
 
   std::unique_ptr<evp_md_st, Release> sha256_;
   std::unique_ptr<evp_md_ctx_st, Release> context_;
-  std::vector<uint8_t> message_;  // kept for its capacity
   Digest root_;
 };
 

@@ -1,5 +1,6 @@
 #include "request_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "../core/error.h"
@@ -18,8 +19,9 @@ Request& RequestTable::at(uint64_t id) {
 }
 
 RequestTable::Draft RequestTable::draft(uint64_t id) {
-  requests_.reserve(requests_.size() + 1);
-  spare_.reserve(requests_.size() + spare_.size() + 1);
+  // Not reserve() alone: that also makes the table smaller.
+  if (requests_.size() + 1 > requests_.bucket_count()) requests_.reserve(2 * requests_.size() + 16);
+  spare_.reserve(requests_.size() + std::max<size_t>(spare_.size(), 1));
   if (spare_.empty()) {
     Map one;
     Request& request = one[id];
