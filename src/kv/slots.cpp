@@ -20,7 +20,9 @@ int64_t slot_on_rank(const PageLayout& layout, PageId page, int32_t offset) {
 }  // namespace
 
 int32_t pages_of(const PageLayout& layout, int32_t num_tokens) {
-  return static_cast<int32_t>((int64_t{num_tokens} + layout.span() - 1) / layout.span());
+  // Unsigned, because the sum may pass 2^31; and 32 bits, because this runs per request and step.
+  const auto span = static_cast<uint32_t>(layout.span());
+  return static_cast<int32_t>((static_cast<uint32_t>(num_tokens) + span - 1) / span);
 }
 
 void write_slots(const PageLayout& layout, std::span<const int32_t> row, int32_t first_position,

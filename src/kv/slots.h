@@ -21,7 +21,7 @@ struct PageLayout {
   int32_t kernel_page_size() const { return page_size / kernel_pages; }
 };
 
-// The number of row entries that the first num_tokens tokens take.
+// The number of row entries that the first num_tokens tokens take. num_tokens: at least 0
 int32_t pages_of(const PageLayout& layout, int32_t num_tokens);
 
 // row: pages of the request, in order. slots: one for each position from first_position on; -1
