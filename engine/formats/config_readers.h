@@ -22,6 +22,9 @@ ModelConfig read_gguf_config(const GgufFile& file);
 // What only the tensors show (biases) is left for add_biases.
 ModelConfig read_folder_config(const std::filesystem::path& folder);
 
+// From the same files, as far as they exist; what the names of tokens say is left to the tokenizer.
+SpecialTokens read_folder_special_tokens(const std::filesystem::path& folder);
+
 // The chat template of a folder; empty when there is none.
 std::string read_folder_chat_template(const std::filesystem::path& folder);
 

@@ -186,29 +186,6 @@ void add_stop_ids(SpecialTokens& special, const Fields& fields) {
   }
 }
 
-SpecialTokens read_special(const std::filesystem::path& folder, const Fields& config) {
-  SpecialTokens special;
-  if (const auto bos = config.find_int("bos_token_id"); bos && *bos >= 0 && *bos <= INT32_MAX)
-    special.bos = static_cast<int32_t>(*bos);
-  add_stop_ids(special, config);
-  std::error_code ignored;
-  const auto generation = folder / "generation_config.json";
-  if (std::filesystem::exists(generation, ignored)) {
-    const json object = read_json_file(generation);
-    add_stop_ids(special, Fields(object, generation.string()));
-  }
-  const auto tokenizer = folder / "tokenizer_config.json";
-  if (std::filesystem::exists(tokenizer, ignored)) {
-    const json object = read_json_file(tokenizer);
-    const Fields fields(object, tokenizer.string());
-    special.add_bos = fields.find_bool("add_bos_token").value_or(false);
-    special.add_eos = fields.find_bool("add_eos_token").value_or(false);
-  }
-  std::sort(special.stop.begin(), special.stop.end());
-  special.stop.erase(std::unique(special.stop.begin(), special.stop.end()), special.stop.end());
-  return special;
-}
-
 void require_supported(const Fields& fields) {
   const auto activation = fields.find_string("hidden_act").value_or("silu");
   require(activation == "silu", ErrorKind::kUnsupported, fields.where(), " has the activation ",
@@ -230,6 +207,25 @@ std::string template_of(const json& value, const std::string& where) {
 }
 
 }  // namespace
+
+SpecialTokens read_folder_special_tokens(const std::filesystem::path& folder) {
+  SpecialTokens special;
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer_config.json"}) {
+    const std::filesystem::path path = folder / name;
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) continue;
+    const json object = read_json_file(path);
+    const Fields fields(object, path.string());
+    const auto bos = fields.find_int("bos_token_id");
+    if (bos && *bos >= 0 && *bos <= INT32_MAX) special.bos = static_cast<int32_t>(*bos);
+    add_stop_ids(special, fields);
+    special.add_bos = fields.find_bool("add_bos_token").value_or(special.add_bos);
+    special.add_eos = fields.find_bool("add_eos_token").value_or(special.add_eos);
+  }
+  std::sort(special.stop.begin(), special.stop.end());
+  special.stop.erase(std::unique(special.stop.begin(), special.stop.end()), special.stop.end());
+  return special;
+}
 
 ModelConfig read_folder_config(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "config.json";
@@ -258,7 +254,7 @@ ModelConfig read_folder_config(const std::filesystem::path& folder) {
   config.qk_norm = config.architecture == Architecture::kQwen3;
   config.rope = read_rope(fields, config);
   config.layers = read_layers(fields, config);
-  config.special = read_special(folder, fields);
+  config.special = read_folder_special_tokens(folder);
   check_config(config, fields.where());
   return config;
 }

@@ -19,6 +19,8 @@ class ModelFile;
 
 using TokenId = int32_t;
 
+inline constexpr size_t kMaxTextBytes = size_t{1} << 28;  // of one call to encode
+
 struct EncodeOptions {
   bool add_special = true;     // bos in front and eos behind, where the vocabulary asks for them
   bool parse_special = false;  // "<|im_end|>" in the text becomes its token; for rendered chats
@@ -41,7 +43,8 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
   // Any bytes are accepted. Bytes that are not UTF-8 are encoded as such where the vocabulary has
-  // byte tokens (all of the supported kinds do), so that decode(encode(text)) == text.
+  // tokens for them, so that decode(encode(text)) == text, up to Unicode composition (NFC) where
+  // the family asks for it. Errors: kLimit for a text above kMaxTextBytes.
   std::vector<TokenId> encode(std::string_view text, EncodeOptions options = {}) const;
 
   // May end inside a UTF-8 sequence; StreamDecoder gives whole characters only.
@@ -49,18 +52,19 @@ class Tokenizer {
   std::string decode(std::span<const TokenId> ids, DecodeOptions options = {}) const;
 
   int32_t vocab_size() const;
-  std::string_view piece(TokenId id) const;                   // the bytes a token stands for
-  bool is_special(TokenId id) const;                          // a control token: gives no text
-  std::optional<TokenId> find(std::string_view token) const;  // of a special or added token
+  std::string_view piece(TokenId id) const;  // the bytes a token stands for
+  bool is_special(TokenId id) const;         // a control token: gives no text
+  // The id of a control or user-defined token such as "<|im_end|>".
+  std::optional<TokenId> find(std::string_view token) const;
 
   std::optional<TokenId> bos() const;
   std::optional<TokenId> eos() const;
   const std::vector<TokenId>& stop_tokens() const;  // every id that ends a generation, ascending
   bool is_stop(TokenId id) const;
 
- private:
-  friend class StreamDecoder;
   struct State;
+
+ private:
   explicit Tokenizer(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
