@@ -2,8 +2,10 @@
 // libraries render them (trim_blocks and lstrip_blocks on, tojson without HTML escapes).
 #pragma once
 
+#include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +25,9 @@ struct ChatOptions {
   std::string eos_token;
   Json tools = nullptr;         // an array of tool descriptions, or null
   Json extra = Json::object();  // further variables, e.g. {"enable_thinking": false}
+  // What strftime_now formats. Without it that function is not defined, and templates write a date
+  // of their own, so that renderings do not change from day to day.
+  std::optional<std::tm> now;
 };
 
 class ChatTemplate {
@@ -43,7 +48,8 @@ class ChatTemplate {
 
   // The template over any variables: an object.
   // Errors: kTemplate, also for raise_exception; kLimit for too many steps or too long an output.
-  std::string render_variables(const Json& variables) const;
+  std::string render_variables(const Json& variables,
+                               const std::optional<std::tm>& now = std::nullopt) const;
 
  private:
   struct State;
