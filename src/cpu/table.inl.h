@@ -1,9 +1,9 @@
 // The table of kernels.h for one instruction set: each entry finds its body by the type of element.
 //
-// An isa/*.cpp file defines the vector types and operations in namespace pagoda::cpu::PAGODA_ISA and
-// then includes this file once. Nothing in the bodies may come from the standard library or from a
-// header that other code compiles too: see kernels.h. tools/check_isa_objects.py holds the object
-// files to it.
+// An isa/*.cpp file defines the vector types and operations in namespace pagoda::cpu::PAGODA_ISA
+// and then includes this file once. Nothing in the bodies may come from the standard library or
+// from a header that other code compiles too: see kernels.h. tools/check_isa_objects.py holds the
+// object files to it.
 #pragma once
 
 #include "attend.inl.h"
