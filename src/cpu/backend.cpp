@@ -22,6 +22,7 @@ class CpuBackend final : public Backend {
       : kernels_(available_kernels(options.isa)), pool_(options.num_threads) {}
 
   const char* name() const override { return "cpu"; }
+  bool takes_streams() const override { return false; }
 
   std::string machine() const override {
     const int threads = pool_.num_threads();

@@ -25,7 +25,6 @@ void copy_row(const TensorView& from, int64_t token, const TensorView& to, Slot 
 
 void ReferenceBackend::update_cache(const Prepared& prepared, const Layer& layer,
                                     const TensorView& key, const TensorView& value) {
-  refuse_stream(prepared.stream);
   const int32_t page_size = prepared.problem.page_size;
   for (int32_t token = 0; token < prepared.batch.num_tokens; ++token) {
     const Slot slot{prepared.batch.slot_mapping[token]};
