@@ -1,8 +1,9 @@
 /*
  * One decode step in C: a request with three tokens in the cache attends with its last one.
  *
- * All keys are equal, so every visible key has the same weight and the output is the mean of the three
- * values, 1, 2 and 6: 3. The log-sum-exp is ln 3, since the query is zero and every logit is 0.
+ * All keys are equal, so every visible key has the same weight and the output is the mean of the
+ * three values, 1, 2 and 6: 3. The log-sum-exp is ln 3, since the query is zero and every logit is
+ * 0.
  */
 #include <math.h>
 #include <pagoda/pagoda.h>

@@ -84,6 +84,10 @@ class Backend {
   virtual ~Backend() = default;
   virtual const char* name() const = 0;
 
+  // Whether work is queued on a stream. If not it is done in the call, and a stream is refused at
+  // the interface.
+  virtual bool takes_streams() const = 0;
+
   // What this backend found on the machine, one line.
   virtual std::string machine() const = 0;
 

@@ -1,6 +1,7 @@
 // What the library says about itself: pagoda_doctor and pagoda_explain.
 #include "about.h"
 
+#include <memory>
 #include <sstream>
 
 #include "../backend/backend.h"
@@ -19,7 +20,8 @@ std::string explain(const Problem& problem) {
   for (const BackendEntry& entry : backend_entries()) {
     text << entry.name << ": ";
     try {
-      const Selection selection = entry.create({})->select(problem);
+      const std::unique_ptr<Backend> backend = entry.create({});  // owns the kernel that it names
+      const Selection selection = backend->select(problem);
       if (selection.kernel != nullptr)
         text << "serves with kernel " << selection.kernel->name << "\n";
       else

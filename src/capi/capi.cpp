@@ -32,8 +32,14 @@ namespace {
 
 thread_local std::string last_error_text;  // NOLINT: per thread by contract
 
+void check_stream(const Backend& backend, pagoda_stream stream) {
+  expect(stream == nullptr || backend.takes_streams(), PAGODA_INVALID_ARGUMENT,
+         "a stream was given, but backend ", backend.name(), " works in the call; pass NULL");
+}
+
 Prepared& prepared_of(pagoda_plan* plan, pagoda_stream stream) {
   expect(plan != nullptr, PAGODA_INVALID_ARGUMENT, "plan is NULL");
+  check_stream(*plan->context->backend, stream);
   expect(plan->prepared.has_value(), PAGODA_INVALID_ARGUMENT,
          "the plan is not prepared; call pagoda_plan_prepare once per step before this");
   plan->prepared->stream = stream;
@@ -170,6 +176,7 @@ pagoda_status pagoda_plan_prepare(pagoda_plan* plan, const pagoda_batch* batch, 
   return guard([&] {
     expect(plan != nullptr, PAGODA_INVALID_ARGUMENT, "plan is NULL");
     plan->prepared.reset();
+    check_stream(*plan->context->backend, stream);
     const size_t needed = plan->map.size();
     expect(workspace_size >= needed, PAGODA_WORKSPACE_TOO_SMALL, "the workspace is ",
            workspace_size, " bytes; this plan needs ", needed, " (pagoda_plan_workspace_size)");
@@ -240,6 +247,7 @@ pagoda_status pagoda_merge_states(pagoda_context* context, const pagoda_merge* m
                                   pagoda_stream stream) {
   return guard([&] {
     expect(context != nullptr, PAGODA_INVALID_ARGUMENT, "context is NULL");
+    check_stream(*context->backend, stream);
     context->backend->merge(read_merge(merge), stream);
   });
 }

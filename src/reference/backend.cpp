@@ -4,11 +4,6 @@
 
 namespace pagoda::reference {
 
-void refuse_stream(Stream stream) {
-  expect(stream == nullptr, PAGODA_INVALID_ARGUMENT,
-         "a stream was given, but backend reference works in the call; pass NULL");
-}
-
 std::string ReferenceBackend::machine() const {
   return "double precision, one thread, in two forms (direct, online)";
 }

@@ -12,6 +12,7 @@ namespace pagoda::reference {
 class ReferenceBackend final : public Backend {
  public:
   const char* name() const override { return "reference"; }
+  bool takes_streams() const override { return false; }
   std::string machine() const override;
   Selection select(const Problem& problem) const override;
   void add_workspace(const Problem& problem, const Kernel& kernel,
@@ -26,8 +27,5 @@ class ReferenceBackend final : public Backend {
 
 // The two forms; which one a plan uses is decided by `select`.
 extern const Kernel kDirect, kOnline;
-
-// Work is done in the call, so there is nothing that a stream could order.
-void refuse_stream(Stream stream);
 
 }  // namespace pagoda::reference

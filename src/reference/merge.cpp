@@ -4,8 +4,7 @@
 
 namespace pagoda::reference {
 
-void ReferenceBackend::merge(const MergeOperands& operands, Stream stream) {
-  refuse_stream(stream);
+void ReferenceBackend::merge(const MergeOperands& operands, Stream) {
   const TensorView &a = operands.out_a, &b = operands.out_b, &out = operands.out;
   for (int64_t token = 0; token < out.shape[0]; ++token) {
     for (int64_t head = 0; head < out.shape[1]; ++head) {

@@ -7,7 +7,6 @@ namespace pagoda::reference {
 void ReferenceBackend::add_workspace(const Problem&, const Kernel&, WorkspaceMap&) const {}
 
 void ReferenceBackend::schedule(const Prepared& prepared) {
-  refuse_stream(prepared.stream);
   check_batch_on_host(prepared.problem, prepared.batch);
 }
 

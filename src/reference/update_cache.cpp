@@ -28,7 +28,6 @@ void write(const TensorView& from, int64_t begin, const Cache& to, Slot slot, in
 
 void ReferenceBackend::update_cache(const Prepared& prepared, const Layer& layer,
                                     const TensorView& key, const TensorView& value) {
-  refuse_stream(prepared.stream);
   const Problem& problem = prepared.problem;
   const KvFormat format = kv_format_of(problem.kv_format);
   const Cache keys{layer.key_cache, layer.key_scale, format.key, problem.page_size};
