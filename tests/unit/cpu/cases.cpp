@@ -23,6 +23,7 @@ constexpr int32_t kSparePages = 3;
 
 // A number of about the size of a normal deviate, as the dtype holds it.
 float number(const Case& c, Kind kind, int32_t id, int32_t token, int32_t head, int32_t dim) {
+  if (token == c.bad_token && kind != kQuery) return NAN;
   float sum = 0;
   const uint32_t h =
       hash_of(c.seed * 8 + kind, static_cast<uint32_t>(id), static_cast<uint32_t>(token),
@@ -264,14 +265,8 @@ Mask mask_of(const Case& c) {
   return mask;
 }
 
-struct Row {
-  std::vector<double> out, weight;  // sum p v and sum p |v|
-  double lse = 0, logit_error = 0;
-  int32_t keys = 0;
-};
-
 // The attention of one query token and head by the formulas of pagoda.h.
-Row formula(const Case& c, const Request& r, int32_t position, int32_t head) {
+Row formula_of_row(const Case& c, const Request& r, int32_t position, int32_t head) {
   const int32_t kv_head = head / (c.num_heads / c.num_kv_heads);
   const Mask mask = mask_of_request(mask_of(c), c.per_request_causal ? r.causal : c.causal);
   const KeyRange range = visible_keys(mask, position, r.seq_len);
@@ -282,11 +277,14 @@ Row formula(const Case& c, const Request& r, int32_t position, int32_t head) {
   row.keys = std::max(0, range.end - range.begin);
   std::vector<double> s;
   double m = c.sinks ? sink_of(c, head) : -INFINITY;
+  std::vector<double> query;
+  for (int32_t d = 0; d < c.head_dim; ++d)
+    query.push_back(static_cast<double>(number(c, kQuery, r.id, position, head, d)));
   for (int32_t j = range.begin; j < range.end; ++j) {
     double dot = 0, size = 0;
     for (int32_t d = 0; d < c.head_dim; ++d) {
-      const double product = static_cast<double>(number(c, kQuery, r.id, position, head, d)) *
-                             static_cast<double>(number(c, kKey, r.id, j, kv_head, d));
+      const double product =
+          query[static_cast<size_t>(d)] * static_cast<double>(number(c, kKey, r.id, j, kv_head, d));
       dot += product;
       size += std::fabs(product);
     }
@@ -439,25 +437,27 @@ Result rows_of_request(const Case& c, const Result& result, size_t request) {
   return tokens_of(c, result, begin, begin + c.requests[request].query_len);
 }
 
-std::string compare_with_formula(const Case& c, const Result& result) {
-  int64_t token = 0;
+std::vector<Row> formula(const Case& c) {
+  std::vector<Row> rows;
   for (const Request& r : c.requests)
-    for (int32_t i = 0; i < r.query_len; ++i, ++token)
-      for (int32_t h = 0; h < c.num_heads; ++h) {
-        const std::string wrong =
-            compare_row(c, formula(c, r, r.seq_len - r.query_len + i, h), result, token, h);
-        if (!wrong.empty()) return wrong;
-      }
-  Case padding = c;
-  padding.sinks = false;
-  for (; token < c.num_tokens(); ++token)
-    for (int32_t h = 0; h < c.num_heads; ++h) {
-      const Row none{.out = std::vector<double>(static_cast<size_t>(c.head_dim_v)),
-                     .weight = std::vector<double>(static_cast<size_t>(c.head_dim_v)),
-                     .lse = -INFINITY};
-      const std::string wrong = compare_row(padding, none, result, token, h);
-      if (!wrong.empty()) return "padding " + wrong;
-    }
+    for (int32_t i = 0; i < r.query_len; ++i)
+      for (int32_t h = 0; h < c.num_heads; ++h)
+        rows.push_back(formula_of_row(c, r, r.seq_len - r.query_len + i, h));
+  const auto dim = static_cast<size_t>(c.head_dim_v);
+  const Row none{
+      .out = std::vector<double>(dim), .weight = std::vector<double>(dim), .lse = -INFINITY};
+  for (int32_t i = 0; i < c.padding_tokens * c.num_heads; ++i) rows.push_back(none);
+  return rows;
+}
+
+std::string compare_with_formula(const Case& c, const std::vector<Row>& formula,
+                                 const Result& result) {
+  for (size_t i = 0; i < formula.size(); ++i) {
+    const auto heads = static_cast<size_t>(c.num_heads);
+    const std::string wrong = compare_row(c, formula[i], result, static_cast<int64_t>(i / heads),
+                                          static_cast<int64_t>(i % heads));
+    if (!wrong.empty()) return wrong;
+  }
   return {};
 }
 

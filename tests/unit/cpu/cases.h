@@ -36,7 +36,8 @@ struct Case {
   std::vector<Request> requests;
   int32_t padding_tokens = 0;
   uint32_t seed = 1;
-  float amplitude = 1;  // of queries and keys
+  float amplitude = 1;     // of queries and keys
+  int32_t bad_token = -1;  // its keys and values are NaN
 
   int32_t num_tokens() const;
   bool has_window() const { return window_left != -2 || window_right != -2; }
@@ -66,8 +67,19 @@ Result rows_of_request(const Case& c, const Result& result, size_t request);
 // Of those, the tokens [begin, end).
 Result tokens_of(const Case& c, const Result& result, int32_t begin, int32_t end);
 
-// Compares with the formulas in double; returns what is wrong, or nothing.
-std::string compare_with_formula(const Case& c, const Result& result);
+// One query token and head by the formulas of pagoda.h, in double.
+struct Row {
+  std::vector<double> out, weight;  // sum p v and sum p |v|: [head_dim_v]
+  double lse = 0, logit_error = 0;  // the second bounds the error of any of its logits
+  int32_t keys = 0;                 // that it sees
+};
+
+// [num_tokens, num_heads]
+std::vector<Row> formula(const Case& c);
+
+// What of the result is off by more than floats explain, or nothing.
+std::string compare_with_formula(const Case& c, const std::vector<Row>& formula,
+                                 const Result& result);
 
 // Bit patterns, NaN included. Returns where they differ, or nothing.
 std::string compare_bits(const Result& a, const Result& b);
