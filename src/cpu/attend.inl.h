@@ -40,7 +40,8 @@ inline int round_up(int n, int unit) {
 
 // pointers[i] for the keys start + i with begin <= i < end.
 inline void locate(const PagedRows& rows, int start, int begin, int end, RowPointers& pointers) {
-  for (int i = 0; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
+  for (int i = 0; i < begin; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
+  for (int i = end; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
   for (int i = begin; i < end;) {
     const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
     const int count = smaller(end - i, rows.page_size - offset);
@@ -84,6 +85,11 @@ struct Block {
   }
 };
 
+inline void weigh_rows(const AttendTask& task, const Tile& tile, const Block& block) {
+  for (int r = 0; r < block.rows; ++r)
+    softmax_row(task, block.row + r, tile.start, round_up(block.end, kWidth), block.edge);
+}
+
 // Weights of every row for the tile, from packed keys.
 inline void weigh(const AttendTask& task, const Tile& tile) {
   for (int row = tile.first; row < tile.last; row += kBlockRows) {
@@ -96,9 +102,59 @@ inline void weigh(const AttendTask& task, const Tile& tile) {
       multiply_block(block.rows, smaller(columns - c, kPanel) / kWidth, q, task.head_dim, keys, 0,
                      task.head_dim, nullptr, scores + c, kTileKeys);
     }
-    for (int r = 0; r < block.rows; ++r)
-      softmax_row(task, row + r, tile.start, columns, block.edge);
+    weigh_rows(task, tile, block);
   }
+}
+
+// Products of few rows with keys that are used as they are transposed. The keys' dimensions are the
+// outer loop, so that the sums of one block of keys do not wait for each other.
+template <class E, int kRows>
+inline void multiply_keys_in_place(const AttendTask& task, const Tile& tile, Ahead ahead) {
+  const int columns = round_up(tile.end, kWidth);
+  const float* q = task.queries + static_cast<int64_t>(tile.first) * task.head_dim;
+  float* scores = task.scores + static_cast<int64_t>(tile.first) * kTileKeys;
+  for (int d = 0; d < task.head_dim; d += KeyBlock<E>::kDims) {
+    const int dims = smaller(task.head_dim - d, KeyBlock<E>::kDims);
+    for (int key = 0; key < columns; key += kWidth) {
+      F32 sum[kRows];
+      const float* from[kRows];
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        sum[r] = d == 0 ? broadcast(0.0f) : load(scores + r * kTileKeys + key);
+        from[r] = q + static_cast<int64_t>(r) * task.head_dim + d;
+      }
+      KeyBlock<E>::each(tile.keys, ahead, key, d, dims, [&](int i, F32 keys) {
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) sum[r] = fma(broadcast(from[r][i]), keys, sum[r]);
+      });
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) store(scores + r * kTileKeys + key, sum[r]);
+    }
+  }
+}
+
+template <class E>
+inline void weigh_in_place(const AttendTask& task, const Tile& tile, Ahead ahead) {
+  const Block block(task, tile, tile.first);
+  switch (block.rows) {
+    case 1:
+      multiply_keys_in_place<E, 1>(task, tile, ahead);
+      break;
+    case 2:
+      multiply_keys_in_place<E, 2>(task, tile, ahead);
+      break;
+    case 3:
+      multiply_keys_in_place<E, 3>(task, tile, ahead);
+      break;
+    case 4:
+      multiply_keys_in_place<E, 4>(task, tile, ahead);
+      break;
+    default:
+      if constexpr (kBlockRows > 4)
+        block.rows == 5 ? multiply_keys_in_place<E, 5>(task, tile, ahead)
+                        : multiply_keys_in_place<E, 6>(task, tile, ahead);
+  }
+  weigh_rows(task, tile, block);
 }
 
 // o of rows [row, row + rows) over the keys [begin, end) of the tile.
@@ -131,17 +187,15 @@ inline void accumulate_packed(const AttendTask& task, const Tile& tile, bool exa
 }
 
 template <class E>
-inline void accumulate_in_place(const AttendTask& task, const Tile& tile, const Tile* next) {
+inline void accumulate_in_place(const AttendTask& task, const Tile& tile, Ahead ahead) {
   const Panels panels(task.head_dim_v);
   for (int p = 0; p < panels.count; ++p) {
     const Panel panel = panels.panel(p);
     const int column = panel.first * kWidth;
-    const RowsB<E> values{
-        .rows = tile.values,
-        .next = next != nullptr ? next->values : nullptr,
-        .offset = static_cast<int64_t>(column) * E::kBytes,
-        .panel_bytes = panel.vectors * kWidth * E::kBytes,
-        .last = first_lanes(task.head_dim_v - column - (panel.vectors - 1) * kWidth)};
+    const RowsB<E> values{.rows = tile.values,
+                          .ahead = ahead,
+                          .offset = column * E::kBytes,
+                          .columns = task.head_dim_v - column};
     accumulate(task, tile.first, tile.last - tile.first, panel, values, tile.begin, tile.end);
   }
 }
@@ -152,19 +206,26 @@ inline bool is_uniform(const AttendTask& task, const Tile& tile) {
          task.visible_end[tile.first] - tile.start >= tile.end;
 }
 
+// The values of the tile are prefetched while its keys are worked on, and then the next tile's
+// keys.
+//
 // A value that one row sees and another does not is multiplied by a weight of 0 for the other,
 // which is NaN if the value is not finite. Such tiles are rare; there each row takes its own keys
 // alone.
 template <class E>
 inline void attend_tile(const AttendTask& task, const Tile& tile, const Tile* next) {
-  pack_keys<E>(tile.keys, next != nullptr ? next->keys : nullptr, round_up(tile.end, kWidth),
-               task.head_dim, task.packed_keys);
-  weigh(task, tile);
+  const Ahead values{tile.values, task.head_dim_v * E::kBytes};
+  const Ahead keys{next != nullptr ? next->keys : nullptr,
+                   next != nullptr ? task.head_dim * E::kBytes : 0};
   const bool uniform = is_uniform(task, tile);
-  if (uniform && tile.last - tile.first <= kBlockRows)
-    return accumulate_in_place<E>(task, tile, next);
-  pack_values<E>(tile.values, next != nullptr ? next->values : nullptr, tile.begin, tile.end,
-                 task.head_dim_v, task.packed_values);
+  if (uniform && tile.last - tile.first <= kBlockRows) {
+    weigh_in_place<E>(task, tile, values);
+    accumulate_in_place<E>(task, tile, keys);
+    return;
+  }
+  pack_keys<E>(tile.keys, values, round_up(tile.end, kWidth), task.head_dim, task.packed_keys);
+  weigh(task, tile);
+  pack_values<E>(tile.values, keys, tile.begin, tile.end, task.head_dim_v, task.packed_values);
   const bool exact =
       !uniform && !all_finite(task.packed_values, tile.begin, tile.end, task.head_dim_v);
   accumulate_packed(task, tile, exact);

@@ -16,37 +16,76 @@ struct PanelB {
   const float* p;
   int64_t stride;
 
-  F32 at(int k, int v) const { return load(p + k * stride + v * kWidth); }
-  void visit(int) const {}
+  template <int kVectors>
+  void row(int k, F32 (&vector)[kVectors]) const {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) vector[v] = load(p + k * stride + v * kWidth);
+  }
+  template <int kVectors>
+  static void enter(F32 (&)[kVectors]) {}
+  template <int kVectors>
+  static void leave(F32 (&)[kVectors]) {}
 };
 
 // b as rows where they lie: for so few rows of a that packing would not be used twice.
 template <class E>
 struct RowsB {
-  const char* const* rows;  // [k] of elements, from the panel's first column
-  const char* const* next;  // rows to prefetch, or null
-  int64_t offset;           // bytes from a row's start to the panel
-  int panel_bytes;
-  Lanes last;  // of the last vector
+  const char* const* rows;  // [k] of elements
+  Ahead ahead;
+  int offset;   // bytes from a row's start to the panel
+  int columns;  // of the row from there; may be more than the panel has
 
   template <int kVectors>
-  F32 at(int k, int v) const {
-    const Lanes lanes = v == kVectors - 1 ? last : first_lanes(kWidth);
-    return E::load(rows[k] + offset + v * kWidth * E::kBytes, lanes);
+  void row(int k, F32 (&vector)[kVectors]) const {
+    const char* from = rows[k] + offset;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v)
+      vector[v] = E::load(from + v * kWidth * E::kBytes, first_lanes(columns - v * kWidth));
+    look_ahead<kVectors>(k);
   }
-  void visit(int k) const {
-    if (next == nullptr) return;
-    for (int i = 0; i < panel_bytes; i += 64) prefetch(next[k] + offset + i);
+  template <int kVectors>
+  static void enter(F32 (&)[kVectors]) {}
+  template <int kVectors>
+  static void leave(F32 (&)[kVectors]) {}
+
+  template <int kVectors>
+  void look_ahead(int k) const {
+#pragma GCC unroll 4
+    for (int i = 0; i < kVectors * kWidth * E::kBytes; i += 64) ahead.line(k, offset + i);
   }
 };
 
+// Two vectors of bf16 are one of words, which are parted by cheaper instructions than those that
+// widen. The sums then hold the even columns in one vector and the odd ones in the next.
+template <>
 template <int kVectors>
-inline F32 element(const PanelB& b, int k, int v) {
-  return b.at(k, v);
+inline void RowsB<AsBf16>::row(int k, F32 (&vector)[kVectors]) const {
+  const char* from = rows[k] + offset;
+  if constexpr (kVectors % 2 == 0) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; v += 2) {
+      const F32 pairs = load_pairs(from + v * kWidth * 2, columns / 2 - v * kWidth / 2);
+      vector[v] = lower_of_pair(pairs);
+      vector[v + 1] = upper_of_pair(pairs);
+    }
+  } else {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v)
+      vector[v] = AsBf16::load(from + v * kWidth * 2, first_lanes(columns - v * kWidth));
+  }
+  look_ahead<kVectors>(k);
 }
-template <int kVectors, class E>
-inline F32 element(const RowsB<E>& b, int k, int v) {
-  return b.template at<kVectors>(k, v);
+template <>
+template <int kVectors>
+inline void RowsB<AsBf16>::enter(F32 (&sum)[kVectors]) {
+  if constexpr (kVectors % 2 == 0)
+    for (int v = 0; v < kVectors; v += 2) part_columns(sum[v], sum[v + 1]);
+}
+template <>
+template <int kVectors>
+inline void RowsB<AsBf16>::leave(F32 (&sum)[kVectors]) {
+  if constexpr (kVectors % 2 == 0)
+    for (int v = 0; v < kVectors; v += 2) join_columns(sum[v], sum[v + 1]);
 }
 
 // a: [kRows, a_stride], c: [kRows, c_stride]. rescale: [kRows] what c is multiplied by before the
@@ -56,16 +95,16 @@ inline void multiply(const float* a, int64_t a_stride, const B& b, int k_begin, 
                      const float* rescale, float* c, int64_t c_stride) {
   F32 sum[kRows][kVectors];
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r)
+  for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v)
       sum[r][v] = rescale == nullptr ? broadcast(0.0f)
                                      : load(c + r * c_stride + v * kWidth) * broadcast(rescale[r]);
+    B::enter(sum[r]);
+  }
   for (int k = k_begin; k < k_end; ++k) {
     F32 vector[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) vector[v] = element<kVectors>(b, k, v);
-    b.visit(k);
+    b.row(k, vector);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const F32 scalar = broadcast(a[r * a_stride + k]);
@@ -74,9 +113,11 @@ inline void multiply(const float* a, int64_t a_stride, const B& b, int k_begin, 
     }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r)
+  for (int r = 0; r < kRows; ++r) {
+    B::leave(sum[r]);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) store(c + r * c_stride + v * kWidth, sum[r][v]);
+  }
 }
 
 template <int kVectors, class B>

@@ -41,62 +41,85 @@ inline float* panel_of(float* packed_values, Panel panel) {
   return packed_values + static_cast<int64_t>(panel.first) * kWidth * kTileKeys;
 }
 
-// The first `count` keys, kWidth keys x kWidth dimensions at a time; count is a multiple of kWidth.
-// next: rows to prefetch, or null.
+// Rows that are needed soon, prefetched a line at a time beside the work on others: in bursts the
+// machine drops prefetches.
+struct Ahead {
+  const char* const* rows;  // [kTileKeys]
+  int bytes;                // of a row; 0: nothing to prefetch
+
+  void line(int row, int offset) const {
+    if (offset < bytes) prefetch(rows[row] + offset);
+  }
+};
+
+// Calls use(i, keys) for each dimension d + i of the block of kWidth keys that starts at row `key`,
+// with that dimension of all its keys in one vector. Dimensions come in ascending order.
+//
+// Pairs of bf16 are transposed as one word and parted afterwards: half the shuffles.
 template <class E>
-inline void pack_keys(const char* const* rows, const char* const* next, int count, int head_dim,
+struct KeyBlock {
+  static constexpr int kDims = kWidth;
+
+  template <class Use>
+  static void each(const char* const* rows, Ahead ahead, int key, int d, int dims, const Use& use) {
+    const Lanes lanes = first_lanes(dims);
+    F32 r[kWidth];
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+      r[i] = E::load(rows[key + i] + d * E::kBytes, lanes);
+      ahead.line(key + i, d * E::kBytes);
+    }
+    transpose(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+      if (i >= 8 && i >= dims) break;
+      use(i, r[i]);
+    }
+  }
+};
+
+template <>
+struct KeyBlock<AsBf16> {
+  static constexpr int kDims = 2 * kWidth;
+
+  template <class Use>
+  static void each(const char* const* rows, Ahead ahead, int key, int d, int dims, const Use& use) {
+    const int pairs = dims / 2;
+    F32 r[kWidth];
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+      r[i] = load_pairs(rows[key + i] + d * 2, pairs);
+      ahead.line(key + i, d * 2);
+    }
+    transpose(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+      if (i >= 4 && i >= pairs) break;
+      use(2 * i, lower_of_pair(r[i]));
+      use(2 * i + 1, upper_of_pair(r[i]));
+    }
+  }
+};
+
+// The first `count` keys; count is a multiple of kWidth.
+template <class E>
+inline void pack_keys(const char* const* rows, Ahead ahead, int count, int head_dim,
                       float* packed) {
   for (int key = 0; key < count; key += kWidth) {
     float* to = packed + static_cast<int64_t>(key / kPanel) * kPanel * head_dim + key % kPanel;
-    for (int d = 0; d < head_dim; d += kWidth) {
-      const int dims = head_dim - d < kWidth ? head_dim - d : kWidth;
-      const Lanes lanes = first_lanes(dims);
-      F32 r[kWidth];
-#pragma GCC unroll 16
-      for (int i = 0; i < kWidth; ++i) {
-        r[i] = E::load(rows[key + i] + d * E::kBytes, lanes);
-        if (next != nullptr) prefetch(next[key + i] + d * E::kBytes);
-      }
-      transpose(r);
+    for (int d = 0; d < head_dim; d += KeyBlock<E>::kDims) {
+      const int dims = head_dim - d < KeyBlock<E>::kDims ? head_dim - d : KeyBlock<E>::kDims;
       float* column = to + static_cast<int64_t>(d) * kPanel;
-#pragma GCC unroll 16
-      for (int i = 0; i < kWidth; ++i)
-        if (i < 8 || i < dims) store(column + i * kPanel, r[i]);
-    }
-  }
-}
-
-// Pairs of bf16 are transposed as one word and parted afterwards: half the shuffles.
-template <>
-inline void pack_keys<AsBf16>(const char* const* rows, const char* const* next, int count,
-                              int head_dim, float* packed) {
-  const int num_pairs = head_dim / 2;
-  for (int key = 0; key < count; key += kWidth) {
-    float* to = packed + static_cast<int64_t>(key / kPanel) * kPanel * head_dim + key % kPanel;
-    for (int pair = 0; pair < num_pairs; pair += kWidth) {
-      const int pairs = num_pairs - pair < kWidth ? num_pairs - pair : kWidth;
-      F32 r[kWidth];
-#pragma GCC unroll 16
-      for (int i = 0; i < kWidth; ++i) {
-        r[i] = load_pairs(rows[key + i] + pair * 4, pairs);
-        if (next != nullptr) prefetch(next[key + i] + pair * 4);
-      }
-      transpose(r);
-      float* column = to + static_cast<int64_t>(2 * pair) * kPanel;
-#pragma GCC unroll 16
-      for (int i = 0; i < kWidth; ++i) {
-        if (i >= 4 && i >= pairs) break;
-        store(column + (2 * i) * kPanel, lower_of_pair(r[i]));
-        store(column + (2 * i + 1) * kPanel, upper_of_pair(r[i]));
-      }
+      KeyBlock<E>::each(rows, ahead, key, d, dims,
+                        [&](int i, F32 keys) { store(column + i * kPanel, keys); });
     }
   }
 }
 
 // Only the keys in [begin, end) of the tile.
 template <class E>
-inline void pack_values(const char* const* rows, const char* const* next, int begin, int end,
-                        int head_dim_v, float* packed) {
+inline void pack_values(const char* const* rows, Ahead ahead, int begin, int end, int head_dim_v,
+                        float* packed) {
   const Panels panels(head_dim_v);
   for (int p = 0; p < panels.count; ++p) {
     const Panel panel = panels.panel(p);
@@ -107,7 +130,7 @@ inline void pack_values(const char* const* rows, const char* const* next, int be
         const int column = (panel.first + v) * kWidth;
         const Lanes lanes = first_lanes(head_dim_v - column);
         store(to + key * stride + v * kWidth, E::load(rows[key] + column * E::kBytes, lanes));
-        if (next != nullptr) prefetch(next[key] + column * E::kBytes);
+        ahead.line(key, column * E::kBytes);
       }
     }
   }

@@ -159,6 +159,19 @@ inline F32 upper_of_pair(F32 a) {
   return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a.v), mask))};
 }
 
+// (a, b) as one row of 16 columns: its even columns to a, its odd ones to b; and the reverse.
+inline void part_columns(F32& a, F32& b) {
+  const __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0x88));
+  const __m256d odd = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0xdd));
+  a.v = _mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xd8));
+  b.v = _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8));
+}
+inline void join_columns(F32& a, F32& b) {
+  const __m256 low = _mm256_unpacklo_ps(a.v, b.v), high = _mm256_unpackhi_ps(a.v, b.v);
+  a.v = _mm256_permute2f128_ps(low, high, 0x20);
+  b.v = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
 inline void prefetch(const char* p) {
   _mm_prefetch(p, _MM_HINT_T0);
 }

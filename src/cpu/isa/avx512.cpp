@@ -155,6 +155,22 @@ inline F32 upper_of_pair(F32 a) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), mask))};
 }
 
+// (a, b) as one row of 32 columns: its even columns to a, its odd ones to b; and the reverse.
+inline void part_columns(F32& a, F32& b) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+  const __m512 first = _mm512_permutex2var_ps(a.v, even, b.v);
+  b.v = _mm512_permutex2var_ps(a.v, odd, b.v);
+  a.v = first;
+}
+inline void join_columns(F32& a, F32& b) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  const __m512 first = _mm512_permutex2var_ps(a.v, low, b.v);
+  b.v = _mm512_permutex2var_ps(a.v, high, b.v);
+  a.v = first;
+}
+
 inline void prefetch(const char* p) {
   _mm_prefetch(p, _MM_HINT_T0);
 }

@@ -204,6 +204,18 @@ inline F32 upper_of_pair(F32 a) {
 #endif
 }
 
+// (a, b) as one row of 8 columns: its even columns to a, its odd ones to b; and the reverse.
+inline void part_columns(F32& a, F32& b) {
+  const Float4 even{a.v[0], a.v[2], b.v[0], b.v[2]}, odd{a.v[1], a.v[3], b.v[1], b.v[3]};
+  a.v = even;
+  b.v = odd;
+}
+inline void join_columns(F32& a, F32& b) {
+  const Float4 low{a.v[0], b.v[0], a.v[1], b.v[1]}, high{a.v[2], b.v[2], a.v[3], b.v[3]};
+  a.v = low;
+  b.v = high;
+}
+
 inline void prefetch(const char* p) {
   __builtin_prefetch(p);
 }

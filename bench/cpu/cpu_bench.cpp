@@ -1,0 +1,159 @@
+// Attention and cache writes of the CPU backend: cpu_bench --benchmark_filter=prefill/2048
+//
+// Each case says its shape in its name; counters are TFLOP/s of causal pairs, or GB/s of the cache
+// that the queries need. machine/* are plain loops over the same memory or arithmetic in the same
+// run. With --benchmark_repetitions=N the best and the median are printed; only ratios within one
+// run mean something on a shared machine. PAGODA_BENCH_THREADS and PAGODA_BENCH_ISA choose both.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "layer.h"
+#include "machine.h"
+
+namespace pagoda::bench {
+namespace {
+
+constexpr double kBeyondCache = 800e6;  // bytes: more than the last-level cache of most machines
+
+int threads() {
+  const char* text = std::getenv("PAGODA_BENCH_THREADS");
+  return text != nullptr ? std::atoi(text) : static_cast<int>(std::thread::hardware_concurrency());
+}
+
+std::string isa() {
+  const char* text = std::getenv("PAGODA_BENCH_ISA");
+  return text != nullptr ? text : "";
+}
+
+benchmark::Counter rate(double per_iteration) {
+  return {per_iteration, benchmark::Counter::kIsIterationInvariantRate};
+}
+
+// Two threads are timed by the clock; one by the processor time that it got, which other processes
+// disturb less.
+void best_and_median(benchmark::internal::Benchmark* it) {
+  if (threads() > 1) it->UseRealTime();
+  it->ComputeStatistics("lowest", [](const std::vector<double>& v) {
+      return *std::min_element(v.begin(), v.end());
+    })->ComputeStatistics("highest", [](const std::vector<double>& v) {
+    return *std::max_element(v.begin(), v.end());
+  });
+}
+
+void run_prefill(benchmark::State& state, const Shape& shape) {
+  LayerRun layer(shape, threads(), isa(), 1);
+  layer.forward();
+  for (auto _ : state) layer.forward();
+  state.counters["FLOP"] = rate(layer.flops());
+}
+
+void run_decode(benchmark::State& state, const Shape& shape, bool cold) {
+  const LayerRun probe(shape, 1, isa(), 1);
+  const int copies = cold ? std::max(1, static_cast<int>(kBeyondCache / probe.cache_bytes())) : 1;
+  LayerRun layer(shape, threads(), isa(), copies);
+  for (int i = 0; i < copies; ++i) layer.forward();
+  for (auto _ : state) layer.forward();
+  state.counters["Bytes"] = rate(layer.cache_bytes());
+}
+
+void run_update(benchmark::State& state, const Shape& shape) {
+  LayerRun layer(shape, threads(), isa(), 1);
+  layer.forward();
+  for (auto _ : state) layer.update_cache();
+  state.counters["Bytes"] = rate(layer.written_bytes());
+}
+
+void run_on_all(int count, const auto& body) {
+  std::vector<std::thread> workers;
+  for (int t = 1; t < count; ++t) workers.emplace_back([&, t] { body(t); });
+  body(0);
+  for (std::thread& worker : workers) worker.join();
+}
+
+void machine_read(benchmark::State& state) {
+  const auto size = static_cast<size_t>(kBeyondCache);
+  const std::vector<char> memory(size, 1);
+  const int count = threads();
+  for (auto _ : state)
+    run_on_all(count, [&](int t) {
+      const size_t share = size / static_cast<size_t>(count) / 4096 * 4096;
+      benchmark::DoNotOptimize(read_all(memory.data() + static_cast<size_t>(t) * share, share));
+    });
+  state.counters["Bytes"] = rate(static_cast<double>(size));
+}
+
+void machine_gemm(benchmark::State& state) {
+  constexpr int kDepth = 128;
+  const int count = threads();
+  std::atomic<double> flops{0};
+  for (auto _ : state)
+    run_on_all(count, [&](int) {
+      std::vector<float> a(6 * kDepth, 1.3f), b(kDepth * 64, 0.7f), c(6 * 64);
+      flops = multiply_from_cache(a.data(), b.data(), c.data(), kDepth, 40000) * count;
+    });
+  state.counters["FLOP"] = rate(flops);
+}
+
+void add_prefill(const std::string& name, const Shape& shape) {
+  best_and_median(benchmark::RegisterBenchmark(
+      ("prefill/" + name).c_str(), [shape](benchmark::State& s) { run_prefill(s, shape); }));
+}
+
+void add_decode(const std::string& name, const Shape& shape, bool cold = true) {
+  best_and_median(benchmark::RegisterBenchmark(
+      ("decode/" + name).c_str(),
+      [shape, cold](benchmark::State& s) { run_decode(s, shape, cold); }));
+}
+
+void add_all() {
+  best_and_median(benchmark::RegisterBenchmark("machine/read", machine_read));
+  best_and_median(benchmark::RegisterBenchmark("machine/gemm", machine_gemm));
+  const auto prefill = [](int32_t len, Shape s = {}) {
+    s.query_len = s.seq_len = len;
+    return s;
+  };
+  for (int32_t len : {512, 1024, 2048, 8192})
+    add_prefill(std::to_string(len) + "/bf16", prefill(len));
+  add_prefill("2048/f16", prefill(2048, {.dtype = PAGODA_F16}));
+  add_prefill("2048/f32", prefill(2048, {.dtype = PAGODA_F32}));
+  add_prefill("2048/bf16/softcap", prefill(2048, {.softcap = 30}));
+  add_prefill("2048/bf16/alibi", prefill(2048, {.alibi = true}));
+  add_prefill("2048/bf16/window512_sinks", prefill(2048, {.sinks = true, .window = 512}));
+  add_prefill("8x256/bf16", prefill(256, {.num_reqs = 8}));
+  add_prefill("512_on_32k/bf16", {.query_len = 512, .seq_len = 32768});
+  for (int32_t dim : {64, 80, 96, 192, 256})
+    add_prefill("1024/bf16/d" + std::to_string(dim), prefill(1024, {.head_dim = dim}));
+  add_decode("1x4096/bf16", {.seq_len = 4096});
+  add_decode("1x4096/bf16/nhd", {.seq_len = 4096, .hnd = false});
+  add_decode("1x4096/f16", {.seq_len = 4096, .dtype = PAGODA_F16});
+  add_decode("1x4096/f32", {.seq_len = 4096, .dtype = PAGODA_F32});
+  add_decode("16x4096/bf16", {.num_reqs = 16, .seq_len = 4096});
+  add_decode("1x16384/bf16", {.seq_len = 16384});
+  add_decode("1x4096/bf16/4queries", {.query_len = 4, .seq_len = 4096});
+  add_decode("1x512/bf16/warm", {.seq_len = 512}, false);
+  add_decode("1x4096/bf16/warm", {.seq_len = 4096}, false);
+  for (int32_t group : {1, 3, 7, 8, 17})
+    add_decode("1x4096/bf16/group" + std::to_string(group),
+               {.seq_len = 4096, .num_heads = 8 * group});
+  const Shape update{.query_len = 512, .seq_len = 4096};
+  best_and_median(benchmark::RegisterBenchmark(
+      "update_cache/512/bf16", [update](benchmark::State& s) { run_update(s, update); }));
+}
+
+}  // namespace
+}  // namespace pagoda::bench
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  pagoda::bench::add_all();
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}

@@ -1,0 +1,48 @@
+// One attention layer ready to run, as often as a benchmark likes, over enough copies of its cache
+// to read every one from memory.
+#pragma once
+
+#include <pagoda/pagoda.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace pagoda::bench {
+
+struct Shape {
+  int32_t num_reqs = 1, query_len = 1, seq_len = 1;
+  int32_t num_heads = 32, num_kv_heads = 8, head_dim = 128;
+  pagoda_dtype dtype = PAGODA_BF16;
+  float softcap = 0;
+  bool alibi = false, sinks = false;
+  int32_t window = 0;  // 0: none
+  int32_t page_size = 16;
+  bool hnd = true;
+};
+
+class LayerRun {
+ public:
+  // copies: of the cache, read in turn
+  LayerRun(const Shape& shape, int32_t num_threads, const std::string& isa, int32_t copies);
+  ~LayerRun();
+  LayerRun(const LayerRun&) = delete;
+  LayerRun& operator=(const LayerRun&) = delete;
+
+  void forward();
+  void update_cache();
+
+  // Query-key pairs that the mask shows, times heads, times what two products of a pair cost.
+  double flops() const;
+  // Bytes of keys and values that the queries need, each once.
+  double cache_bytes() const;
+  // Bytes that an update of the cache writes.
+  double written_bytes() const;
+
+ private:
+  struct Parts;
+  Shape shape_;
+  Parts* parts_;
+};
+
+}  // namespace pagoda::bench
