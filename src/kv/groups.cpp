@@ -35,6 +35,8 @@ void check_group(const Group& group, size_t g, const std::vector<int64_t>& num_p
   expect(!group.has_window() || group.layout.num_ranks == 1, PAGODA_UNSUPPORTED, "groups[", g,
          "] has a window, but its tokens are spread over ", group.layout.num_ranks,
          " ranks, where neighbours are not contiguous; use one rank for it");
+  expect(group.page_bytes >= 0, PAGODA_INVALID_ARGUMENT, "groups[", g, "].page_bytes is ",
+         group.page_bytes, "; it is 0 for not told, or the size of a page");
   const auto pools = static_cast<int32_t>(num_pages.size());
   expect(group.pool >= 0 && group.pool < pools, PAGODA_INVALID_ARGUMENT, "groups[", g, "].pool is ",
          group.pool, "; there are ", pools, " pools");
