@@ -15,17 +15,18 @@ std::vector<Struct> read_array(const Struct* given, int32_t count, const char* n
          "; it is not below 0");
   expect(count == 0 || given != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL, but there are ",
          count);
-  expect(count == 0 || given->struct_size % alignof(Struct) == 0, PAGODA_INVALID_ARGUMENT, name,
-         "[0].struct_size is ", given->struct_size, "; it is a multiple of ", alignof(Struct));
   std::vector<Struct> own;
+  if (count == 0) return own;
+  uint32_t size = 0;
+  std::memcpy(&size, given, sizeof size);
+  expect(size % alignof(Struct) == 0, PAGODA_INVALID_ARGUMENT, name, "[0].struct_size is ", size,
+         "; it is a multiple of ", alignof(Struct));
   for (int32_t i = 0; i < count; ++i) {
-    const auto* bytes = reinterpret_cast<const char*>(given);
-    const auto* next =
-        reinterpret_cast<const Struct*>(bytes + size_t{given->struct_size} * size_t(i));
-    own.push_back(read_struct(next, name));
-    expect(own.back().struct_size == given->struct_size, PAGODA_INVALID_ARGUMENT, name, "[", i,
-           "].struct_size is ", own.back().struct_size, ", but that of the first is ",
-           given->struct_size);
+    const char* bytes =
+        reinterpret_cast<const char*>(given) + size_t{size} * static_cast<size_t>(i);
+    own.push_back(read_struct(reinterpret_cast<const Struct*>(bytes), name));
+    expect(own.back().struct_size == size, PAGODA_INVALID_ARGUMENT, name, "[", i,
+           "].struct_size is ", own.back().struct_size, ", but that of the first is ", size);
   }
   return own;
 }
