@@ -42,7 +42,7 @@ const WrongOptions kOptions[] = {
   {"no_such_pool", [](KvWorld& w) { w.groups[1].pool = 2; }, kInvalid, "groups[1].pool is 2"},
   {"pool_negative", [](KvWorld& w) { w.groups[0].pool = -1; }, kInvalid, "groups[0].pool is -1"},
   {"page_bytes_negative", [](KvWorld& w) { w.groups[0].page_bytes = -1; }, kInvalid, "page_bytes is -1"},
-  {"page_bytes_differ", [](KvWorld& w) { w.groups[1].pool = 0; w.groups[1].page_bytes = 5; }, kInvalid, "pages are 0 and 5 bytes"},
+  {"page_bytes_differ", [](KvWorld& w) { w.groups[1].pool = 0; w.groups[0].page_bytes = 4; w.groups[1].page_bytes = 5; }, kInvalid, "pages are 4 and 5 bytes"},
   {"num_pools_negative", [](KvWorld& w) { w.options.num_pools = -1; }, kInvalid, "num_pools is -1"},
   {"num_pages_null", [](KvWorld& w) { w.options.num_pages = nullptr; }, kInvalid, "num_pages is NULL"},
   {"only_the_null_page", [](KvWorld& w) { w.num_pages[1] = 1; }, kInvalid, "num_pages is 1"},
