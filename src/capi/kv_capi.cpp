@@ -28,9 +28,14 @@ void expect_out(const Out* out, const char* name) {
   expect(out != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL");
 }
 
+void expect_count(int32_t count, const char* name) {
+  expect(count >= 0, PAGODA_INVALID_ARGUMENT, name, " is ", count, "; it is not below 0");
+}
+
 void expect_array(const void* data, int32_t count, const char* name) {
-  expect(count >= 0 && (count == 0 || data != nullptr), PAGODA_INVALID_ARGUMENT, name,
-         data == nullptr ? " is NULL" : " is given", " with ", count, " entries");
+  expect(count >= 0, PAGODA_INVALID_ARGUMENT, name, " has ", count, " entries; not below 0");
+  expect(count == 0 || data != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL, but has ", count,
+         " entries");
 }
 
 // Writes as much of a struct as the caller's header knows.
@@ -104,15 +109,18 @@ pagoda_status pagoda_cache_find(pagoda_cache* cache, const pagoda_cache_request*
 }
 
 pagoda_status pagoda_cache_grow(pagoda_cache* cache, uint64_t id, int32_t num_tokens) {
-  return guard([&] { manager_of(cache).grow(id, num_tokens); });
+  return guard([&] {
+    CacheManager& manager = manager_of(cache);
+    expect_count(num_tokens, "num_tokens");
+    manager.grow(id, num_tokens);
+  });
 }
 
 pagoda_status pagoda_cache_append(pagoda_cache* cache, uint64_t id, const int32_t* tokens,
                                   int32_t num_tokens) {
   return guard([&] {
     CacheManager& manager = manager_of(cache);
-    expect(num_tokens >= 0, PAGODA_INVALID_ARGUMENT, "num_tokens is ", num_tokens,
-           "; it is not below 0");
+    expect_count(num_tokens, "num_tokens");
     if (manager.request(id).sharing) expect_array(tokens, num_tokens, "tokens");
     manager.append(id, tokens, num_tokens);
   });
@@ -172,8 +180,7 @@ pagoda_status pagoda_cache_fill(const pagoda_cache* cache, int32_t group,
   return guard([&] {
     const CacheManager& manager = manager_of(cache);
     const pagoda_cache_step own = read_struct(step, "pagoda_cache_step");
-    expect(own.num_tokens >= 0, PAGODA_INVALID_ARGUMENT, "num_tokens is ", own.num_tokens,
-           "; it is not below 0");
+    expect_count(own.num_tokens, "step.num_tokens");
     expect_array(own.ids, own.num_reqs, "ids");
     expect_array(own.seq_lens, own.num_reqs, "seq_lens");
     expect_out(own.query_start_loc, "query_start_loc");
@@ -232,8 +239,8 @@ pagoda_status pagoda_cache_pages_for(const pagoda_cache* cache, int32_t pool, in
   return guard([&] {
     const CacheManager& manager = manager_of(cache);
     expect_out(num_pages, "num_pages");
-    expect(num_tokens >= 0 && max_query_len >= 0, PAGODA_INVALID_ARGUMENT, "num_tokens is ",
-           num_tokens, " and max_query_len ", max_query_len, "; neither is below 0");
+    expect_count(num_tokens, "num_tokens");
+    expect_count(max_query_len, "max_query_len");
     *num_pages = manager.pages_for(pool, num_tokens, max_query_len);
   });
 }

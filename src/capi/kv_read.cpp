@@ -16,16 +16,23 @@ std::vector<Struct> read_array(const Struct* given, int32_t count, const char* n
   expect(count == 0 || given != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL, but there are ",
          count);
   std::vector<Struct> own;
+  if (count == 0) return own;
+  uint32_t size = 0;
+  std::memcpy(&size, given, sizeof size);
+  expect(size % alignof(Struct) == 0, PAGODA_INVALID_ARGUMENT, name, "[0].struct_size is ", size,
+         "; it is a multiple of ", alignof(Struct));
   for (int32_t i = 0; i < count; ++i) {
-    const auto* bytes = reinterpret_cast<const char*>(given);
-    const auto* next =
-        reinterpret_cast<const Struct*>(bytes + size_t{given->struct_size} * size_t(i));
-    own.push_back(read_struct(next, name));
-    expect(own.back().struct_size == given->struct_size, PAGODA_INVALID_ARGUMENT, name, "[", i,
-           "].struct_size is ", own.back().struct_size, ", but that of the first is ",
-           given->struct_size);
+    const char* bytes =
+        reinterpret_cast<const char*>(given) + size_t{size} * static_cast<size_t>(i);
+    own.push_back(read_struct(reinterpret_cast<const Struct*>(bytes), name));
+    expect(own.back().struct_size == size, PAGODA_INVALID_ARGUMENT, name, "[", i,
+           "].struct_size is ", own.back().struct_size, ", but that of the first is ", size);
   }
   return own;
+}
+
+void expect_flag(int32_t value, const char* name) {
+  expect(value == 0 || value == 1, PAGODA_INVALID_ARGUMENT, name, " is ", value, "; it is 0 or 1");
 }
 
 Bytes read_bytes(const void* data, size_t size, const char* name) {
@@ -36,13 +43,12 @@ Bytes read_bytes(const void* data, size_t size, const char* name) {
 }
 
 Group read_group(const pagoda_cache_group& given, const pagoda_cache_options& options, size_t g) {
-  expect(given.kernel_page_size >= 0 && given.kernel_page_size <= given.page_size,
-         PAGODA_INVALID_ARGUMENT, "groups[", g, "].kernel_page_size is ", given.kernel_page_size,
-         "; it divides the page_size, ", given.page_size, ", or is 0 for the same");
+  expect(given.page_size >= 1, PAGODA_INVALID_ARGUMENT, "groups[", g, "].page_size is ",
+         given.page_size, "; a page holds at least one token");
   const int32_t kernel = given.kernel_page_size == 0 ? given.page_size : given.kernel_page_size;
   expect(kernel > 0 && given.page_size % kernel == 0, PAGODA_INVALID_ARGUMENT, "groups[", g,
-         "].page_size is ", given.page_size,
-         "; it is at least 1 and a multiple of kernel_page_size, ", given.kernel_page_size);
+         "].kernel_page_size is ", kernel, "; it divides the page_size, ", given.page_size,
+         ", or is 0 for the same");
   return {.layout = {.page_size = given.page_size,
                      .kernel_pages = given.page_size / kernel,
                      .num_ranks = options.num_ranks == 0 ? 1 : options.num_ranks,
@@ -69,6 +75,7 @@ CacheSettings read_settings(const pagoda_cache_options* given) {
   expect(options.num_pools >= 0 && (options.num_pools == 0 || options.num_pages != nullptr),
          PAGODA_INVALID_ARGUMENT, "num_pages is NULL or num_pools is ", options.num_pools,
          "; there is a number of pages for each pool");
+  expect_flag(options.no_prefix_cache, "options.no_prefix_cache");
   expect(options.max_reqs >= 0 && options.max_seq_len >= 0, PAGODA_INVALID_ARGUMENT, "max_reqs is ",
          options.max_reqs, " and max_seq_len ", options.max_seq_len, "; neither is below 0");
   std::vector<Group> groups;
@@ -87,6 +94,7 @@ Prompt read_prompt(const pagoda_cache_request* given, bool keeps_tokens) {
   const pagoda_cache_request request = read_struct(given, "pagoda_cache_request");
   expect(request.num_tokens >= 1, PAGODA_INVALID_ARGUMENT, "request ", request.id, " has ",
          request.num_tokens, " tokens; a request starts with at least one");
+  expect_flag(request.no_prefix_cache, "request.no_prefix_cache");
   Prompt prompt{.id = request.id,
                 .num_tokens = request.num_tokens,
                 .domain = {.salt = read_bytes(request.salt, request.salt_size, "salt"),

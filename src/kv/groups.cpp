@@ -35,6 +35,8 @@ void check_group(const Group& group, size_t g, const std::vector<int64_t>& num_p
   expect(!group.has_window() || group.layout.num_ranks == 1, PAGODA_UNSUPPORTED, "groups[", g,
          "] has a window, but its tokens are spread over ", group.layout.num_ranks,
          " ranks, where neighbours are not contiguous; use one rank for it");
+  expect(group.page_bytes >= 0, PAGODA_INVALID_ARGUMENT, "groups[", g, "].page_bytes is ",
+         group.page_bytes, "; it is 0 for not told, or the size of a page");
   const auto pools = static_cast<int32_t>(num_pages.size());
   expect(group.pool >= 0 && group.pool < pools, PAGODA_INVALID_ARGUMENT, "groups[", g, "].pool is ",
          group.pool, "; there are ", pools, " pools");
@@ -44,10 +46,16 @@ void check_group(const Group& group, size_t g, const std::vector<int64_t>& num_p
          " kernel pages of each of ", pages, " pages; their ids do not fit 32 bits");
 }
 
+// A pool hands the same page to any of its groups, so the pages must be as large in all of them.
+bool can_share_a_pool(const Group& a, const Group& b) {
+  const bool told = a.page_bytes != 0 && b.page_bytes != 0;
+  return !told || a.page_bytes == b.page_bytes;
+}
+
 void check_page_bytes(const std::vector<Group>& groups) {
   for (size_t a = 0; a < groups.size(); ++a)
     for (size_t b = 0; b < a; ++b)
-      expect(groups[a].pool != groups[b].pool || groups[a].page_bytes == groups[b].page_bytes,
+      expect(groups[a].pool != groups[b].pool || can_share_a_pool(groups[a], groups[b]),
              PAGODA_INVALID_ARGUMENT, "groups[", b, "] and groups[", a, "] draw from pool ",
              groups[a].pool, ", but their pages are ", groups[b].page_bytes, " and ",
              groups[a].page_bytes, " bytes; give each a pool of its own, or pages of one size");

@@ -35,7 +35,6 @@ RequestTable::Draft RequestTable::draft(uint64_t id) {
   draft->id = id;
   draft->tokens.clear();
   for (Chain& chain : draft->chains) chain.digests.clear();
-  for (GroupState& group : draft->groups) group.num_published = 0;
   draft->num_tokens = draft->num_computed = draft->num_cached = draft->capacity = 0;
   return draft;
 }

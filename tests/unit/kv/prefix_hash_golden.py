@@ -40,7 +40,9 @@ def cases():
     yield "second_page", page(first, 1, [5, 6, 7, 8])
     yield "other_page_size", page(seed, 0, range(1, 17))
     yield "extreme_tokens", page(seed, 0, [-1, 2147483647, -2147483648, 0])
-    yield "salt", page(seed, 0, [1, 2, 3, 4], salt=b"blue")
+    salted = page(seed, 0, [1, 2, 3, 4], salt=b"blue")
+    yield "salt", salted
+    yield "second_page_of_salt", page(salted, 1, [5, 6, 7, 8], salt=b"blue")
     yield "adapter", page(seed, 0, [1, 2, 3, 4], adapter=b"blue")
     yield "salt_and_adapter", page(seed, 0, [1, 2, 3, 4], salt=b"blue", adapter=b"green")
     image = [(2, 4, b"image")]
