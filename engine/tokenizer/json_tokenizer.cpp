@@ -5,8 +5,8 @@
 
 #include "engine/error.h"
 #include "engine/formats/config_readers.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/formats/json_file.h"
-#include "engine/formats/quoted.h"
 #include "engine/tokenizer/piece_text.h"
 #include "engine/tokenizer/tokenizer_state.h"
 
@@ -35,7 +35,7 @@ class Reader {
             ErrorKind::kMalformed, where_, " has no object 'model'");
     const std::string type = root_["model"].value("type", "BPE");
     require(type == "BPE", ErrorKind::kUnsupported, where_, " has a model of the type ",
-            quoted(type), "; BPE is supported");
+            in_quotes(type), "; BPE is supported");
     pipeline_ = read_pipeline(root_, where_);
     read_vocabulary();
     read_added();
@@ -214,7 +214,7 @@ class Reader {
       const std::string name = item["SpecialToken"].value("id", "");
       const auto id = state_->added.find(name);
       require(id.has_value(), ErrorKind::kMalformed, where_, ": the post-processor's token ",
-              quoted(name), " is not an added token");
+              in_quotes(name), " is not an added token");
       (before ? state_->prefix : state_->suffix).push_back(*id);
     }
   }

@@ -2,6 +2,7 @@
 foreach(name formats tokenizer chat)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/${name}_*test.cpp)
   if(sources)
-    pagoda_test(engine_${name}_test SOURCES ${sources} LIBS pagoda_engine_io)
+    pagoda_test(engine_${name}_test
+      SOURCES ${sources} ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp LIBS pagoda_engine_io)
   endif()
 endforeach()
