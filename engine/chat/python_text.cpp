@@ -96,7 +96,7 @@ std::string quoted_text(std::string_view text) {
   const bool use_double =
       text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
   const char quote = use_double ? '"' : '\'';
-  std::string in_quotes(1, quote);
+  std::string quoted(1, quote);
   for (char c : text) {
     const auto byte = static_cast<uint8_t>(c);
     if (c == quote || c == '\\') {
