@@ -4,9 +4,9 @@
 
 #include "engine/error.h"
 #include "engine/formats/config_readers.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/formats/json_file.h"
 #include "engine/formats/mapped_file.h"
-#include "engine/formats/quoted.h"
 #include "engine/formats/rope_scaling.h"
 
 namespace pagoda::engine {
@@ -84,7 +84,7 @@ Architecture architecture_of(const std::string& model_type, const std::string& w
   if (model_type == "qwen2") return Architecture::kQwen2;
   if (model_type == "qwen3") return Architecture::kQwen3;
   if (model_type == "smollm3") return Architecture::kSmolLm3;
-  fail(ErrorKind::kUnsupported, where, " has the model_type ", quoted(model_type),
+  fail(ErrorKind::kUnsupported, where, " has the model_type ", in_quotes(model_type),
        "; llama, mistral, qwen2, qwen3 and smollm3 are supported");
 }
 
@@ -114,7 +114,7 @@ void add_scaling(RopeConfig& rope, const Fields& scaling, int64_t context_length
     rope.magnitude =
         static_cast<float>(scaling.find_float("attention_factor").value_or(yarn_magnitude(factor)));
   } else {
-    fail(ErrorKind::kUnsupported, scaling.where(), " has the rope scaling ", quoted(kind),
+    fail(ErrorKind::kUnsupported, scaling.where(), " has the rope scaling ", in_quotes(kind),
          "; linear, llama3 and yarn are supported");
   }
 }
@@ -147,7 +147,7 @@ bool is_windowed(const Fields& fields, Architecture architecture, size_t i) {
             ": layer_types is not a list with a string for each layer");
     const auto& type = (*types)[i].get_ref<const std::string&>();
     require(type == "full_attention" || type == "sliding_attention", ErrorKind::kUnsupported,
-            fields.where(), ": a layer of type ", quoted(type), " is not supported");
+            fields.where(), ": a layer of type ", in_quotes(type), " is not supported");
     return type == "sliding_attention";
   }
   if (architecture == Architecture::kLlama) return true;  // Mistral: all, where a window is given
@@ -189,7 +189,7 @@ void add_stop_ids(SpecialTokens& special, const Fields& fields) {
 void require_supported(const Fields& fields) {
   const auto activation = fields.find_string("hidden_act").value_or("silu");
   require(activation == "silu", ErrorKind::kUnsupported, fields.where(), " has the activation ",
-          quoted(activation), "; silu is supported");
+          in_quotes(activation), "; silu is supported");
   require(!fields.find_bool("mlp_bias").value_or(false), ErrorKind::kUnsupported, fields.where(),
           " has biases in its feed-forward layers, which are not supported");
   require(fields.find("quantization_config") == nullptr, ErrorKind::kUnsupported, fields.where(),

@@ -15,8 +15,8 @@
 #include "engine/error.h"
 #include "engine/formats/gguf_types.h"
 #include "engine/formats/header_reader.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/formats/mapped_file.h"
-#include "engine/formats/quoted.h"
 #include "engine/formats/spans.h"
 
 namespace pagoda::engine {
@@ -114,7 +114,7 @@ struct GgufFile::State {
     const Entry* entry = find(key);
     if (entry == nullptr) return nullptr;
     require(entry->is_array == is_array && accept(entry->type), ErrorKind::kMalformed, where(),
-            ": metadata ", quoted(key), " is ", entry->is_array ? "an array of " : "of type ",
+            ": metadata ", in_quotes(key), " is ", entry->is_array ? "an array of " : "of type ",
             name_of(entry->type), ", not ", wanted);
     return entry;
   }
@@ -152,7 +152,7 @@ void GgufFile::State::parse() {
     uint64_t offset = 0;
     TensorView tensor = parse_tensor(reader, offset);
     require(tensor_index.emplace(tensor.name, tensors.size()).second, ErrorKind::kMalformed,
-            where(), ": two tensors are called ", quoted(tensor.name));
+            where(), ": two tensors are called ", in_quotes(tensor.name));
     tensors.push_back(std::move(tensor));
     offsets.push_back(offset);
   }
@@ -164,13 +164,13 @@ void GgufFile::State::parse_metadata(HeaderReader& reader) {
   require(!key.empty(), ErrorKind::kMalformed, where(), ": a metadata key is empty");
   const Entry entry = parse_value(reader, key);
   require(metadata.emplace(key, entry).second, ErrorKind::kMalformed, where(),
-          ": two metadata entries are called ", quoted(key));
+          ": two metadata entries are called ", in_quotes(key));
 }
 
 Entry GgufFile::State::parse_value(HeaderReader& reader, std::string_view key) {
   const auto read_type = [&] {
     const auto raw = reader.read<uint32_t>("a value type");
-    require(raw < kNumGgufTypes, ErrorKind::kMalformed, where(), ": metadata ", quoted(key),
+    require(raw < kNumGgufTypes, ErrorKind::kMalformed, where(), ": metadata ", in_quotes(key),
             " has value type ", raw, ", which does not exist");
     return static_cast<GgufType>(raw);
   };
@@ -179,11 +179,11 @@ Entry GgufFile::State::parse_value(HeaderReader& reader, std::string_view key) {
     entry.is_array = true;
     entry.type = read_type();
     require(entry.type != GgufType::kArray, ErrorKind::kUnsupported, where(), ": metadata ",
-            quoted(key), " is an array of arrays, which no supported model uses");
+            in_quotes(key), " is an array of arrays, which no supported model uses");
     entry.count = reader.read<uint64_t>("an array length");
     const auto least = static_cast<uint64_t>(size_of(entry.type));  // a string's: its length field
     require(entry.count <= static_cast<uint64_t>(file.size()) / least, ErrorKind::kTruncated,
-            where(), ": metadata ", quoted(key), " claims ", entry.count,
+            where(), ": metadata ", in_quotes(key), " claims ", entry.count,
             " elements, more than the file can hold");
   }
   if (entry.type == GgufType::kString) {
@@ -204,7 +204,7 @@ void GgufFile::State::check_bools(const Entry& entry, std::string_view key) cons
   if (entry.type != GgufType::kBool) return;
   for (std::byte value : entry.payload)
     require(std::to_integer<int>(value) <= 1, ErrorKind::kMalformed, where(), ": metadata ",
-            quoted(key), " is a boolean with the value ", std::to_integer<int>(value));
+            in_quotes(key), " is a boolean with the value ", std::to_integer<int>(value));
 }
 
 int64_t GgufFile::State::alignment() const {
@@ -226,18 +226,18 @@ TensorView GgufFile::State::parse_tensor(HeaderReader& reader, uint64_t& offset)
   tensor.name = reader.read_string(kMaxGgufNameBytes, "a tensor name");
   require(!tensor.name.empty(), ErrorKind::kMalformed, where(), ": a tensor has an empty name");
   const auto rank = reader.read<uint32_t>("a tensor rank");
-  require(rank <= kMaxGgufRank, ErrorKind::kLimit, where(), ": tensor ", quoted(tensor.name),
+  require(rank <= kMaxGgufRank, ErrorKind::kLimit, where(), ": tensor ", in_quotes(tensor.name),
           " has rank ", rank, ", the limit is ", kMaxGgufRank);
   for (uint32_t i = 0; i < rank; ++i) {
     const auto dim = reader.read<uint64_t>("a tensor dimension");
-    require(dim <= kMaxGgufDim, ErrorKind::kLimit, where(), ": tensor ", quoted(tensor.name),
+    require(dim <= kMaxGgufDim, ErrorKind::kLimit, where(), ": tensor ", in_quotes(tensor.name),
             " has a dimension of ", dim, ", the limit is ", kMaxGgufDim);
     tensor.shape.push_back(static_cast<int64_t>(dim));
   }
   std::reverse(tensor.shape.begin(), tensor.shape.end());  // the file has the innermost first
   const auto raw_type = reader.read<uint32_t>("a tensor type");
   const std::optional<TensorType> type = tensor_type_of_ggml(raw_type);
-  require(type.has_value(), ErrorKind::kUnsupported, where(), ": tensor ", quoted(tensor.name),
+  require(type.has_value(), ErrorKind::kUnsupported, where(), ": tensor ", in_quotes(tensor.name),
           " has the element type ", raw_type, " (", ggml_type_name(raw_type),
           "), which is not read; use a file in one of ", kReadableGgmlTypes);
   tensor.type = *type;
@@ -261,10 +261,10 @@ void GgufFile::State::place_tensors(int64_t header_end, const std::vector<uint64
     TensorView& tensor = tensors[i];
     const int64_t size = checked_tensor_bytes(tensor, where());
     require(offsets[i] % static_cast<uint64_t>(align) == 0, ErrorKind::kMalformed, where(),
-            ": tensor ", quoted(tensor.name), " starts at offset ", offsets[i],
+            ": tensor ", in_quotes(tensor.name), " starts at offset ", offsets[i],
             ", not a multiple of the alignment ", align);
     require(size <= data_size && offsets[i] <= static_cast<uint64_t>(data_size - size),
-            ErrorKind::kTruncated, where(), ": tensor ", quoted(tensor.name), " needs ", size,
+            ErrorKind::kTruncated, where(), ": tensor ", in_quotes(tensor.name), " needs ", size,
             " bytes at offset ", offsets[i], ", the file has ", data_size, " bytes of tensor data");
     const auto offset = static_cast<int64_t>(offsets[i]);
     tensor.bytes =

@@ -4,8 +4,8 @@
 
 #include "engine/error.h"
 #include "engine/formats/config_readers.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/formats/quants.h"
-#include "engine/formats/quoted.h"
 #include "engine/formats/rope_scaling.h"
 
 namespace pagoda::engine {
@@ -19,7 +19,7 @@ Architecture architecture_of(std::string_view name, const std::string& where) {
   if (name == "qwen2") return Architecture::kQwen2;
   if (name == "qwen3") return Architecture::kQwen3;
   if (name == "smollm3") return Architecture::kSmolLm3;
-  fail(ErrorKind::kUnsupported, where, " has the architecture ", quoted(name),
+  fail(ErrorKind::kUnsupported, where, " has the architecture ", in_quotes(name),
        "; llama, qwen2, qwen3 and smollm3 are supported");
 }
 
@@ -113,10 +113,10 @@ RopeConfig read_rope(const GgufFile& file, const Keys& keys, const ModelConfig& 
   const double factor = keys.find_float("rope.scaling.factor").value_or(old_linear);
   if (scaling == "none" && old_linear == 1.0) return rope;
   require(scaling == "none" || scaling == "linear" || scaling == "yarn", ErrorKind::kUnsupported,
-          keys.where(), " has the rope scaling ", quoted(scaling),
+          keys.where(), " has the rope scaling ", in_quotes(scaling),
           "; linear, yarn and stored factors are supported");
   require(rope.frequency_factors.empty(), ErrorKind::kUnsupported, keys.where(),
-          " has both stored rope factors and the rope scaling ", quoted(scaling));
+          " has both stored rope factors and the rope scaling ", in_quotes(scaling));
   require(factor > 0, ErrorKind::kMalformed, keys.where(), ": the rope scaling factor is ", factor,
           ", it must be positive");
   if (scaling == "yarn")

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "engine/error.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/formats/mapped_file.h"
-#include "engine/formats/quoted.h"
 
 namespace pagoda::engine {
 namespace {
@@ -33,7 +33,7 @@ class Watch {
       case json::parse_event_t::key: {
         const auto& key = parsed.get_ref<const std::string&>();
         require(keys_.back().insert(key).second, ErrorKind::kMalformed, where_, ": the key ",
-                quoted(key), " occurs twice in one JSON object");
+                in_quotes(key), " occurs twice in one JSON object");
         break;
       }
       default:

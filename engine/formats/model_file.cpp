@@ -9,7 +9,7 @@
 #include "engine/error.h"
 #include "engine/formats/config_readers.h"
 #include "engine/formats/gguf.h"
-#include "engine/formats/quoted.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/formats/safetensors.h"
 #include "engine/formats/tensor_names.h"
 
@@ -93,8 +93,9 @@ void ModelFile::State::add_renamed() {
     // A tied head may be stored all the same; the embedding is used.
     if (config.tied_embeddings && tensor.name == "lm_head.weight") continue;
     std::string name = gguf_name_of(tensor.name);
-    require(!name.empty(), ErrorKind::kUnsupported, path.string(), ": tensor ", quoted(tensor.name),
-            " is none that ", name_of(config.architecture), " models are known to have");
+    require(!name.empty(), ErrorKind::kUnsupported, path.string(), ": tensor ",
+            in_quotes(tensor.name), " is none that ", name_of(config.architecture),
+            " models are known to have");
     names.push_back(std::move(name));
     tensors.push_back(tensor);
     tensors.back().name = names.back();
@@ -117,23 +118,23 @@ void ModelFile::State::check_tensors() const {
   for (const ExpectedTensor& tensor : expected) known.emplace(tensor.name, true);
   for (const TensorView& tensor : tensors)
     require(known.contains(tensor.name) || is_ignorable_tensor(tensor.name),
-            ErrorKind::kUnsupported, path.string(), ": tensor ", quoted(tensor.name),
+            ErrorKind::kUnsupported, path.string(), ": tensor ", in_quotes(tensor.name),
             " is none that ", name_of(config.architecture), " models are known to have");
 }
 
 void ModelFile::State::check_tensor(const ExpectedTensor& expected) const {
   const auto found = index.find(expected.name);
   require(found != index.end(), ErrorKind::kNotFound, path.string(), " has no tensor ",
-          quoted(expected.name));
+          in_quotes(expected.name));
   const TensorView& tensor = tensors[found->second];
   require(tensor.shape == expected.shape, ErrorKind::kMalformed, path.string(), ": tensor ",
-          quoted(tensor.name), " has the shape ", shape_text(tensor.shape),
+          in_quotes(tensor.name), " has the shape ", shape_text(tensor.shape),
           ", the configuration says ", shape_text(expected.shape));
 }
 
 ModelFile ModelFile::open(const fs::path& path) {
   require(!path.empty() && file_exists(path), ErrorKind::kNotFound, "there is no model at ",
-          quoted(path.string()));
+          in_quotes(path.string()));
   auto state = std::make_unique<State>();
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
@@ -179,7 +180,7 @@ bool ModelFile::has_tensor(std::string_view name) const {
 TensorView ModelFile::tensor(std::string_view name) const {
   const auto found = state_->index.find(name);
   require(found != state_->index.end(), ErrorKind::kNotFound, state_->path.string(),
-          " has no tensor ", quoted(name));
+          " has no tensor ", in_quotes(name));
   if (state_->gguf)
     state_->gguf->require_not_shortened();
   else

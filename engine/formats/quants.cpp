@@ -12,7 +12,7 @@
 #include <cstring>
 
 #include "engine/error.h"
-#include "engine/formats/quoted.h"
+#include "engine/formats/in_quotes.h"
 
 namespace pagoda::engine {
 
@@ -192,7 +192,7 @@ void dequantize_rows(const TensorView& view, int64_t first_row, int64_t num_rows
   const bool inside =
       first_row >= 0 && num_rows >= 0 && first_row <= all_rows && num_rows <= all_rows - first_row;
   require(inside, ErrorKind::kInvalidArgument, "rows ", first_row, " and ", num_rows,
-          " more of tensor ", quoted(view.name), ", which has ", all_rows);
+          " more of tensor ", in_quotes(view.name), ", which has ", all_rows);
   const int64_t row_bytes = view.row_size() / type.group_size * type.group_bytes;
   dequantize(view.type,
              view.bytes.subspan(static_cast<size_t>(first_row * row_bytes),

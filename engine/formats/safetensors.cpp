@@ -12,9 +12,9 @@
 #include <utility>
 
 #include "engine/error.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/formats/json_file.h"
 #include "engine/formats/mapped_file.h"
-#include "engine/formats/quoted.h"
 #include "engine/formats/spans.h"
 
 namespace pagoda::engine {
@@ -94,10 +94,11 @@ std::vector<TensorView> Parser::parse() const {
     const json& offsets = entry["data_offsets"];
     const auto end = offsets[1].get<uint64_t>();
     require(end <= static_cast<uint64_t>(data_size), ErrorKind::kTruncated, where(), ": tensor ",
-            quoted(name), " ends at offset ", end, ", the file has ", data_size,
+            in_quotes(name), " ends at offset ", end, ", the file has ", data_size,
             " bytes of tensor data");
     require(static_cast<int64_t>(end) - begin == bytes, ErrorKind::kMalformed, where(), ": tensor ",
-            quoted(name), " needs ", bytes, " bytes and has ", static_cast<int64_t>(end) - begin);
+            in_quotes(name), " needs ", bytes, " bytes and has ",
+            static_cast<int64_t>(end) - begin);
     tensor.bytes =
         file.bytes().subspan(static_cast<size_t>(8 + size + begin), static_cast<size_t>(bytes));
     spans.push_back({.name = tensor.name, .begin = begin, .end = begin + bytes});
@@ -110,24 +111,24 @@ std::vector<TensorView> Parser::parse() const {
 TensorView Parser::parse_tensor(const std::string& name, const json& entry, int64_t& begin) const {
   require(!name.empty(), ErrorKind::kMalformed, where(), ": a tensor has an empty name");
   require(static_cast<int64_t>(name.size()) <= kMaxSafetensorsNameBytes, ErrorKind::kLimit, where(),
-          ": the name of tensor ", quoted(name), " has ", name.size(), " bytes, the limit is ",
+          ": the name of tensor ", in_quotes(name), " has ", name.size(), " bytes, the limit is ",
           kMaxSafetensorsNameBytes);
   const bool complete = entry.is_object() && entry.size() == 3 && entry.contains("dtype") &&
                         entry.contains("shape") && entry.contains("data_offsets");
-  require(complete, ErrorKind::kMalformed, where(), ": the entry of tensor ", quoted(name),
+  require(complete, ErrorKind::kMalformed, where(), ": the entry of tensor ", in_quotes(name),
           " does not consist of dtype, shape and data_offsets");
   require(entry["dtype"].is_string(), ErrorKind::kMalformed, where(), ": the dtype of tensor ",
-          quoted(name), " is not a string");
+          in_quotes(name), " is not a string");
   const auto& dtype = entry["dtype"].get_ref<const std::string&>();
   const std::optional<TensorType> type = type_of(dtype);
-  require(type.has_value(), ErrorKind::kUnsupported, where(), ": tensor ", quoted(name),
-          " has the dtype ", quoted(dtype), ", which is not read; F32, F16 and BF16 are");
+  require(type.has_value(), ErrorKind::kUnsupported, where(), ": tensor ", in_quotes(name),
+          " has the dtype ", in_quotes(dtype), ", which is not read; F32, F16 and BF16 are");
 
   const json& offsets = entry["data_offsets"];
   const bool ordered = offsets.is_array() && offsets.size() == 2 && unsigned_of(offsets[0]) &&
                        unsigned_of(offsets[1]) &&
                        *unsigned_of(offsets[0]) <= *unsigned_of(offsets[1]);
-  require(ordered, ErrorKind::kMalformed, where(), ": the data_offsets of tensor ", quoted(name),
+  require(ordered, ErrorKind::kMalformed, where(), ": the data_offsets of tensor ", in_quotes(name),
           " are not two ascending non-negative integers");
   begin = static_cast<int64_t>(std::min<uint64_t>(*unsigned_of(offsets[0]), INT64_MAX));
   return {.name = *names.insert(name).first,
@@ -137,18 +138,18 @@ TensorView Parser::parse_tensor(const std::string& name, const json& entry, int6
 }
 
 std::vector<int64_t> Parser::parse_shape(const std::string& name, const json& shape) const {
-  require(shape.is_array(), ErrorKind::kMalformed, where(), ": the shape of tensor ", quoted(name),
-          " is not an array");
+  require(shape.is_array(), ErrorKind::kMalformed, where(), ": the shape of tensor ",
+          in_quotes(name), " is not an array");
   require(static_cast<int64_t>(shape.size()) <= kMaxSafetensorsRank, ErrorKind::kLimit, where(),
-          ": tensor ", quoted(name), " has rank ", shape.size(), ", the limit is ",
+          ": tensor ", in_quotes(name), " has rank ", shape.size(), ", the limit is ",
           kMaxSafetensorsRank);
   std::vector<int64_t> dims;
   for (const json& dim : shape) {
     const std::optional<uint64_t> value = unsigned_of(dim);
     require(value.has_value(), ErrorKind::kMalformed, where(), ": a dimension of tensor ",
-            quoted(name), " is not a non-negative integer");
+            in_quotes(name), " is not a non-negative integer");
     require(*value <= static_cast<uint64_t>(kMaxSafetensorsDim), ErrorKind::kLimit, where(),
-            ": tensor ", quoted(name), " has a dimension of ", *value, ", the limit is ",
+            ": tensor ", in_quotes(name), " has a dimension of ", *value, ", the limit is ",
             kMaxSafetensorsDim);
     dims.push_back(static_cast<int64_t>(*value));
   }
@@ -163,12 +164,12 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& path)
   std::map<std::string, std::string> weight_map;
   for (const auto& [name, file] : index["weight_map"].items()) {
     require(file.is_string(), ErrorKind::kMalformed, path.string(), ": the file of tensor ",
-            quoted(name), " is not a string");
+            in_quotes(name), " is not a string");
     const auto& file_name = file.get_ref<const std::string&>();
     const bool plain = !file_name.empty() && file_name.find('/') == std::string::npos &&
                        file_name.find('\0') == std::string::npos && file_name.front() != '.';
-    require(plain, ErrorKind::kMalformed, path.string(), ": tensor ", quoted(name), " lies in ",
-            quoted(file_name), ", which is not the name of a file in this folder");
+    require(plain, ErrorKind::kMalformed, path.string(), ": tensor ", in_quotes(name), " lies in ",
+            in_quotes(file_name), ", which is not the name of a file in this folder");
     weight_map.emplace(name, file_name);
   }
   return weight_map;
@@ -209,8 +210,8 @@ void SafetensorsFile::State::add_shards(const std::filesystem::path& index_path)
     for (size_t i = first; i < tensors.size(); ++i) {
       const auto listed = weight_map.find(std::string(tensors[i].name));
       require(listed != weight_map.end() && listed->second == shard, ErrorKind::kMalformed,
-              index_path.string(), ": tensor ", quoted(tensors[i].name), " lies in ", quoted(shard),
-              ", where the index does not place it");
+              index_path.string(), ": tensor ", in_quotes(tensors[i].name), " lies in ",
+              in_quotes(shard), ", where the index does not place it");
     }
   }
   require(tensors.size() == weight_map.size(), ErrorKind::kMalformed, index_path.string(),

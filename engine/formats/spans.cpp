@@ -5,14 +5,14 @@
 #include <tuple>
 
 #include "engine/error.h"
-#include "engine/formats/quoted.h"
+#include "engine/formats/in_quotes.h"
 
 namespace pagoda::engine {
 
 int64_t checked_tensor_bytes(const TensorView& tensor, const std::string& where) {
   const TypeTraits& type = traits(tensor.type);
   require(tensor.row_size() % type.group_size == 0, ErrorKind::kMalformed, where, ": tensor ",
-          quoted(tensor.name), " has rows of ", tensor.row_size(), " elements, ", type.name,
+          in_quotes(tensor.name), " has rows of ", tensor.row_size(), " elements, ", type.name,
           " needs a multiple of ", type.group_size);
   int64_t bytes = type.group_bytes;
   bool overflow = false;
@@ -21,7 +21,7 @@ int64_t checked_tensor_bytes(const TensorView& tensor, const std::string& where)
     const int64_t factor = innermost ? tensor.shape[i] / type.group_size : tensor.shape[i];
     overflow |= __builtin_mul_overflow(bytes, factor, &bytes);
   }
-  require(!overflow, ErrorKind::kLimit, where, ": the size of tensor ", quoted(tensor.name),
+  require(!overflow, ErrorKind::kLimit, where, ": the size of tensor ", in_quotes(tensor.name),
           " does not fit into 63 bits");
   return bytes;
 }
@@ -34,10 +34,10 @@ void require_spans_cover(std::vector<NamedSpan> spans, int64_t data_size, int64_
   int64_t end = 0;
   std::string_view previous = "the header";
   for (const NamedSpan& span : spans) {
-    require(span.begin >= end, ErrorKind::kMalformed, where, ": tensor ", quoted(span.name),
-            " begins at offset ", span.begin, ", inside ", quoted(previous));
+    require(span.begin >= end, ErrorKind::kMalformed, where, ": tensor ", in_quotes(span.name),
+            " begins at offset ", span.begin, ", inside ", in_quotes(previous));
     require(span.begin - end < alignment, ErrorKind::kMalformed, where, ": ", span.begin - end,
-            " bytes before tensor ", quoted(span.name), " belong to no tensor");
+            " bytes before tensor ", in_quotes(span.name), " belong to no tensor");
     end = span.end;
     previous = span.name;
   }

@@ -6,7 +6,7 @@
 #include "engine/error.h"
 #include "engine/formats/config_readers.h"
 #include "engine/formats/gguf.h"
-#include "engine/formats/quoted.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/tokenizer/byte_alphabet.h"
 #include "engine/tokenizer/piece_text.h"
 #include "engine/tokenizer/tokenizer_state.h"
@@ -136,7 +136,7 @@ std::unique_ptr<Tokenizer::State> read_gguf_tokenizer(const GgufFile& file) {
   } else if (model == "llama") {
     read_sentence_piece(*state, source);
   } else {
-    fail(ErrorKind::kUnsupported, source.where, " has a tokenizer of the kind ", quoted(model),
+    fail(ErrorKind::kUnsupported, source.where, " has a tokenizer of the kind ", in_quotes(model),
          "; gpt2 (byte-level BPE) and llama (SentencePiece) are supported");
   }
   add_special(*state, source);

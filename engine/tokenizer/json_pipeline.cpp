@@ -1,7 +1,7 @@
 // See json_tokenizer.h. Hugging Face's tokenizers are built from named components; those that
 // the supported families use are recognised, and any other is refused rather than skipped.
 #include "engine/error.h"
-#include "engine/formats/quoted.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/tokenizer/json_tokenizer.h"
 #include "engine/tokenizer/piece_text.h"
 
@@ -69,7 +69,7 @@ class Reader {
       pipeline_.prefix = SpacePrefix::kEveryFragment;
       return;
     }
-    fail(ErrorKind::kUnsupported, where_, ": the normalizer ", quoted(type),
+    fail(ErrorKind::kUnsupported, where_, ": the normalizer ", in_quotes(type),
          " with these settings is not supported");
   }
 
@@ -88,7 +88,7 @@ class Reader {
     } else if (type == "Metaspace" && pipeline_.is_sentence_piece) {
       add_metaspace(part);
     } else {
-      fail(ErrorKind::kUnsupported, where_, ": the pre-tokenizer ", quoted(type),
+      fail(ErrorKind::kUnsupported, where_, ": the pre-tokenizer ", in_quotes(type),
            " is not supported");
     }
   }

@@ -5,8 +5,8 @@
 
 #include "engine/error.h"
 #include "engine/formats/config_readers.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/formats/json_file.h"
-#include "engine/formats/quoted.h"
 #include "engine/tokenizer/piece_text.h"
 #include "engine/tokenizer/tokenizer_state.h"
 
@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kMaxTokenId = uint64_t{1} << 24;
+constexpr uint64_t kMaxGap = 65536;
 constexpr JsonLimits kLimits{.max_bytes = int64_t{64} << 20, .max_depth = 32};
 
 struct FileToken {
@@ -35,7 +36,7 @@ class Reader {
             ErrorKind::kMalformed, where_, " has no object 'model'");
     const std::string type = root_["model"].value("type", "BPE");
     require(type == "BPE", ErrorKind::kUnsupported, where_, " has a model of the type ",
-            quoted(type), "; BPE is supported");
+            in_quotes(type), "; BPE is supported");
     pipeline_ = read_pipeline(root_, where_);
     read_vocabulary();
     read_added();
@@ -52,6 +53,9 @@ class Reader {
     const bool fits = value.is_number_unsigned() && value.get<uint64_t>() < kMaxTokenId;
     require(fits, ErrorKind::kMalformed, where_, ": a token id is not an integer from 0 to ",
             kMaxTokenId - 1);
+    // A table by id is made; a few ids may be left out, but not most.
+    require(value.get<uint64_t>() < 4 * num_listed_ + kMaxGap, ErrorKind::kMalformed, where_,
+            ": the token id ", value.get<uint64_t>(), " is far beyond the number of tokens");
     return value.get<TokenId>();
   }
 
@@ -64,6 +68,7 @@ class Reader {
     const json& model = root_["model"];
     require(model.contains("vocab") && model["vocab"].is_object(), ErrorKind::kMalformed, where_,
             " has no object 'vocab'");
+    num_listed_ = model["vocab"].size();
     for (const auto& [text, value] : model["vocab"].items()) {
       FileToken& entry = token(id_of(value));
       require(entry.kind == TokenKind::kUnused, ErrorKind::kMalformed, where_, ": the token id ",
@@ -214,7 +219,7 @@ class Reader {
       const std::string name = item["SpecialToken"].value("id", "");
       const auto id = state_->added.find(name);
       require(id.has_value(), ErrorKind::kMalformed, where_, ": the post-processor's token ",
-              quoted(name), " is not an added token");
+              in_quotes(name), " is not an added token");
       (before ? state_->prefix : state_->suffix).push_back(*id);
     }
   }
@@ -224,6 +229,7 @@ class Reader {
   json root_;
   JsonPipeline pipeline_;
   std::vector<FileToken> tokens_;  // by id
+  uint64_t num_listed_ = 0;        // in the vocabulary, without added tokens
   std::unique_ptr<Tokenizer::State> state_ = std::make_unique<Tokenizer::State>();
 };
 

@@ -4,7 +4,7 @@
 #include <charconv>
 
 #include "engine/error.h"
-#include "engine/formats/quoted.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/tokenizer/byte_alphabet.h"
 
 namespace pagoda::engine {
@@ -37,7 +37,7 @@ std::string sentence_piece_bytes(std::string_view piece, TokenKind kind, const s
   if (kind == TokenKind::kControl || kind == TokenKind::kUnknown) return std::string(piece);
   if (kind != TokenKind::kByte) return with_spaces(piece);
   const int byte = byte_of_piece(piece);
-  require(byte >= 0, ErrorKind::kMalformed, where, ": the byte token ", quoted(piece),
+  require(byte >= 0, ErrorKind::kMalformed, where, ": the byte token ", in_quotes(piece),
           " does not name a byte");
   return std::string(1, static_cast<char>(byte));
 }

@@ -5,7 +5,7 @@
 #include <pcre2.h>
 
 #include "engine/error.h"
-#include "engine/formats/quoted.h"
+#include "engine/formats/in_quotes.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace pagoda::engine {
@@ -50,7 +50,7 @@ std::vector<std::string> expressions_of(std::string_view name) {
     if (family.name == name) return family.expressions;
     known += (known.empty() ? "" : ", ") + std::string(family.name);
   }
-  fail(ErrorKind::kUnsupported, "the pre-tokenizer ", quoted(name), " is not known; known are ",
+  fail(ErrorKind::kUnsupported, "the pre-tokenizer ", in_quotes(name), " is not known; known are ",
        known);
 }
 

@@ -1,7 +1,13 @@
 # Tests of model files, tokenizers and chat templates.
-foreach(name formats tokenizer chat)
+function(pagoda_engine_io_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/${name}_*test.cpp)
-  if(sources)
-    pagoda_test(engine_${name}_test SOURCES ${sources} LIBS pagoda_engine_io)
-  endif()
-endforeach()
+  pagoda_test(engine_${name}_test
+    SOURCES ${sources} ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp
+    LIBS pagoda_engine_io LABELS ${arg_LABELS} TIMEOUT ${arg_TIMEOUT})
+endfunction()
+
+pagoda_engine_io_test(formats)
+pagoda_engine_io_test(tokenizer)
+pagoda_engine_io_test(chat)
+pagoda_engine_io_test(hostile LABELS ci TIMEOUT 900)

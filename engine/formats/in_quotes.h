@@ -8,7 +8,7 @@
 namespace pagoda::engine {
 
 // 'name' with everything but printable ASCII as '?', cut after 80 characters.
-inline std::string quoted(std::string_view name) {
+inline std::string in_quotes(std::string_view name) {
   constexpr size_t kMaxShown = 80;
   std::string text = "'";
   for (char c : name.substr(0, kMaxShown)) text += (c >= 0x20 && c < 0x7f) ? c : '?';
