@@ -1,0 +1,258 @@
+#include "attend.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "../core/error.h"
+#include "../core/score.h"
+#include "../core/state.h"
+#include "element.h"
+#include "float_mode.h"
+
+namespace pagoda::cpu {
+namespace {
+
+// The call's key tensor is a single page that is long enough for any sequence.
+constexpr int32_t kOnlyPage = 0;
+constexpr int32_t kEndlessPage = INT32_MAX;
+
+struct Call {
+  const Prepared& prepared;
+  const Attend& step;
+  const Layer& layer;
+  const Operands& operands;
+  const Kernels& kernels;
+  const Geometry& geometry;
+  const Schedule schedule;
+
+  const Problem& problem() const { return prepared.problem; }
+  const Batch& batch() const { return prepared.batch; }
+};
+
+// The keys or the values of one request and one head.
+PagedRows rows_of(const Call& call, const TensorView& cache, const TensorView& given, int32_t r,
+                  int32_t kv_head) {
+  const auto bytes = static_cast<int64_t>(size_of(call.problem().dtype));
+  const Batch& batch = call.batch();
+  if (call.step.keys == Keys::call) {
+    const char* base = static_cast<const char*>(given.data);
+    const int64_t first = batch.key_start_loc[r] * given.stride[0] + kv_head * given.stride[1];
+    return {.base = base + first * bytes,
+            .pages = &kOnlyPage,
+            .page_stride = 0,
+            .token_stride = given.stride[0] * bytes,
+            .page_size = kEndlessPage};
+  }
+  return {.base = static_cast<const char*>(cache.data) + kv_head * cache.stride[2] * bytes,
+          .pages = batch.page_table + r * batch.page_table_stride,
+          .page_stride = cache.stride[0] * bytes,
+          .token_stride = cache.stride[1] * bytes,
+          .page_size = call.problem().page_size};
+}
+
+// One item for one head of keys, on one thread.
+class ItemRun {
+ public:
+  ItemRun(const Call& call, const Scratch& scratch, const Item& item, int32_t kv_head)
+      : call_(call), scratch_(scratch), item_(item), kv_head_(kv_head) {}
+
+  void run() {
+    const State total = call_.geometry.state_at(scratch_.total, item_.num_rows);
+    load_rows();
+    if (item_.pieces == 1) {
+      attend_all(total);
+      finish(total);
+      return;
+    }
+    for (int32_t split = item_.split_begin; split < item_.split_end; ++split)
+      attend_one(split, kept(split));
+    if (!is_last()) return;
+    merge_kept(total);
+    finish(total);
+  }
+
+ private:
+  int32_t token_of(int32_t row) const {
+    return static_cast<int32_t>((item_.first_row + row) / group());
+  }
+  int32_t head_of(int32_t row) const {
+    return static_cast<int32_t>(kv_head_ * group() + (item_.first_row + row) % group());
+  }
+  int64_t group() const { return call_.problem().group(); }
+  int32_t query_begin() const { return call_.batch().query_start_loc[item_.request]; }
+  int32_t seq_len() const { return call_.batch().seq_lens[item_.request]; }
+
+  // Queries as floats, and what each row sees.
+  void load_rows() {
+    const Batch& batch = call_.batch();
+    const TensorView& query = call_.operands.query;
+    const Element element = element_of(query.dtype);
+    const int32_t r = item_.request;
+    const int32_t start = seq_len() - (batch.query_start_loc[r + 1] - query_begin());
+    const bool causal = batch.causal != nullptr ? batch.causal[r] != 0 : call_.step.mask.causal;
+    const Mask mask = mask_of_request(call_.step.mask, causal);
+    for (int32_t row = 0; row < item_.num_rows; ++row) {
+      const int32_t position = start + token_of(row);
+      const KeyRange keys = visible_keys(mask, position, seq_len());
+      scratch_.visible_begin[row] = keys.begin;
+      scratch_.visible_end[row] = keys.end;
+      scratch_.position[row] = position;
+      scratch_.slope[row] =
+          call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[head_of(row)] : 0;
+      const int64_t offset =
+          (query_begin() + token_of(row)) * query.stride[0] + head_of(row) * query.stride[1];
+      call_.kernels.widen(element, address(query, offset),
+                          scratch_.queries + int64_t{row} * call_.geometry.head_dim,
+                          call_.geometry.head_dim);
+    }
+  }
+
+  void attend_one(int32_t split, State state) const {
+    const Problem& problem = call_.problem();
+    const int64_t len = split_len(split_rule(problem), seq_len());
+    const auto begin = static_cast<int32_t>(split * len);
+    const auto end = static_cast<int32_t>(std::min<int64_t>(begin + len, seq_len()));
+    call_.kernels.attend(
+        {.num_rows = item_.num_rows,
+         .head_dim = problem.head_dim,
+         .head_dim_v = problem.head_dim_v,
+         .element = element_of(problem.dtype),
+         .bias = static_cast<Bias>(problem.score.alibi),
+         .scale = problem.score.scale,
+         .softcap = problem.score.softcap,
+         .queries = scratch_.queries,
+         .visible_begin = scratch_.visible_begin,
+         .visible_end = scratch_.visible_end,
+         .position = scratch_.position,
+         .slope = scratch_.slope,
+         .keys = rows_of(call_, call_.layer.key_cache, call_.operands.key, item_.request, kv_head_),
+         .values =
+             rows_of(call_, call_.layer.value_cache, call_.operands.value, item_.request, kv_head_),
+         .key_begin = begin,
+         .key_end = end,
+         .state = state,
+         .rescale = scratch_.rescale,
+         .scores = scratch_.scores,
+         .packed_keys = scratch_.packed_keys,
+         .packed_values = scratch_.packed_values});
+  }
+
+  void attend_all(State total) const {
+    if (item_.tile_begin == item_.tile_end) return clear(total);
+    attend_one(item_.tile_begin, total);
+    const State part = call_.geometry.state_at(scratch_.part, item_.num_rows);
+    for (int32_t split = item_.tile_begin + 1; split < item_.tile_end; ++split) {
+      attend_one(split, part);
+      merge_into(total, part);
+    }
+  }
+
+  void clear(State total) const {
+    const auto rows = static_cast<size_t>(item_.num_rows);
+    std::fill_n(total.m, rows, minus_infinity<float>());
+    std::fill_n(total.l, rows, 0.0f);
+    std::fill_n(total.o, rows * static_cast<size_t>(call_.geometry.padded_dim_v), 0.0f);
+  }
+
+  void merge_into(State total, State part) const {
+    call_.kernels.merge_states(total, part, item_.num_rows, call_.geometry.head_dim_v);
+  }
+
+  // Where the state of a split of this tile and head is kept until its siblings are done.
+  State kept(int32_t split) const {
+    const int64_t splits = item_.tile_end - item_.tile_begin;
+    const int64_t index = kv_head_ * splits + (split - item_.tile_begin);
+    const int64_t floats = call_.geometry.state_floats(item_.num_rows);
+    return call_.geometry.state_at(call_.schedule.parts + item_.states + index * floats,
+                                   item_.num_rows);
+  }
+
+  // Counts this item as finished; true for the last of the tile, which then sees the others'
+  // states.
+  bool is_last() const {
+    std::atomic_ref ticket(call_.schedule.tickets[item_.ticket + kv_head_]);
+    const auto last = static_cast<uint32_t>(item_.pieces - 1);
+    if (ticket.fetch_add(1, std::memory_order_acq_rel) != last) return false;
+    ticket.store(0, std::memory_order_relaxed);  // for the next layer
+    return true;
+  }
+
+  void merge_kept(State total) const {
+    const auto floats = static_cast<size_t>(call_.geometry.state_floats(item_.num_rows));
+    std::memcpy(total.m, kept(item_.tile_begin).m, floats * sizeof(float));
+    for (int32_t split = item_.tile_begin + 1; split < item_.tile_end; ++split)
+      merge_into(total, kept(split));
+  }
+
+  void finish(State total) const {
+    for (int32_t row = 0; row < item_.num_rows; ++row) finish_row(total, row);
+  }
+
+  // The sink joins here, once, as a state with m = sink, l = 1 and no output.
+  void finish_row(State total, int32_t row) const {
+    const TensorView &out = call_.operands.out, &lse = call_.operands.lse;
+    const int64_t token = query_begin() + token_of(row), head = head_of(row);
+    float m = total.m[row], l = total.l[row], weight = 1;
+    if (call_.step.adds_sinks) {
+      const float sink = call_.layer.sinks[head];
+      const float larger = sink > m ? sink : m;
+      weight = weight_of(m, larger);
+      l = l * weight + weight_of(sink, larger);
+      m = larger;
+    }
+    if (lse) lse_at(lse, head, token) = lse_of(m, l);
+    void* to = address(out, token * out.stride[0] + head * out.stride[1]);
+    const int32_t dim = call_.geometry.head_dim_v;
+    if (l == 0) {
+      std::memset(to, 0, static_cast<size_t>(dim) * size_of(out.dtype));
+      return;
+    }
+    const float* o = total.o + int64_t{row} * call_.geometry.padded_dim_v;
+    call_.kernels.narrow(element_of(out.dtype), o, weight, l, to, dim);
+  }
+
+  const Call& call_;
+  const Scratch& scratch_;
+  const Item& item_;
+  const int64_t kv_head_;
+};
+
+// Tokens behind the last request belong to none.
+void clear_padding(const Call& call) {
+  const TensorView &out = call.operands.out, &lse = call.operands.lse;
+  const Batch& batch = call.batch();
+  const size_t bytes = static_cast<size_t>(call.geometry.head_dim_v) * size_of(out.dtype);
+  for (int64_t token = batch.query_start_loc[batch.num_reqs]; token < batch.num_tokens; ++token)
+    for (int64_t head = 0; head < call.problem().num_heads; ++head) {
+      std::memset(address(out, token * out.stride[0] + head * out.stride[1]), 0, bytes);
+      if (lse) lse_at(lse, head, token) = minus_infinity<float>();
+    }
+}
+
+}  // namespace
+
+void attend_step(const Prepared& prepared, const Attend& step, const Layer& layer,
+                 const Operands& operands, const Kernels& kernels, const Geometry& geometry,
+                 ThreadPool& pool) {
+  expect(step.mask == prepared.problem.mask, PAGODA_INTERNAL,
+         "a step's mask is not the one that the schedule was made for");
+  const Call call{prepared, step, layer, operands, kernels, geometry, Schedule(prepared)};
+  clear_padding(call);
+  const int64_t num_heads = prepared.problem.num_kv_heads;
+  const int64_t count = *call.schedule.num_items * num_heads;
+  const size_t scratch_size = Scratch::size(geometry);
+  std::atomic<int64_t> next{0};
+  pool.run([&](int thread) {
+    const FloatMode mode;
+    const auto offset = static_cast<size_t>(thread) * scratch_size;
+    const Scratch scratch = Scratch::at(call.schedule.scratch + offset, geometry);
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+      ItemRun(call, scratch, call.schedule.items[i / num_heads],
+              static_cast<int32_t>(i % num_heads))
+          .run();
+  });
+}
+
+}  // namespace pagoda::cpu

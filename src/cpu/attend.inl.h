@@ -1,0 +1,198 @@
+// Attention of some rows over the keys of one split, tile by tile.
+//
+//   rows (query tokens x group)        keys of a tile (64)
+//        |                                   |
+//        +--- Q [rows, head_dim]   x   K transposed [head_dim, 64]   -> scores [rows, 64]
+//                                                                         | softmax
+//        O [rows, head_dim_v]  +=  weights [rows, 64]  x  V [64, head_dim_v]
+//
+// Each tile is packed once for all rows of the task. A row takes part in the tiles that hold keys
+// it sees and in no others, or takes part with weights of 0, which change nothing: so the rows
+// beside it leave no trace in its bits.
+#pragma once
+
+#include "gemm.inl.h"
+#include "pack.inl.h"
+#include "softmax.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+// What rows that no query may read point to.
+alignas(64) constexpr float kZeros[kMaxHeadDim] = {};
+
+struct Tile {
+  int start;           // first key
+  int first, last;     // rows that see a key of it: [first, last)
+  int begin, end;      // keys that one of them sees, from the start
+  RowPointers keys;    // zeros outside [begin, end)
+  RowPointers values;  // likewise
+};
+
+inline int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+inline int larger(int a, int b) {
+  return a > b ? a : b;
+}
+inline int round_up(int n, int unit) {
+  return (n + unit - 1) / unit * unit;
+}
+
+// pointers[i] for the keys start + i with begin <= i < end.
+inline void locate(const PagedRows& rows, int start, int begin, int end, RowPointers& pointers) {
+  for (int i = 0; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
+  for (int i = begin; i < end;) {
+    const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
+    const int count = smaller(end - i, rows.page_size - offset);
+    const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * rows.token_stride;
+    for (int j = 0; j < count; ++j, row += rows.token_stride) pointers[i + j] = row;
+    i += count;
+  }
+}
+
+// The first tile at or after `start` of which some row sees a key. `tile` holds an earlier one.
+inline bool find_tile(const AttendTask& task, int start, int first, int last, Tile& tile) {
+  for (; start < task.key_end; start += kTileKeys) {
+    while (first < task.num_rows && task.visible_end[first] <= start) ++first;
+    while (last < task.num_rows && task.visible_begin[last] < start + kTileKeys) ++last;
+    if (first >= last) continue;
+    tile.start = start;
+    tile.first = first;
+    tile.last = last;
+    tile.begin = larger(task.visible_begin[first] - start, 0);
+    tile.end = smaller(task.visible_end[last - 1] - start, kTileKeys);
+    locate(task.keys, start, tile.begin, tile.end, tile.keys);
+    locate(task.values, start, tile.begin, tile.end, tile.values);
+    return true;
+  }
+  return false;
+}
+
+// Rows that are multiplied together.
+struct Block {
+  int row, rows;
+  int begin, end;  // keys of the tile that one of them sees
+  bool edge;       // not all of them see all of the columns that are computed
+
+  Block(const AttendTask& task, const Tile& tile, int row)
+      : row(row), rows(smaller(tile.last - row, kBlockRows)) {
+    const int last = row + rows - 1;
+    begin = larger(task.visible_begin[row] - tile.start, 0);
+    end = smaller(task.visible_end[last] - tile.start, kTileKeys);
+    edge = task.visible_begin[last] > tile.start ||
+           task.visible_end[row] < tile.start + round_up(end, kWidth);
+  }
+};
+
+// Weights of every row for the tile, from packed keys.
+inline void weigh(const AttendTask& task, const Tile& tile) {
+  for (int row = tile.first; row < tile.last; row += kBlockRows) {
+    const Block block(task, tile, row);
+    const float* q = task.queries + static_cast<int64_t>(row) * task.head_dim;
+    float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
+    const int columns = round_up(block.end, kWidth);
+    for (int c = 0; c < columns; c += kPanel) {
+      const PanelB keys{task.packed_keys + static_cast<int64_t>(c) * task.head_dim, kPanel};
+      multiply_block(block.rows, smaller(columns - c, kPanel) / kWidth, q, task.head_dim, keys, 0,
+                     task.head_dim, nullptr, scores + c, kTileKeys);
+    }
+    for (int r = 0; r < block.rows; ++r)
+      softmax_row(task, row + r, tile.start, columns, block.edge);
+  }
+}
+
+// o of rows [row, row + rows) over the keys [begin, end) of the tile.
+template <class B>
+inline void accumulate(const AttendTask& task, int row, int rows, Panel panel, const B& values,
+                       int begin, int end) {
+  const int64_t stride = static_cast<int64_t>(Panels(task.head_dim_v).vectors) * kWidth;
+  multiply_block(rows, panel.vectors, task.scores + static_cast<int64_t>(row) * kTileKeys,
+                 kTileKeys, values, begin, end, task.rescale + row,
+                 task.state.o + row * stride + panel.first * kWidth, stride);
+}
+
+inline void accumulate_packed(const AttendTask& task, const Tile& tile, bool exact) {
+  const Panels panels(task.head_dim_v);
+  for (int p = 0; p < panels.count; ++p) {
+    const Panel panel = panels.panel(p);
+    const PanelB values{panel_of(task.packed_values, panel),
+                        static_cast<int64_t>(panel.vectors) * kWidth};
+    if (!exact) {
+      for (int row = tile.first; row < tile.last; row += kBlockRows) {
+        const Block block(task, tile, row);
+        accumulate(task, row, block.rows, panel, values, block.begin, block.end);
+      }
+      continue;
+    }
+    for (int row = tile.first; row < tile.last; ++row)
+      accumulate(task, row, 1, panel, values, larger(task.visible_begin[row] - tile.start, 0),
+                 smaller(task.visible_end[row] - tile.start, kTileKeys));
+  }
+}
+
+template <class E>
+inline void accumulate_in_place(const AttendTask& task, const Tile& tile, const Tile* next) {
+  const Panels panels(task.head_dim_v);
+  for (int p = 0; p < panels.count; ++p) {
+    const Panel panel = panels.panel(p);
+    const int column = panel.first * kWidth;
+    const RowsB<E> values{
+        .rows = tile.values,
+        .next = next != nullptr ? next->values : nullptr,
+        .offset = static_cast<int64_t>(column) * E::kBytes,
+        .panel_bytes = panel.vectors * kWidth * E::kBytes,
+        .last = first_lanes(task.head_dim_v - column - (panel.vectors - 1) * kWidth)};
+    accumulate(task, tile.first, tile.last - tile.first, panel, values, tile.begin, tile.end);
+  }
+}
+
+// Whether every row of the tile sees the same keys of it.
+inline bool is_uniform(const AttendTask& task, const Tile& tile) {
+  return task.visible_begin[tile.last - 1] - tile.start <= tile.begin &&
+         task.visible_end[tile.first] - tile.start >= tile.end;
+}
+
+// A value that one row sees and another does not is multiplied by a weight of 0 for the other,
+// which is NaN if the value is not finite. Such tiles are rare; there each row takes its own keys
+// alone.
+template <class E>
+inline void attend_tile(const AttendTask& task, const Tile& tile, const Tile* next) {
+  pack_keys<E>(tile.keys, next != nullptr ? next->keys : nullptr, round_up(tile.end, kWidth),
+               task.head_dim, task.packed_keys);
+  weigh(task, tile);
+  const bool uniform = is_uniform(task, tile);
+  if (uniform && tile.last - tile.first <= kBlockRows)
+    return accumulate_in_place<E>(task, tile, next);
+  pack_values<E>(tile.values, next != nullptr ? next->values : nullptr, tile.begin, tile.end,
+                 task.head_dim_v, task.packed_values);
+  const bool exact =
+      !uniform && !all_finite(task.packed_values, tile.begin, tile.end, task.head_dim_v);
+  accumulate_packed(task, tile, exact);
+}
+
+inline void clear(const AttendTask& task) {
+  const int64_t stride = static_cast<int64_t>(Panels(task.head_dim_v).vectors) * kWidth;
+  for (int row = 0; row < task.num_rows; ++row) {
+    task.state.m[row] = kMinusInfinity;
+    task.state.l[row] = 0;
+    for (int64_t c = 0; c < stride; c += kWidth)
+      store(task.state.o + row * stride + c, broadcast(0.0f));
+  }
+}
+
+template <class E>
+inline void attend_split(const AttendTask& task) {
+  clear(task);
+  Tile tiles[2];
+  int current = 0;
+  bool found = find_tile(task, task.key_begin, 0, 0, tiles[current]);
+  while (found) {
+    const Tile& tile = tiles[current];
+    Tile& next = tiles[1 - current];
+    found = find_tile(task, tile.start + kTileKeys, tile.first, tile.last, next);
+    attend_tile<E>(task, tile, found ? &next : nullptr);
+    current = 1 - current;
+  }
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA

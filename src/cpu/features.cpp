@@ -1,0 +1,51 @@
+#include "features.h"
+
+#ifdef PAGODA_CPU_X86
+#include <cpuid.h>
+
+#include <cstdint>
+#endif
+
+namespace pagoda::cpu {
+
+#ifdef PAGODA_CPU_X86
+namespace {
+
+struct Leaf {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Leaf cpuid(uint32_t leaf, uint32_t subleaf) {
+  Leaf out;
+  if (__get_cpuid_count(leaf, subleaf, &out.eax, &out.ebx, &out.ecx, &out.edx) == 0) return {};
+  return out;
+}
+
+// Which registers the system saves when it switches threads. Only with the OSXSAVE bit of leaf 1.
+uint64_t saved_registers() {
+  uint32_t low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+}  // namespace
+
+Features detect_features() {
+  const Leaf one = cpuid(1, 0), seven = cpuid(7, 0);
+  const auto bit = [](uint32_t word, int index) { return ((word >> index) & 1u) != 0; };
+  const bool has_xgetbv = bit(one.ecx, 27);
+  const uint64_t saved = has_xgetbv ? saved_registers() : 0;
+  const bool saves_ymm = (saved & 0x06) == 0x06, saves_zmm = (saved & 0xe6) == 0xe6;
+  const bool avx2 =
+      saves_ymm && bit(one.ecx, 28) && bit(one.ecx, 12) && bit(one.ecx, 29) && bit(seven.ebx, 5);
+  const bool avx512 = avx2 && saves_zmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) &&
+                      bit(seven.ebx, 30) && bit(seven.ebx, 31);
+  return {.avx2 = avx2, .avx512 = avx512};
+}
+#else
+Features detect_features() {
+  return {};
+}
+#endif
+
+}  // namespace pagoda::cpu

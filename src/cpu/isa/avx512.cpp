@@ -1,0 +1,192 @@
+// Vectors of 16 floats for AVX-512 F, BW, DQ, VL with FMA; the bodies below do the rest. Compiled
+// with those flags, so it includes no standard header but the intrinsics (see kernels.h).
+#include <immintrin.h>
+
+#include "../kernels.h"
+
+namespace pagoda::cpu::avx512 {
+
+struct Lanes {
+  __mmask16 bits;
+};
+
+struct F32 {
+  static constexpr int kWidth = 16;
+  __m512 v;
+};
+
+// Register block of the matrix products: kBlockRows x (kBlockVectors * kWidth) sums stay in
+// registers.
+constexpr int kBlockRows = 6;
+constexpr int kBlockVectors = 4;
+
+inline Lanes first_lanes(int n) {
+  return {static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1)};
+}
+
+// Lanes i with begin <= i < end.
+inline Lanes lanes_between(int begin, int end) {
+  const unsigned below_end = end >= 16 ? 0xffffu : end <= 0 ? 0u : (1u << end) - 1;
+  const unsigned below_begin = begin >= 16 ? 0xffffu : begin <= 0 ? 0u : (1u << begin) - 1;
+  return {static_cast<__mmask16>(below_end & ~below_begin)};
+}
+
+inline F32 broadcast(float x) {
+  return {_mm512_set1_ps(x)};
+}
+inline F32 iota() {
+  return {_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
+}
+inline F32 load(const float* p) {
+  return {_mm512_loadu_ps(p)};
+}
+inline void store(float* p, F32 a) {
+  _mm512_storeu_ps(p, a.v);
+}
+inline F32 operator+(F32 a, F32 b) {
+  return {_mm512_add_ps(a.v, b.v)};
+}
+inline F32 operator-(F32 a, F32 b) {
+  return {_mm512_sub_ps(a.v, b.v)};
+}
+inline F32 operator*(F32 a, F32 b) {
+  return {_mm512_mul_ps(a.v, b.v)};
+}
+inline F32 operator/(F32 a, F32 b) {
+  return {_mm512_div_ps(a.v, b.v)};
+}
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+// c - a * b
+inline F32 fnma(F32 a, F32 b, F32 c) {
+  return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
+}
+// The second operand where either is NaN.
+inline F32 max(F32 a, F32 b) {
+  return {_mm512_max_ps(a.v, b.v)};
+}
+inline F32 min(F32 a, F32 b) {
+  return {_mm512_min_ps(a.v, b.v)};
+}
+inline F32 sqrt(F32 a) {
+  return {_mm512_sqrt_ps(a.v)};
+}
+inline F32 select(Lanes lanes, F32 yes, F32 no) {
+  return {_mm512_mask_mov_ps(no.v, lanes.bits, yes.v)};
+}
+inline Lanes equal(F32 a, F32 b) {
+  return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)};
+}
+// False where either is NaN.
+inline Lanes less(F32 a, F32 b) {
+  return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)};
+}
+inline bool any_nan(F32 a) {
+  return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q) != 0;
+}
+inline F32 round_to_int(F32 a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+// a * 2^n for an integer n in [-126, 127]
+inline F32 scale_by_power(F32 a, F32 n) {
+  return {_mm512_scalef_ps(a.v, n.v)};
+}
+inline float reduce_max(F32 a) {
+  const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  __m128 quarter = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  quarter = _mm_max_ps(quarter, _mm_movehl_ps(quarter, quarter));
+  return _mm_cvtss_f32(_mm_max_ss(quarter, _mm_movehdup_ps(quarter)));
+}
+inline float reduce_add(F32 a) {
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+  return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
+}
+
+struct AsF32 {
+  static constexpr int kBytes = 4;
+  static F32 load(const char* p, Lanes lanes) { return {_mm512_maskz_loadu_ps(lanes.bits, p)}; }
+  static void store(char* p, Lanes lanes, F32 a) { _mm512_mask_storeu_ps(p, lanes.bits, a.v); }
+};
+
+struct AsF16 {
+  static constexpr int kBytes = 2;
+  static F32 load(const char* p, Lanes lanes) {
+    return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes.bits, p))};
+  }
+  static void store(char* p, Lanes lanes, F32 a) {
+    _mm256_mask_storeu_epi16(p, lanes.bits,
+                             _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+};
+
+struct AsBf16 {
+  static constexpr int kBytes = 2;
+  static F32 load(const char* p, Lanes lanes) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes.bits, p));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+  }
+  // To the nearest, ties to even; a NaN stays one.
+  static void store(char* p, Lanes lanes, F32 a) {
+    const __m512i bits = _mm512_castps_si512(a.v);
+    const __m512i top = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(top, _mm512_set1_epi32(1));
+    const __m512i bump = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, bump), 16);
+    const __m512i quiet = _mm512_or_si512(top, _mm512_set1_epi32(64));
+    const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    const __m512i result = _mm512_mask_mov_epi32(rounded, nan, quiet);
+    _mm256_mask_storeu_epi16(p, lanes.bits, _mm512_cvtepi32_epi16(result));
+  }
+};
+
+// 16 pairs of bf16; n pairs are read and the rest are zero.
+inline F32 load_pairs(const char* p, int n) {
+  return {_mm512_castsi512_ps(_mm512_maskz_loadu_epi32(first_lanes(n).bits, p))};
+}
+// The element at the lower address of each pair, and the one at the higher, as floats.
+inline F32 lower_of_pair(F32 a) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 16))};
+}
+inline F32 upper_of_pair(F32 a) {
+  const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), mask))};
+}
+
+inline void prefetch(const char* p) {
+  _mm_prefetch(p, _MM_HINT_T0);
+}
+
+// r[i] lane j becomes r[j] lane i: 4x4 within 128-bit quarters, then the quarters.
+inline void transpose(F32 (&r)[16]) {
+  __m512 t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4) {
+    const __m512 a = _mm512_unpacklo_ps(r[i].v, r[i + 1].v);
+    const __m512 b = _mm512_unpackhi_ps(r[i].v, r[i + 1].v);
+    const __m512 c = _mm512_unpacklo_ps(r[i + 2].v, r[i + 3].v);
+    const __m512 d = _mm512_unpackhi_ps(r[i + 2].v, r[i + 3].v);
+    t[i] = _mm512_shuffle_ps(a, c, 0x44);
+    t[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+    t[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
+    t[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 4; ++i) {
+    const __m512 a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88);
+    const __m512 b = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88);
+    const __m512 c = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+    const __m512 d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+    r[i].v = _mm512_shuffle_f32x4(a, b, 0x88);
+    r[i + 4].v = _mm512_shuffle_f32x4(c, d, 0x88);
+    r[i + 8].v = _mm512_shuffle_f32x4(a, b, 0xdd);
+    r[i + 12].v = _mm512_shuffle_f32x4(c, d, 0xdd);
+  }
+}
+
+}  // namespace pagoda::cpu::avx512
+
+#define PAGODA_ISA avx512
+#include "../table.inl.h"

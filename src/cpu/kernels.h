@@ -1,0 +1,114 @@
+// The loops that are compiled once per instruction set, as a table of functions over plain structs.
+//
+// The table is the whole border between code for one instruction set (isa/*.cpp with the *.inl.h
+// bodies) and code for every machine (the rest of src/cpu). Nothing in this header is a function:
+// an inline one would be compiled on both sides, and the linker would keep either.
+#pragma once
+
+#include <stdint.h>
+
+namespace pagoda::cpu {
+
+// Keys are taken in tiles that lie at multiples of this in every sequence, so that the order of a
+// row's sums follows from the positions of its keys alone.
+constexpr int kTileKeys = 64;
+
+// Per-row arrays (state, visible keys) have room for a multiple of this many rows: a full vector of
+// any instruction set may be loaded and stored at a row that exists.
+constexpr int kRowPadding = 16;
+
+constexpr int kMaxHeadDim = 512;
+
+enum class Element : uint8_t { f32, f16, bf16 };
+
+// The numbers are those of Alibi in core/score.h.
+enum class Bias : uint8_t { none, linear, sqrt };
+
+// Rows of keys or values of one request and one head behind its page table.
+struct PagedRows {
+  const char* base;      // row 0 of page 0
+  const int32_t* pages;  // [pages of the request]
+  int64_t page_stride;   // bytes
+  int64_t token_stride;  // bytes
+  int32_t page_size;     // tokens
+};
+
+// Attention of some rows over some keys, not yet divided: m is the largest logit, l the sum of
+// exp(s - m), o the sum of exp(s - m) * v. A row that saw no key is (-inf, 0, 0).
+struct State {
+  float* m;  // [num_rows], padded
+  float* l;  // [num_rows], padded
+  float* o;  // [num_rows, padded head_dim_v]
+};
+
+// Rows of one head of keys (query tokens times the group's heads), in order of position, over the
+// keys of one split. Both ends of the visible ranges never fall from row to row.
+struct AttendTask {
+  int32_t num_rows, head_dim, head_dim_v;
+  Element element;  // of keys and values
+  Bias bias;
+  float scale, softcap;  // softcap 0: none
+
+  const float* queries;          // [num_rows, head_dim]
+  const int32_t* visible_begin;  // [num_rows] keys that the row sees
+  const int32_t* visible_end;    // [num_rows]
+  const int32_t* position;       // [num_rows]
+  const float* slope;            // [num_rows], null without bias
+
+  PagedRows keys, values;
+  int32_t key_begin, key_end;  // of the split; key_begin is a multiple of kTileKeys
+
+  State state;  // written
+
+  // Scratch.
+  float* rescale;        // [num_rows], padded
+  float* scores;         // [num_rows, kTileKeys]
+  float* packed_keys;    // [kTileKeys, head_dim] in the kernel's order
+  float* packed_values;  // [kTileKeys, padded head_dim_v] in the kernel's order
+};
+
+struct Kernels {
+  // What the shapes above call padded: the columns of a row of o, and of a packed row of values.
+  int32_t (*padded_dim)(int32_t head_dim_v);
+
+  // Writes task.state.
+  void (*attend)(const AttendTask& task);
+
+  // into = into merged with from, row by row. An empty side leaves the other's bits.
+  void (*merge_states)(State into, State from, int32_t num_rows, int32_t head_dim_v);
+
+  // to[i] = from[i] as float, n elements; n is a multiple of 8
+  void (*widen)(Element element, const void* from, float* to, int32_t n);
+
+  // to[i] = from[i] * weight / divisor, rounded once to the element
+  void (*narrow)(Element element, const float* from, float weight, float divisor, void* to,
+                 int32_t n);
+
+  // to[i] = a[i] * weight_a + b[i] * weight_b; `to` may be a or b
+  void (*blend)(Element element, const void* a, float weight_a, const void* b, float weight_b,
+                void* to, int32_t n);
+
+  // For tests, which hold them against libm and against plain loops. n is a multiple of 16.
+  void (*exp)(const float* x, float* y, int32_t n);
+  void (*tanh)(const float* x, float* y, int32_t n);
+  // rows: [kTileKeys] of head_dim elements; unpacked: [kTileKeys, head_dim]. A pack and its
+  // reverse.
+  void (*pack_keys_and_back)(Element element, const void* const* rows, int32_t head_dim,
+                             float* packed, float* unpacked);
+  void (*pack_values_and_back)(Element element, const void* const* rows, int32_t head_dim_v,
+                               float* packed, float* unpacked);
+};
+
+namespace scalar {
+extern const Kernels kKernels;
+}
+#ifdef PAGODA_CPU_X86
+namespace avx2 {
+extern const Kernels kKernels;
+}
+namespace avx512 {
+extern const Kernels kKernels;
+}
+#endif
+
+}  // namespace pagoda::cpu

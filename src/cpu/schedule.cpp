@@ -1,0 +1,214 @@
+#include "schedule.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "../core/mask.h"
+
+namespace pagoda::cpu {
+namespace {
+
+constexpr const char* kHeader = "cpu.header";
+constexpr const char* kItems = "cpu.items";
+constexpr const char* kTickets = "cpu.tickets";
+constexpr const char* kParts = "cpu.parts";
+constexpr const char* kScratch = "cpu.scratch";
+
+// These change speed, never results.
+constexpr int32_t kRowsOfTile[] = {192, 96, 48, 24};  // the largest that leaves every thread enough
+constexpr int kItemsPerThread = 4;
+constexpr int64_t kPackCost = 12;  // packing a key costs as much as attending it with so many rows
+constexpr int64_t kItemCost = 64;  // and starting an item as much as so many keys
+constexpr int64_t kMinPartRows = 4096, kPartRowsPerThread = 256;
+
+int64_t clamped_product(int64_t a, int64_t b) {
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
+}
+
+// Rows of states that may be kept apart at once, each with room for its share of padding.
+int64_t max_part_rows(const Problem& problem, int num_threads) {
+  if (num_threads == 1) return 0;
+  const Limits& limits = problem.limits;
+  const int64_t splits = int64_t{limits.max_seq_len} / kTileKeys + 1;
+  const int64_t all = clamped_product(int64_t{limits.max_tokens} * problem.num_heads, splits);
+  return std::min(all, std::max(kMinPartRows, num_threads * kPartRowsPerThread));
+}
+
+int64_t max_part_floats(const Problem& problem, const Geometry& geometry, int num_threads) {
+  return max_part_rows(problem, num_threads) * (geometry.padded_dim_v + 2 * kRowPadding);
+}
+
+int64_t max_items(const Problem& problem, int num_threads) {
+  const int64_t rows = int64_t{problem.limits.max_tokens} * problem.group();
+  return rows / *std::rbegin(kRowsOfTile) + problem.limits.max_reqs +
+         max_part_rows(problem, num_threads);
+}
+
+struct Request {
+  int32_t query_len, seq_len;
+  Mask mask;
+};
+
+Request request_of(const Problem& problem, const Batch& batch, int32_t r) {
+  return {.query_len = batch.query_start_loc[r + 1] - batch.query_start_loc[r],
+          .seq_len = batch.seq_lens[r],
+          .mask = mask_of_request(
+              problem.mask, batch.causal != nullptr ? batch.causal[r] != 0 : problem.mask.causal)};
+}
+
+int32_t choose_rows(const Problem& problem, const Batch& batch, const Geometry& geometry,
+                    int num_threads) {
+  for (const int32_t rows : kRowsOfTile) {
+    if (rows > geometry.max_rows && rows != *std::rbegin(kRowsOfTile)) continue;
+    if (num_threads == 1) return std::min(rows, geometry.max_rows);
+    int64_t tiles = 0;
+    for (int32_t r = 0; r < batch.num_reqs; ++r) {
+      const int64_t len = batch.query_start_loc[r + 1] - batch.query_start_loc[r];
+      tiles += (len * problem.group() + rows - 1) / rows;
+    }
+    if (tiles * problem.num_kv_heads >= int64_t{num_threads} * kItemsPerThread)
+      return std::min(rows, geometry.max_rows);
+  }
+  return std::min(*std::rbegin(kRowsOfTile), geometry.max_rows);
+}
+
+// Keys that some row of the item sees within its splits.
+int64_t cost_of(const Item& item, KeyRange keys, int64_t len) {
+  const int64_t begin = std::max<int64_t>(keys.begin, item.split_begin * len);
+  const int64_t end = std::min<int64_t>(keys.end, item.split_end * len);
+  return std::max<int64_t>(end - begin, 0) * (item.num_rows + kPackCost) +
+         kItemCost * item.num_rows;
+}
+
+KeyRange keys_of(const Problem& problem, const Request& request, int64_t first_row,
+                 int64_t num_rows) {
+  const int32_t start = request.seq_len - request.query_len;
+  const auto first = static_cast<int32_t>(start + first_row / problem.group());
+  const auto last = static_cast<int32_t>(start + (first_row + num_rows - 1) / problem.group());
+  return any_visible(request.mask, first, last, request.seq_len);
+}
+
+class Builder {
+ public:
+  Builder(const Prepared& prepared, const Geometry& geometry, int num_threads)
+      : problem_(prepared.problem),
+        batch_(prepared.batch),
+        geometry_(geometry),
+        num_threads_(num_threads),
+        rule_(split_rule(problem_)),
+        schedule_(prepared),
+        rows_(choose_rows(problem_, batch_, geometry, num_threads)),
+        free_parts_(max_part_floats(problem_, geometry, num_threads)) {}
+
+  void build() {
+    for (int32_t r = 0; r < batch_.num_reqs; ++r) add_request(r);
+    if (num_threads_ > 1) deal_out_splits();
+    std::sort(schedule_.items, schedule_.items + num_items_, [](const Item& a, const Item& b) {
+      if (a.cost != b.cost) return a.cost > b.cost;
+      if (a.request != b.request) return a.request < b.request;
+      return a.first_row != b.first_row ? a.first_row < b.first_row : a.split_begin < b.split_begin;
+    });
+    std::memset(schedule_.tickets, 0, sizeof(uint32_t) * static_cast<size_t>(num_tickets_));
+    *schedule_.num_items = num_items_;
+  }
+
+ private:
+  void add_request(int32_t r) {
+    const Request request = request_of(problem_, batch_, r);
+    const int64_t num_rows = int64_t{request.query_len} * problem_.group();
+    const int64_t len = split_len(rule_, request.seq_len);
+    for (int64_t row = 0; row < num_rows; row += rows_) {
+      Item item{.states = -1,
+                .first_row = row,
+                .request = r,
+                .num_rows = static_cast<int32_t>(std::min<int64_t>(rows_, num_rows - row)),
+                .pieces = 1,
+                .ticket = -1};
+      const KeyRange keys = keys_of(problem_, request, item.first_row, item.num_rows);
+      if (!keys.empty()) {
+        item.split_begin = item.tile_begin = static_cast<int32_t>(keys.begin / len);
+        item.split_end = item.tile_end = static_cast<int32_t>((keys.end + len - 1) / len);
+      }
+      item.cost = cost_of(item, keys, len);
+      total_cost_ += item.cost;
+      schedule_.items[num_items_++] = item;
+    }
+  }
+
+  // Cuts the items that would keep one thread busy after the others have ended.
+  void deal_out_splits() {
+    const int64_t share =
+        total_cost_ * problem_.num_kv_heads / (num_threads_ * kItemsPerThread) + 1;
+    const int32_t whole = num_items_;
+    for (int32_t i = 0; i < whole; ++i) {
+      const Item item = schedule_.items[i];
+      const int32_t splits = item.tile_end - item.tile_begin;
+      const auto pieces =
+          static_cast<int32_t>(std::min<int64_t>(splits, (item.cost + share - 1) / share));
+      const int64_t floats = problem_.num_kv_heads * splits * geometry_.state_floats(item.num_rows);
+      if (pieces < 2 || floats > free_parts_) continue;
+      cut(i, pieces);
+      next_part_ += floats;
+      free_parts_ -= floats;
+      num_tickets_ += problem_.num_kv_heads;
+    }
+  }
+
+  void cut(int32_t index, int32_t pieces) {
+    const Item whole = schedule_.items[index];
+    const int64_t splits = whole.tile_end - whole.tile_begin;
+    for (int32_t p = 0; p < pieces; ++p) {
+      Item piece = whole;
+      piece.split_begin = whole.tile_begin + static_cast<int32_t>(splits * p / pieces);
+      piece.split_end = whole.tile_begin + static_cast<int32_t>(splits * (p + 1) / pieces);
+      piece.cost = whole.cost * (piece.split_end - piece.split_begin) / splits;
+      piece.states = next_part_;
+      piece.pieces = pieces;
+      piece.ticket = num_tickets_;
+      schedule_.items[p == 0 ? index : num_items_++] = piece;
+    }
+  }
+
+  const Problem& problem_;
+  const Batch& batch_;
+  const Geometry& geometry_;
+  const int num_threads_;
+  const SplitRule rule_;
+  Schedule schedule_;
+  const int32_t rows_;
+  int64_t free_parts_, next_part_ = 0;
+  int64_t total_cost_ = 0;
+  int32_t num_items_ = 0, num_tickets_ = 0;
+};
+
+}  // namespace
+
+Schedule::Schedule(const Prepared& prepared)
+    : num_items(prepared.region<int32_t>(kHeader)),
+      items(prepared.region<Item>(kItems)),
+      tickets(prepared.region<uint32_t>(kTickets)),
+      parts(prepared.region<float>(kParts)),
+      scratch(prepared.region<std::byte>(kScratch)) {}
+
+SplitRule split_rule(const Problem& problem) {
+  return {.unit = kTileKeys, .automatic = 8 * kTileKeys, .num_splits = problem.tuning.num_splits};
+}
+
+void add_schedule_regions(const Problem& problem, const Geometry& geometry, int num_threads,
+                          WorkspaceMap& map) {
+  map.add(kHeader, sizeof(int32_t));
+  map.add_array(kItems, static_cast<size_t>(max_items(problem, num_threads)), sizeof(Item));
+  map.add_array(kTickets, static_cast<size_t>(max_part_rows(problem, num_threads)),
+                sizeof(uint32_t));
+  map.add_array(kParts, static_cast<size_t>(max_part_floats(problem, geometry, num_threads)),
+                sizeof(float));
+  map.add_array(kScratch, static_cast<size_t>(num_threads), Scratch::size(geometry));
+}
+
+void make_schedule(const Prepared& prepared, const Geometry& geometry, int num_threads) {
+  Builder(prepared, geometry, num_threads).build();
+}
+
+}  // namespace pagoda::cpu

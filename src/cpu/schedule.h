@@ -1,0 +1,47 @@
+// Who computes what in a step: the list of work items that the threads of attend share.
+//
+// An item is a tile of rows of one request over a range of its splits, for each head of keys. Where
+// there are enough items for the threads, an item holds all splits of its rows and merges them as
+// it goes; where there are few, the splits are dealt out, the state of each is kept, and whoever
+// finishes the last one merges them in order. A row's bits are the same either way.
+#pragma once
+
+#include "../backend/backend.h"
+#include "../core/splits.h"
+#include "scratch.h"
+
+namespace pagoda::cpu {
+
+struct Item {
+  int64_t cost;    // in query-key pairs, roughly
+  int64_t states;  // offset of the tile's states in the region of parts; below 0: none
+  int64_t first_row;
+  int32_t request;
+  int32_t num_rows;                // rows are query tokens x group, the group innermost
+  int32_t split_begin, split_end;  // this item's
+  int32_t tile_begin, tile_end;    // all splits of the tile
+  int32_t pieces;                  // items that share the tile
+  int32_t ticket;                  // of the tile's first head; counts finished items
+};
+
+// What the schedule of a step holds, in the regions that add_schedule_regions adds.
+struct Schedule {
+  int32_t* num_items;  // [1]
+  Item* items;         // [max_items]
+  uint32_t* tickets;   // [max tickets] all 0 between calls
+  float* parts;        // [max_part_floats]
+  std::byte* scratch;  // [num_threads] x Scratch::size
+
+  explicit Schedule(const Prepared& prepared);
+};
+
+// The splits of every request of this backend. Forced or automatic, they follow from its length.
+SplitRule split_rule(const Problem& problem);
+
+void add_schedule_regions(const Problem& problem, const Geometry& geometry, int num_threads,
+                          WorkspaceMap& map);
+
+// Fills the schedule of a checked batch. Allocates nothing.
+void make_schedule(const Prepared& prepared, const Geometry& geometry, int num_threads);
+
+}  // namespace pagoda::cpu

@@ -1,0 +1,75 @@
+#include "scratch.h"
+
+#include <algorithm>
+
+#include "../plan/workspace.h"
+
+namespace pagoda::cpu {
+namespace {
+
+// Queries, outputs and scores of a tile of rows stay in the second-level cache beside a tile of
+// keys and values, and there are enough rows to share the work of packing those. These change
+// speed, never results.
+int32_t tile_rows(const Problem& problem) {
+  const int32_t dim = std::max(problem.head_dim, problem.head_dim_v);
+  const int32_t rows = dim <= 128 ? 192 : dim <= 256 ? 96 : 48;
+  const int64_t most = int64_t{problem.limits.max_query_len} * problem.group();
+  return static_cast<int32_t>(round_up(std::min<int64_t>(rows, most), kRowPadding));
+}
+
+// Hands out consecutive aligned arrays; with a null base it only counts.
+class Carver {
+ public:
+  explicit Carver(std::byte* base) : base_(base) {}
+
+  template <class T>
+  T* take(int64_t count) {
+    T* it = reinterpret_cast<T*>(base_ + used_);
+    const auto bytes = static_cast<int64_t>(sizeof(T)) * count;
+    used_ += static_cast<size_t>(round_up(bytes, WorkspaceMap::kAlignment));
+    return it;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  std::byte* base_;
+  size_t used_ = 0;
+};
+
+Scratch carve(Carver& carver, const Geometry& g) {
+  Scratch it{};
+  it.queries = carver.take<float>(int64_t{g.max_rows} * g.head_dim);
+  it.visible_begin = carver.take<int32_t>(g.max_rows);
+  it.visible_end = carver.take<int32_t>(g.max_rows);
+  it.position = carver.take<int32_t>(g.max_rows);
+  it.slope = carver.take<float>(g.max_rows);
+  it.rescale = carver.take<float>(g.max_rows);
+  it.scores = carver.take<float>(int64_t{g.max_rows} * kTileKeys);
+  it.packed_keys = carver.take<float>(int64_t{kTileKeys} * g.head_dim);
+  it.packed_values = carver.take<float>(int64_t{kTileKeys} * g.padded_dim_v);
+  it.total = carver.take<float>(g.state_floats(g.max_rows));
+  it.part = carver.take<float>(g.state_floats(g.max_rows));
+  return it;
+}
+
+}  // namespace
+
+Geometry::Geometry(const Problem& problem, const Kernels& kernels)
+    : head_dim(problem.head_dim),
+      head_dim_v(problem.head_dim_v),
+      padded_dim_v(kernels.padded_dim(problem.head_dim_v)),
+      max_rows(tile_rows(problem)) {}
+
+size_t Scratch::size(const Geometry& geometry) {
+  alignas(WorkspaceMap::kAlignment) static std::byte origin[WorkspaceMap::kAlignment];
+  Carver carver(origin);  // an address to count from; nothing is read or written
+  carve(carver, geometry);
+  return carver.used();
+}
+
+Scratch Scratch::at(std::byte* memory, const Geometry& geometry) {
+  Carver carver(memory);
+  return carve(carver, geometry);
+}
+
+}  // namespace pagoda::cpu

@@ -1,0 +1,27 @@
+// Which kernels this machine has and which one serves a problem.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../backend/backend.h"
+#include "kernels.h"
+
+namespace pagoda::cpu {
+
+// A kernel of the backend's interface with its functions.
+struct CpuKernel : Kernel {
+  const char* isa;
+  const Kernels* functions;
+};
+
+// Best first. `isa` names the only one wanted, or is empty for all that the machine has. Throws
+// Failure if the name is unknown or the machine lacks the instructions.
+std::vector<CpuKernel> available_kernels(const std::string& isa);
+
+Selection select_kernel(const std::vector<CpuKernel>& kernels, const Problem& problem);
+
+// "avx512, avx2, scalar"
+std::string names_of(const std::vector<CpuKernel>& kernels, const char* prefix);
+
+}  // namespace pagoda::cpu

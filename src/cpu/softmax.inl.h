@@ -1,0 +1,85 @@
+// The online softmax over one tile of keys: from products to weights, with the running maximum and
+// sum of each row. The order of operations per score is that of core/score.h and core/mask.h.
+#pragma once
+
+#include "math.inl.h"
+#include "pack.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+// Keys of a tile that one row sees, counted from the tile's start.
+struct Columns {
+  int begin, end;
+};
+
+// Scale, soft-cap and ALiBi of kWidth scores. distance: key position - query position
+inline F32 logits(const AttendTask& task, F32 product, F32 distance, float slope) {
+  F32 s = product * broadcast(task.scale);
+  if (task.softcap > 0) {
+    const F32 cap = broadcast(task.softcap);
+    s = cap * tanh(s / cap);
+  }
+  if (task.bias == Bias::linear) s = fma(broadcast(slope), distance, s);
+  if (task.bias == Bias::sqrt)
+    s = fnma(broadcast(slope), sqrt(max(broadcast(0.0f) - distance, broadcast(0.0f))), s);
+  return s;
+}
+
+// Replaces the products of one row by logits, -inf where the row does not see the key, and returns
+// the largest. scores: [columns], in place; columns is a multiple of kWidth
+inline float logits_of_row(const AttendTask& task, int row, int tile, int columns, bool edge,
+                           float* scores) {
+  F32 largest = broadcast(kMinusInfinity);
+  if (!edge && task.softcap == 0 && task.bias == Bias::none) {
+    for (int c = 0; c < columns; c += kWidth) {
+      const F32 s = load(scores + c) * broadcast(task.scale);
+      store(scores + c, s);
+      largest = max(s, largest);
+    }
+    return reduce_max(largest);
+  }
+  const Columns seen{task.visible_begin[row] - tile, task.visible_end[row] - tile};
+  const float slope = task.slope != nullptr ? task.slope[row] : 0.0f;
+  const F32 lane = iota();
+  for (int c = 0; c < columns; c += kWidth) {
+    const F32 distance = broadcast(static_cast<float>(tile + c - task.position[row])) + lane;
+    const F32 s =
+        select(lanes_between(seen.begin - c, seen.end - c),
+               logits(task, load(scores + c), distance, slope), broadcast(kMinusInfinity));
+    store(scores + c, s);
+    largest = max(s, largest);
+  }
+  return reduce_max(largest);
+}
+
+// Updates (m, l) of a row and turns its products into weights; task.rescale[row] is what the row's
+// earlier output has to be multiplied by.
+//
+// A maximum of -inf means that nothing was seen yet. Subtracting it would give NaN, so such rows
+// subtract 0: all their weights are exp(-inf) = 0.
+inline void softmax_row(const AttendTask& task, int row, int tile, int columns, bool edge) {
+  float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
+  const float before = task.state.m[row];
+  const float here = logits_of_row(task, row, tile, columns, edge, scores);
+  const float m = here > before ? here : before;
+  const F32 shift = broadcast(m == kMinusInfinity ? 0.0f : m);
+  F32 sum = broadcast(0.0f);
+  for (int c = 0; c < columns; c += kWidth) {
+    const F32 p = exp(load(scores + c) - shift);
+    store(scores + c, p);
+    sum = sum + p;
+  }
+  const float added = reduce_add(sum);
+  // An unchanged maximum rescales by exactly 1, which is what exp(0) would give.
+  float rescale = 1.0f;
+  if (m != before) {
+    float lanes[kWidth];
+    store(lanes, exp(broadcast(before) - shift));
+    rescale = lanes[0];
+  }
+  task.rescale[row] = rescale;
+  task.state.m[row] = m;
+  task.state.l[row] = task.state.l[row] * rescale + added;
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA

@@ -1,0 +1,100 @@
+// The table of kernels.h for one instruction set: each entry finds its body by the type of element.
+//
+// An isa/*.cpp file defines the vector types and operations in namespace pagoda::cpu::PAGODA_ISA and
+// then includes this file once. Nothing in the bodies may come from the standard library or from a
+// header that other code compiles too: see kernels.h. tools/check_isa_objects.py holds the object
+// files to it.
+#pragma once
+
+#include "attend.inl.h"
+#include "math.inl.h"
+#include "pack.inl.h"
+#include "rows.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+// Calls body(E{}) for the element's type.
+template <class Body>
+inline void with_element(Element element, const Body& body) {
+  if (element == Element::f32) return body(AsF32{});
+  if (element == Element::f16) return body(AsF16{});
+  body(AsBf16{});
+}
+
+inline int32_t padded_dim(int32_t head_dim_v) {
+  return Panels(head_dim_v).vectors * kWidth;
+}
+
+inline void attend(const AttendTask& task) {
+  with_element(task.element, [&]<class E>(E) { attend_split<E>(task); });
+}
+
+inline void widen(Element element, const void* from, float* to, int32_t n) {
+  with_element(element, [&]<class E>(E) { widen_row<E>(static_cast<const char*>(from), to, n); });
+}
+
+inline void narrow(Element element, const float* from, float weight, float divisor, void* to,
+                   int32_t n) {
+  with_element(element, [&]<class E>(E) {
+    narrow_row<E>(from, weight, divisor, static_cast<char*>(to), n);
+  });
+}
+
+inline void blend(Element element, const void* a, float weight_a, const void* b, float weight_b,
+                  void* to, int32_t n) {
+  with_element(element, [&]<class E>(E) {
+    blend_row<E>(static_cast<const char*>(a), weight_a, static_cast<const char*>(b), weight_b,
+                 static_cast<char*>(to), n);
+  });
+}
+
+inline void exp_of(const float* x, float* y, int32_t n) {
+  for (int i = 0; i < n; i += kWidth) store(y + i, exp(load(x + i)));
+}
+
+inline void tanh_of(const float* x, float* y, int32_t n) {
+  for (int i = 0; i < n; i += kWidth) store(y + i, tanh(load(x + i)));
+}
+
+inline void pack_keys_and_back(Element element, const void* const* rows, int32_t head_dim,
+                               float* packed, float* unpacked) {
+  RowPointers pointers;
+  for (int i = 0; i < kTileKeys; ++i) pointers[i] = static_cast<const char*>(rows[i]);
+  with_element(element,
+               [&]<class E>(E) { pack_keys<E>(pointers, nullptr, kTileKeys, head_dim, packed); });
+  for (int key = 0; key < kTileKeys; ++key)
+    for (int d = 0; d < head_dim; ++d)
+      unpacked[key * head_dim + d] =
+          packed[key / kPanel * kPanel * head_dim + d * kPanel + key % kPanel];
+}
+
+inline void pack_values_and_back(Element element, const void* const* rows, int32_t head_dim_v,
+                                 float* packed, float* unpacked) {
+  RowPointers pointers;
+  for (int i = 0; i < kTileKeys; ++i) pointers[i] = static_cast<const char*>(rows[i]);
+  with_element(element, [&]<class E>(E) {
+    pack_values<E>(pointers, nullptr, 0, kTileKeys, head_dim_v, packed);
+  });
+  const Panels panels(head_dim_v);
+  for (int p = 0; p < panels.count; ++p) {
+    const Panel panel = panels.panel(p);
+    const int width = panel.vectors * kWidth, first = panel.first * kWidth;
+    for (int key = 0; key < kTileKeys; ++key)
+      for (int c = 0; c < width && first + c < head_dim_v; ++c)
+        unpacked[key * head_dim_v + first + c] = panel_of(packed, panel)[key * width + c];
+  }
+}
+
+extern const Kernels kKernels;
+const Kernels kKernels{.padded_dim = padded_dim,
+                       .attend = attend,
+                       .merge_states = merge_rows,
+                       .widen = widen,
+                       .narrow = narrow,
+                       .blend = blend,
+                       .exp = exp_of,
+                       .tanh = tanh_of,
+                       .pack_keys_and_back = pack_keys_and_back,
+                       .pack_values_and_back = pack_values_and_back};
+
+}  // namespace pagoda::cpu::PAGODA_ISA
