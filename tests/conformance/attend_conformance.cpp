@@ -73,8 +73,9 @@ TEST(AttendConformance, RandomCases) {
   std::thread other([&] { sweep.work(); });
   sweep.work();
   other.join();
-  print_summary(run);
-  for (size_t i = 0; i < sweep.complaints.size() && i < 20; ++i) ADD_FAILURE() << sweep.complaints[i];
+  print_summary(sweep);
+  for (size_t i = 0; i < sweep.complaints.size() && i < 20; ++i)
+    ADD_FAILURE() << sweep.complaints[i];
   EXPECT_EQ(sweep.complaints.size(), 0u) << "cases failed, of " << options.cases;
   EXPECT_EQ(sweep.pairs.illegal_hit(), std::vector<std::string>{});
   if (options.cases >= 20000) {

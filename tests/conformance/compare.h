@@ -8,7 +8,8 @@
 //     |lse - lse*| <= eps + r * max(1, |lse*|)
 //
 // where u_P is the rounding of the weights themselves, if they are rounded, and r is 2^-20 for
-// kernels in float. Rows that see no key, and tokens of no request, must hold their values exactly.
+// kernels in float; there, weights below the range of float may be lost as well. Rows that see no
+// key, and tokens of no request, must hold their values exactly.
 #pragma once
 
 #include <string>
@@ -22,10 +23,12 @@ struct Arithmetic {
   double accumulator = 0x1p-24;  // u
   double weights = 0;            // u_P
   double lse = 0x1p-20;          // r
+  bool loses_small_weights = true;
 };
 inline constexpr Arithmetic kFloat{};
 // Double inside, outputs rounded to float on the way to their type.
-inline constexpr Arithmetic kDouble{.accumulator = 0x1p-53, .lse = 0x1p-23};
+inline constexpr Arithmetic kDouble{
+    .accumulator = 0x1p-53, .lse = 0x1p-23, .loses_small_weights = false};
 
 struct Comparison {
   std::string complaint;  // the first that differs; empty if none does

@@ -173,6 +173,17 @@ void fit_cost(Geometry& g, Random& random) {
   if (g.queries == Queries::uniform && g.longest_query() == 1) g.queries = Queries::decode;
 }
 
+// A whole prompt over several splits, affordable with small heads only.
+void draw_long_prompt(Geometry& g, Random& random) {
+  g.head_dim = random.pick({8, 16});
+  g.head_dim_v = random.pick({8, 16});
+  g.group = random.between(1, 2);
+  g.num_kv_heads = 1;
+  const int32_t len = random.between(513, 560);
+  g.queries = Queries::mixed;
+  g.requests = {{.query_len = len, .seq_len = len, .causal = g.spec_causal}};
+}
+
 void draw_sharing(Geometry& g, Random& random) {
   if (!random.chance(0.25)) return;
   for (size_t i = 1; i < g.requests.size(); ++i) {
@@ -230,6 +241,7 @@ Geometry draw_geometry(uint64_t seed) {
   draw_score(g, random);
   draw_requests(g, random);
   fit_cost(g, random);
+  if (random.chance(0.002)) draw_long_prompt(g, random);
   if (g.has_cache()) draw_sharing(g, random);
   draw_memory(g, random);
   g.num_splits = random.chance(0.45) ? 0 : random.pick({1, 2, 3, 4, 5, 6, 7, 8, 17});

@@ -52,8 +52,7 @@ bool has_more_queries(const Geometry& g) {
 }
 
 bool has_context(const Geometry& g) {
-  return any_request(g,
-                     [](const Request& r) { return r.query_len > 0 && r.seq_len > r.query_len; });
+  return any_request(g, [](const Request& r) { return r.seq_len > r.query_len; });
 }
 
 std::vector<Feature> make_features() {
@@ -161,8 +160,6 @@ bool excludes(const std::string& a, int va, const std::string& b, int vb) {
   if (a == "queries" && b == "more queries than keys") return va == 0 && vb == 1;
   // Sharing needs a context of at least a page of 8 tokens.
   if (a == "sharing" && b == "context") return va == 1 && vb == 0;
-  // A page of 128 tokens that is shared lies in a sequence longer than 64.
-  if (a == "page_size" && b == "sharing") return false;
   return false;
 }
 

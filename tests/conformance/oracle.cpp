@@ -89,13 +89,15 @@ struct Oracle {
       largest = std::max(largest, s);
     }
     row.lse = static_cast<double>(sink);
-    row.empty = std::all_of(logits.begin(), logits.end(), [](Real s) { return s == -kInfinity; });
+    row.empty = keys.empty();
     if (row.empty || row.is_nan) return;
+    if (largest == -kInfinity) largest = 0;  // every key is infinitely unlikely
     Real sum = sink == -kInfinity ? 0 : std::exp(sink - largest);
     for (Real s : logits) sum += std::exp(s - largest);
     row.lse = static_cast<double>(largest + std::log(sum));
+    if (sum == 0) sum = 1;
     const auto dim = static_cast<size_t>(g.head_dim_v);
-    std::vector<Real> out(dim, 0), weighted(dim, 0);
+    std::vector<Real> out(dim, 0), weighted(dim, 0), lost(dim, 0);
     for (size_t i = 0; i < keys.size(); ++i) {
       const Real weight = std::exp(logits[i] - largest) / sum;
       const auto position = static_cast<size_t>(keys[i] * g.num_kv_heads + head / g.group);
@@ -110,12 +112,15 @@ struct Oracle {
           continue;
         }
         out[e] += weight * static_cast<Real>(v[e]);
-        weighted[e] += weight * std::abs(static_cast<Real>(v[e]));
+        const Real size = weight * std::abs(static_cast<Real>(v[e]));
+        weighted[e] += size;
+        if (weight < Real(0x1p-125)) lost[e] += size;
       }
     }
     for (size_t e = 0; e < dim; ++e) {
       expected.out[at + e] = static_cast<double>(out[e]);
       expected.weighted[at + e] = static_cast<double>(weighted[e]);
+      expected.lost[at + e] = static_cast<double>(lost[e]);
     }
   }
 };
@@ -130,6 +135,7 @@ Expected attend(const Geometry& g, const Values& values) {
   expected.rows.resize(num_rows);
   expected.out.resize(num_rows * dim);
   expected.weighted.resize(num_rows * dim);
+  expected.lost.resize(num_rows * dim);
   expected.kind.resize(num_rows * dim, Element::ordinary);
   for (ExpectedRow& row : expected.rows) row.lse = -std::numeric_limits<double>::infinity();
   Oracle<Real> oracle{g, values, expected};

@@ -30,6 +30,7 @@ struct Expected {
   std::vector<ExpectedRow> rows;  // [num_tokens, num_heads]
   std::vector<double> out;        // [num_tokens, num_heads, head_dim_v]
   std::vector<double> weighted;   // likewise: sum of p * |v|
+  std::vector<double> lost;       // likewise: of it, the keys whose p is below the range of float
   std::vector<Element> kind;      // likewise
 };
 

@@ -90,6 +90,8 @@ void Step::make_batch(const Values& values) {
     seq_lens_.push_back(request.seq_len);
     causal_.push_back(request.causal ? 1 : 0);
   }
+  seq_lens_.reserve(1);
+  causal_.reserve(1);
   batch.num_reqs = static_cast<int32_t>(g.requests.size());
   batch.num_tokens = g.num_tokens();
   batch.max_query_len = random_.chance(0.5) ? 0 : std::max(g.longest_query(), 0);
@@ -101,6 +103,7 @@ void Step::make_batch(const Values& values) {
 
   const int32_t width = (g.longest_seq() + g.page_size - 1) / g.page_size + random_.between(0, 3);
   const int32_t stride = width + random_.between(0, 3);
+  page_table_.reserve(1);  // never NULL
   for (const std::vector<int64_t>& own : pages_)
     for (int32_t i = 0; i < stride; ++i) {
       const auto garbage = [&] {
@@ -120,7 +123,7 @@ void Step::make_batch(const Values& values) {
 // Places what earlier steps wrote, and gives this step's tokens their slots.
 void Step::make_slots(const Values& values) {
   const Geometry& g = geometry_;
-  slots_.assign(static_cast<size_t>(g.num_tokens()), -1);
+  slots_.assign(static_cast<size_t>(std::max(g.num_tokens(), 1)), -1);  // never NULL
   size_t token = 0;
   for (size_t r = 0; r < g.requests.size(); ++r) {
     const Request& request = g.requests[r];
