@@ -1,5 +1,6 @@
 #include "check_tensor.h"
 
+#include <algorithm>
 #include <sstream>
 #include <string>
 
@@ -50,15 +51,20 @@ void check_address(const pagoda_tensor& given, const char* name) {
          size_of(given.dtype), " bytes");
 }
 
+bool is_empty(const TensorView& view) {
+  return std::any_of(view.shape, view.shape + view.num_dims,
+                     [](int64_t size) { return size == 0; });
+}
+
 // The furthest element lies sum (shape - 1) * stride away; that sum must fit in 62 bits of bytes.
 void check_strides(const TensorView& view, const char* name, Access access, bool dense_inner) {
+  const bool may_overlap = access == Access::read || is_empty(view);
   int64_t reach = 0;
   for (int i = 0; i < view.num_dims; ++i) {
     expect(view.stride[i] >= 0, PAGODA_INVALID_ARGUMENT, name, ".stride[", i, "] is ",
            view.stride[i], "; strides are not negative");
-    expect(access == Access::read || view.stride[i] > 0 || view.shape[i] <= 1,
-           PAGODA_INVALID_ARGUMENT, name, ".stride[", i,
-           "] is 0, which puts several elements of an output in one place");
+    expect(may_overlap || view.stride[i] > 0 || view.shape[i] <= 1, PAGODA_INVALID_ARGUMENT, name,
+           ".stride[", i, "] is 0, which puts several elements of an output in one place");
     int64_t step = 0;
     const bool overflow =
         view.shape[i] > 0 && (__builtin_mul_overflow(view.stride[i], view.shape[i] - 1, &step) ||

@@ -1,0 +1,158 @@
+#include "oracle.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace pagoda::conformance {
+
+bool sees(const Geometry& g, const Request& request, int64_t p, int64_t j) {
+  if (j < 0 || j >= request.seq_len) return false;
+  if (request.causal && j > p) return false;
+  if (g.window_kind == WindowKind::none) return true;
+  // A causal spec has its window behind the query; a request that is not causal has it on both
+  // sides.
+  const int64_t back = g.window_left;
+  const int64_t ahead = g.spec_causal && !request.causal ? g.window_left : g.window_right;
+  if (back != -1 && j < p - back) return false;
+  return ahead == -1 || request.causal || j <= p + ahead;
+}
+
+namespace {
+
+template <class Real>
+struct Oracle {
+  const Geometry& g;
+  const Values& values;
+  Expected& expected;
+  std::vector<Real> logits = {};
+  std::vector<int32_t> keys = {};
+
+  static constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+
+  Real scale() const {
+    return g.scale != 0 ? static_cast<Real>(g.scale)
+                        : static_cast<Real>(static_cast<float>(1 / std::sqrt(double(g.head_dim))));
+  }
+
+  // The logit of one key, and its condition.
+  Real logit(const float* q, const float* k, int32_t head, int64_t p, int64_t j,
+             double& condition) const {
+    Real dot = 0, sum_of_sizes = 0;
+    for (int32_t e = 0; e < g.head_dim; ++e) {
+      const Real product = static_cast<Real>(q[e]) * static_cast<Real>(k[e]);
+      dot += product;
+      sum_of_sizes += std::abs(product);
+    }
+    Real s = dot * scale();
+    condition = (g.head_dim + 4) * std::abs(static_cast<double>(scale() * sum_of_sizes));
+    if (g.softcap > 0) {
+      s = static_cast<Real>(g.softcap) * std::tanh(s / static_cast<Real>(g.softcap));
+      condition += 8 * std::abs(static_cast<double>(s));
+    }
+    if (g.alibi == PAGODA_ALIBI_NONE) return s;
+    const Real slope = static_cast<Real>(values.alibi_slopes[static_cast<size_t>(head)]);
+    Real bias = slope * static_cast<Real>(j - p);
+    if (g.alibi == PAGODA_ALIBI_SQRT)
+      bias = j <= p ? -slope * std::sqrt(static_cast<Real>(p - j)) : 0;
+    condition += 4 * std::abs(static_cast<double>(bias)) + 2 * std::abs(static_cast<double>(s));
+    return s + bias;
+  }
+
+  void collect_logits(const Request& request, const RequestValues& own, const float* q,
+                      int32_t head, int64_t p, ExpectedRow& row) {
+    logits.clear();
+    keys.clear();
+    const int32_t kv_head = head / g.group;
+    for (int32_t j = 0; j < request.seq_len; ++j) {
+      if (!sees(g, request, p, j)) continue;
+      double condition = 0;
+      const float* k = &own.key[static_cast<size_t>((j * g.num_kv_heads + kv_head)) *
+                                static_cast<size_t>(g.head_dim)];
+      const Real s = logit(q, k, head, p, j, condition);
+      logits.push_back(s);
+      keys.push_back(j);
+      if (s != -kInfinity) row.logit_condition = std::max(row.logit_condition, condition);
+    }
+    row.num_keys = static_cast<int32_t>(keys.size());
+  }
+
+  // at: of the row's first output element.
+  void attend(const Request& request, const RequestValues& own, const float* q, int32_t head,
+              int64_t p, ExpectedRow& row, size_t at) {
+    collect_logits(request, own, q, head, p, row);
+    const Real sink =
+        g.sinks ? static_cast<Real>(values.sinks[static_cast<size_t>(head)]) : -kInfinity;
+    Real largest = sink;
+    for (Real s : logits) {
+      if (std::isnan(s) || s == kInfinity) row.is_nan = true;
+      largest = std::max(largest, s);
+    }
+    row.lse = static_cast<double>(sink);
+    row.empty = keys.empty();
+    if (row.empty || row.is_nan) return;
+    if (largest == -kInfinity) largest = 0;  // every key is infinitely unlikely
+    Real sum = sink == -kInfinity ? 0 : std::exp(sink - largest);
+    for (Real s : logits) sum += std::exp(s - largest);
+    row.lse = static_cast<double>(largest + std::log(sum));
+    if (sum == 0) sum = 1;
+    const auto dim = static_cast<size_t>(g.head_dim_v);
+    std::vector<Real> out(dim, 0), weighted(dim, 0), lost(dim, 0);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const Real weight = std::exp(logits[i] - largest) / sum;
+      const auto position = static_cast<size_t>(keys[i] * g.num_kv_heads + head / g.group);
+      const float* v = &own.value[position * dim];
+      for (size_t e = 0; e < dim; ++e) {
+        if (!std::isfinite(v[e])) {
+          Element& kind = expected.kind[at + e];
+          if (weight > Real(0x1p-100))
+            kind = Element::not_finite;
+          else if (kind != Element::not_finite)
+            kind = Element::any;
+          continue;
+        }
+        out[e] += weight * static_cast<Real>(v[e]);
+        const Real size = weight * std::abs(static_cast<Real>(v[e]));
+        weighted[e] += size;
+        if (weight < Real(0x1p-125)) lost[e] += size;
+      }
+    }
+    for (size_t e = 0; e < dim; ++e) {
+      expected.out[at + e] = static_cast<double>(out[e]);
+      expected.weighted[at + e] = static_cast<double>(weighted[e]);
+      expected.lost[at + e] = static_cast<double>(lost[e]);
+    }
+  }
+};
+
+}  // namespace
+
+template <class Real>
+Expected attend(const Geometry& g, const Values& values) {
+  const auto heads = static_cast<size_t>(g.num_heads()), dim = static_cast<size_t>(g.head_dim_v);
+  const size_t num_rows = static_cast<size_t>(g.num_tokens()) * heads;
+  Expected expected{.num_heads = g.num_heads(), .head_dim_v = g.head_dim_v};
+  expected.rows.resize(num_rows);
+  expected.out.resize(num_rows * dim);
+  expected.weighted.resize(num_rows * dim);
+  expected.lost.resize(num_rows * dim);
+  expected.kind.resize(num_rows * dim, Element::ordinary);
+  for (ExpectedRow& row : expected.rows) row.lse = -std::numeric_limits<double>::infinity();
+  Oracle<Real> oracle{g, values, expected};
+  size_t row = 0;
+  for (size_t r = 0; r < g.requests.size(); ++r)
+    for (int32_t i = 0; i < g.requests[r].query_len; ++i)
+      for (int32_t head = 0; head < g.num_heads(); ++head, ++row)
+        oracle.attend(g.requests[r], values.requests[r],
+                      &values.query[row * static_cast<size_t>(g.head_dim)], head,
+                      g.requests[r].position(i), expected.rows[row], row * dim);
+  for (size_t i = 0; i < num_rows; ++i)
+    if (expected.rows[i].empty && !expected.rows[i].is_nan)
+      std::fill_n(&expected.kind[i * dim], dim, Element::exact);
+  return expected;
+}
+
+template Expected attend<double>(const Geometry&, const Values&);
+template Expected attend<long double>(const Geometry&, const Values&);
+
+}  // namespace pagoda::conformance

@@ -1,0 +1,44 @@
+// What a case must give, from the sentences of pagoda.h alone: nothing here includes the library's
+// mask, score or state. Beside each result stand the sums that say how far arithmetic in float may
+// stray from it.
+#pragma once
+
+#include <vector>
+
+#include "values.h"
+
+namespace pagoda::conformance {
+
+enum class Element : uint8_t {
+  ordinary,
+  exact,       // no key is seen: to the bit
+  not_finite,  // a NaN or infinity is among the values seen
+  any          // one is, with a weight that float may round to 0
+};
+
+struct ExpectedRow {
+  double lse = 0;
+  // Of the logit with the largest error: the error in units of the accumulator's rounding.
+  double logit_condition = 0;
+  int32_t num_keys = 0;  // visible
+  bool empty = true;     // no key is seen
+  bool is_nan = false;   // a key is not a number, or two infinities met
+};
+
+struct Expected {
+  int32_t num_heads = 0, head_dim_v = 0;
+  std::vector<ExpectedRow> rows;  // [num_tokens, num_heads]
+  std::vector<double> out;        // [num_tokens, num_heads, head_dim_v]
+  std::vector<double> weighted;   // likewise: sum of p * |v|
+  std::vector<double> lost;       // likewise: of it, the keys whose p is below the range of float
+  std::vector<Element> kind;      // likewise
+};
+
+// Real: double, or long double to check the oracle itself.
+template <class Real>
+Expected attend(const Geometry& geometry, const Values& values);
+
+// Whether the query at position p of this request sees key j.
+bool sees(const Geometry& geometry, const Request& request, int64_t p, int64_t j);
+
+}  // namespace pagoda::conformance
