@@ -9,5 +9,6 @@ namespace pagoda::cli {
 void add_doctor(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_pull(CLI::App& app);
+void add_run(CLI::App& app);
 
 }  // namespace pagoda::cli

@@ -1,5 +1,6 @@
 // The program `pagoda`. Results go to stdout, everything else to stderr; 0 is success.
 #include <iostream>
+#include <new>
 
 #include "tools/pagoda/commands.h"
 #include "tools/pagoda/suggest.h"
@@ -33,9 +34,10 @@ int main(int argc, char** argv) {
   CLI::App app{
       "pagoda: attention for LLM inference over a paged KV cache, and a runner that proves it"};
   app.require_subcommand(1);
+  add_run(app);
+  add_pull(app);
   add_doctor(app);
   add_explain(app);
-  add_pull(app);
   try {
     app.parse(argc, argv);
     return 0;
@@ -46,6 +48,8 @@ int main(int argc, char** argv) {
     return report(unknown_argument(app, extras.empty() ? "" : extras.front()));
   } catch (const CLI::ParseError& error) {
     return app.exit(error);  // help, or a wrong value with CLI11's own sentence
+  } catch (const std::bad_alloc&) {
+    return report("there is not enough memory; fewer pages (--num-pages) need less");
   } catch (const std::exception& error) {
     return report(error.what());
   }

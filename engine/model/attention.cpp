@@ -1,0 +1,118 @@
+#include "engine/model/attention.h"
+
+#include "engine/math/convert.h"
+
+namespace pagoda::engine {
+namespace {
+
+Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOptions& options) {
+  Spec spec;
+  spec.num_heads = static_cast<int32_t>(config.num_heads);
+  spec.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
+  spec.head_dim = static_cast<int32_t>(config.head_dim);
+  spec.dtype = options.dtype;
+  spec.kv_format = PAGODA_KV_SAME;
+  spec.page_size = options.page_size;
+  spec.causal = 1;
+  if (group.window > 0) {
+    spec.has_window = 1;
+    spec.window_left = group.window - 1;
+    spec.window_right = -1;
+  }
+  return spec;
+}
+
+Context make_context(const DecoderOptions& options, int num_threads) {
+  ContextOptions context;
+  context.backend = options.backend.empty() ? nullptr : options.backend.c_str();
+  context.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  context.num_threads = num_threads;
+  return Context(context);
+}
+
+}  // namespace
+
+Attention::Attention(const ModelConfig& config, const DecoderOptions& options, Threads& threads)
+    : config_(config),
+      dtype_(options.dtype),
+      threads_(threads),
+      groups_(group_layers(config)),
+      group_of_layer_(config.layers.size()),
+      memory_(config, groups_, options.page_size, options.num_pages, options.dtype),
+      context_(make_context(options, threads.size())) {
+  Limits limits;
+  limits.max_reqs = options.max_reqs;
+  limits.max_tokens = options.max_tokens;
+  limits.max_seq_len = options.max_seq_len;
+  limits.num_pages = options.num_pages;
+  for (size_t i = 0; i < groups_.size(); i++) {
+    plans_.emplace_back(context_, spec_of(config, groups_[i], options), limits);
+    workspaces_.emplace_back(static_cast<int64_t>(plans_.back().workspace_size()));
+    for (int layer : groups_[i].layers)
+      group_of_layer_[static_cast<size_t>(layer)] = static_cast<int>(i);
+  }
+  if (dtype_ == PAGODA_F32) return;
+  const int64_t row = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim;
+  typed_qkv_ = Array<uint16_t>(options.max_tokens * row);
+  typed_out_ = Array<uint16_t>(options.max_tokens * config.num_heads * config.head_dim);
+}
+
+std::string Attention::describe() const {
+  std::string text;
+  for (const Plan& plan : plans_) text += plan.describe();
+  return text;
+}
+
+void Attention::prepare(const StepBatch& step) {
+  for (size_t i = 0; i < plans_.size(); i++) {
+    Batch batch;
+    batch.num_reqs = static_cast<int32_t>(step.seq_lens.size());
+    batch.num_tokens = static_cast<int32_t>(step.tokens.size());
+    batch.query_start_loc = step.query_start_loc.data();
+    batch.seq_lens = step.seq_lens.data();
+    batch.page_table = step.groups[i].page_table;
+    batch.page_table_stride = step.groups[i].page_table_stride;
+    batch.page_table_width = static_cast<int32_t>(step.groups[i].page_table_stride);
+    batch.slot_mapping = step.groups[i].slot_mapping;
+    plans_[i].prepare(batch, workspaces_[i].data(), static_cast<size_t>(workspaces_[i].size()));
+  }
+}
+
+void* Attention::in_attention_type(float* rows, int64_t num_tokens) {
+  if (dtype_ == PAGODA_F32) return rows;
+  const int64_t row = (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
+  const auto convert = dtype_ == PAGODA_F16 ? floats_to_halves : floats_to_bfloats;
+  threads_.for_each(num_tokens, [&](int64_t token, int) {
+    convert(rows + token * row, row, typed_qkv_.data() + token * row);
+  });
+  return typed_qkv_.data();
+}
+
+void Attention::attend(int layer, float* qkv, int64_t num_tokens, float* out) {
+  const int64_t dim = config_.head_dim;
+  const int64_t heads = config_.num_heads;
+  const int64_t kv_heads = config_.num_kv_heads;
+  const int64_t row = (heads + 2 * kv_heads) * dim;
+  auto* const rows = static_cast<std::byte*>(in_attention_type(qkv, num_tokens));
+  const auto part = [&](int64_t first_head, int64_t num_heads) {
+    return Tensor(rows + first_head * dim * bytes_of(dtype_), dtype_, {num_tokens, num_heads, dim},
+                  {row, dim, 1});
+  };
+  const bool typed = dtype_ != PAGODA_F32;
+  void* const typed_out = typed ? static_cast<void*>(typed_out_.data()) : out;
+  const Tensor attended(typed_out, dtype_, {num_tokens, heads, dim});
+
+  Layer caches;
+  caches.key_cache = &memory_.keys(layer);
+  caches.value_cache = &memory_.values(layer);
+  Plan& plan = plans_[static_cast<size_t>(group_of_layer_[static_cast<size_t>(layer)])];
+  plan.update_cache(caches, part(heads, kv_heads), part(heads + kv_heads, kv_heads));
+  plan.forward(caches, part(0, heads), attended);
+  if (!typed) return;
+  const auto convert = dtype_ == PAGODA_F16 ? halves_to_floats : bfloats_to_floats;
+  threads_.for_each(num_tokens, [&](int64_t token, int) {
+    convert(typed_out_.data() + token * heads * dim, heads * dim, out + token * heads * dim);
+  });
+}
+
+}  // namespace pagoda::engine

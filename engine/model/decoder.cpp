@@ -1,0 +1,200 @@
+#include "engine/model/decoder.h"
+
+#include <algorithm>
+
+#include "engine/error.h"
+#include "engine/formats/quants.h"
+#include "engine/math/ops.h"
+#include "engine/math/rope.h"
+#include "engine/model/attention.h"
+
+namespace pagoda::engine {
+namespace {
+
+DecoderOptions resolve(DecoderOptions options, const ModelConfig& config, int num_threads) {
+  const auto context = static_cast<int32_t>(config.context_length);
+  if (options.max_seq_len == 0) options.max_seq_len = context;
+  require(options.max_seq_len > 0 && options.max_seq_len <= context, ErrorKind::kInvalidArgument,
+          "a sequence of ", options.max_seq_len, " tokens was asked for, the model's context is ",
+          context);
+  options.num_threads = num_threads;
+  return options;
+}
+
+// Rows of activations of one step. `wide` holds queries, keys and values, then gate and up.
+struct Activations {
+  Activations(const ModelConfig& config, int64_t max_tokens)
+      : residual(max_tokens * config.hidden_size),
+        normed(max_tokens * config.hidden_size),
+        wide(max_tokens * std::max((config.num_heads + 2 * config.num_kv_heads) * config.head_dim,
+                                   2 * config.ffn_size)),
+        narrow(max_tokens * std::max(config.num_heads * config.head_dim, config.ffn_size)) {}
+
+  Array<float> residual;  // [max_tokens, hidden_size]
+  Array<float> normed;    // [max_tokens, hidden_size]
+  Array<float> wide;      // [max_tokens, queries, keys and values | gate and up]
+  Array<float> narrow;    // [max_tokens, attention's output | gated]
+};
+
+}  // namespace
+
+struct Decoder::State {
+  State(const ModelFile& file, const DecoderOptions& given, const Progress& progress)
+      : config(file.config()),
+        threads(given.num_threads),
+        options(resolve(given, config, threads.size())),
+        products(threads),
+        weights(load_weights(file, products, progress)),
+        rope(config.rope, options.max_seq_len),
+        attention(config, options, threads),
+        activations(config, options.max_tokens),
+        logits(options.max_reqs * config.vocab_size) {}
+
+  // Runs body(row) for every row of the step, by few threads if there are few.
+  template <class Body>
+  void for_rows(int64_t num_rows, const Body& body) {
+    constexpr int64_t kRowsPerItem = 8;
+    const int64_t items = (num_rows + kRowsPerItem - 1) / kRowsPerItem;
+    threads.for_each(items, [&](int64_t item, int) {
+      const int64_t end = std::min(num_rows, (item + 1) * kRowsPerItem);
+      for (int64_t row = item * kRowsPerItem; row < end; row++) body(row);
+    });
+  }
+
+  void embed(std::span<const int32_t> tokens);
+  void find_positions(const StepBatch& batch);
+  void norm_rows(const std::vector<float>& weight, int64_t num_tokens);
+  void rotate_rows(int layer, int64_t num_tokens);
+  void attention_part(int layer, int64_t num_tokens);
+  void ffn_part(int layer, int64_t num_tokens);
+  std::span<float> logits_of(std::span<const int32_t> rows);
+
+  const ModelConfig& config;
+  Threads threads;
+  const DecoderOptions options;
+  Products products;
+  const Weights weights;
+  const Rope rope;
+  Attention attention;
+  Activations activations;
+  std::vector<int32_t> positions;  // [num_tokens]
+  Array<float> logits;             // [max_reqs, vocab_size]
+};
+
+void Decoder::State::embed(std::span<const int32_t> tokens) {
+  for (int32_t token : tokens)
+    require(token >= 0 && token < config.vocab_size, ErrorKind::kInvalidArgument, "token id ",
+            token, " is outside the vocabulary of ", config.vocab_size);
+  const int64_t size = config.hidden_size;
+  for_rows(static_cast<int64_t>(tokens.size()), [&](int64_t row) {
+    dequantize_rows(weights.embedding, tokens[static_cast<size_t>(row)], 1,
+                    std::span(activations.residual.data() + row * size, static_cast<size_t>(size)));
+  });
+}
+
+void Decoder::State::find_positions(const StepBatch& batch) {
+  positions.assign(batch.tokens.size(), 0);
+  for (size_t request = 0; request < batch.seq_lens.size(); request++) {
+    const int32_t end = batch.query_start_loc[request + 1];
+    for (int32_t row = batch.query_start_loc[request]; row < end; row++)
+      positions[static_cast<size_t>(row)] = batch.seq_lens[request] - (end - row);
+  }
+}
+
+void Decoder::State::norm_rows(const std::vector<float>& weight, int64_t num_tokens) {
+  const int64_t size = config.hidden_size;
+  for_rows(num_tokens, [&](int64_t row) {
+    rms_norm(activations.residual.data() + row * size, weight.data(), config.norm_epsilon, size,
+             activations.normed.data() + row * size);
+  });
+}
+
+void Decoder::State::rotate_rows(int layer, int64_t num_tokens) {
+  const LayerWeights& w = weights.layers[static_cast<size_t>(layer)];
+  const bool use_rope = config.layers[static_cast<size_t>(layer)].use_rope;
+  const int64_t dim = config.head_dim;
+  const int64_t rotated = config.num_heads + config.num_kv_heads;
+  for_rows(num_tokens, [&](int64_t row) {
+    float* const heads = activations.wide.data() + row * (rotated + config.num_kv_heads) * dim;
+    if (config.qk_norm)
+      for (int64_t head = 0; head < rotated; head++) {
+        const std::vector<float>& norm = head < config.num_heads ? w.query_norm : w.key_norm;
+        rms_norm(heads + head * dim, norm.data(), config.norm_epsilon, dim, heads + head * dim);
+      }
+    if (use_rope) rope.rotate(heads, rotated, dim, positions[static_cast<size_t>(row)]);
+  });
+}
+
+void Decoder::State::attention_part(int layer, int64_t num_tokens) {
+  const LayerWeights& w = weights.layers[static_cast<size_t>(layer)];
+  const auto or_null = [](const std::vector<float>& v) { return v.empty() ? nullptr : v.data(); };
+  norm_rows(w.attention_norm, num_tokens);
+  w.qkv->multiply(activations.normed.data(), num_tokens, activations.wide.data(),
+                  {.bias = or_null(w.qkv_bias)});
+  rotate_rows(layer, num_tokens);
+  attention.attend(layer, activations.wide.data(), num_tokens, activations.narrow.data());
+  w.attention_out->multiply(activations.narrow.data(), num_tokens, activations.residual.data(),
+                            {.bias = or_null(w.attention_out_bias), .add_to_out = true});
+}
+
+void Decoder::State::ffn_part(int layer, int64_t num_tokens) {
+  const LayerWeights& w = weights.layers[static_cast<size_t>(layer)];
+  const int64_t size = config.ffn_size;
+  norm_rows(w.ffn_norm, num_tokens);
+  w.gate_up->multiply(activations.normed.data(), num_tokens, activations.wide.data());
+  for_rows(num_tokens, [&](int64_t row) {
+    const float* const gate = activations.wide.data() + row * 2 * size;
+    silu_times(gate, gate + size, size, activations.narrow.data() + row * size);
+  });
+  w.down->multiply(activations.narrow.data(), num_tokens, activations.residual.data(),
+                   {.add_to_out = true});
+}
+
+std::span<float> Decoder::State::logits_of(std::span<const int32_t> rows) {
+  const int64_t size = config.hidden_size;
+  const auto num_rows = static_cast<int64_t>(rows.size());
+  if (logits.size() < num_rows * config.vocab_size)
+    logits = Array<float>(num_rows * config.vocab_size);
+  for (int64_t i = 0; i < num_rows; i++)
+    rms_norm(activations.residual.data() + rows[static_cast<size_t>(i)] * size,
+             weights.output_norm.data(), config.norm_epsilon, size,
+             activations.normed.data() + i * size);
+  weights.output->multiply(activations.normed.data(), num_rows, logits.data());
+  return {logits.data(), static_cast<size_t>(num_rows * config.vocab_size)};
+}
+
+Decoder::Decoder(const ModelFile& file, const DecoderOptions& options, const Progress& progress)
+    : state_(std::make_unique<State>(file, options, progress)) {}
+Decoder::~Decoder() = default;
+
+const ModelConfig& Decoder::config() const {
+  return state_->config;
+}
+const DecoderOptions& Decoder::options() const {
+  return state_->options;
+}
+const std::vector<LayerGroup>& Decoder::groups() const {
+  return state_->attention.groups();
+}
+std::string Decoder::describe() const {
+  return state_->attention.describe();
+}
+Threads& Decoder::threads() {
+  return state_->threads;
+}
+
+std::span<float> Decoder::forward(const StepBatch& batch) {
+  const auto num_tokens = static_cast<int64_t>(batch.tokens.size());
+  require(num_tokens <= state_->options.max_tokens, ErrorKind::kInvalidArgument, "a step of ",
+          num_tokens, " tokens, the decoder was made for ", state_->options.max_tokens);
+  state_->embed(batch.tokens);
+  state_->find_positions(batch);
+  state_->attention.prepare(batch);
+  for (int layer = 0; layer < static_cast<int>(state_->config.num_layers); layer++) {
+    state_->attention_part(layer, num_tokens);
+    state_->ffn_part(layer, num_tokens);
+  }
+  return state_->logits_of(batch.logit_rows);
+}
+
+}  // namespace pagoda::engine

@@ -1,0 +1,69 @@
+// The forward pass of a decoder model over a packed batch. Attention is Pagoda's; the rest is
+// matrix products and small operations, each of which treats a row alone, so a token's logits do
+// not depend on the batch around it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <pagoda/pagoda.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/formats/model_file.h"
+#include "engine/math/threads.h"
+#include "engine/model/kv_memory.h"
+#include "engine/model/weights.h"
+
+namespace pagoda::engine {
+
+struct DecoderOptions {
+  int num_threads = 0;   // 0: all usable cores
+  std::string backend;   // empty: the best present
+  std::string isa;       // of attention; empty: the best of the machine
+  pagoda_dtype dtype = PAGODA_F32;  // of attention and of the cache: F32, F16 or BF16
+  int32_t page_size = 16;
+  int64_t num_pages = 0;    // of each group, the null page included
+  int32_t max_reqs = 1;     // in one step
+  int32_t max_tokens = 1;   // in one step
+  int32_t max_seq_len = 0;  // at most the model's context length; 0: that
+};
+
+// One step: the new tokens of each request, one request behind the other, the request's last ones.
+struct StepBatch {
+  struct Group {
+    const int32_t* page_table = nullptr;  // [num_reqs, page_table_stride]
+    int64_t page_table_stride = 0;
+    const int64_t* slot_mapping = nullptr;  // [num_tokens]
+  };
+
+  std::span<const int32_t> tokens;           // [num_tokens]
+  std::span<const int32_t> query_start_loc;  // [num_reqs + 1]
+  std::span<const int32_t> seq_lens;         // [num_reqs], this step's tokens included
+  std::span<const Group> groups;             // [groups of the decoder]
+  std::span<const int32_t> logit_rows;       // indices of tokens whose logits are wanted
+};
+
+class Decoder {
+ public:
+  // `file` outlives the decoder. Errors: those of load_weights; pagoda::Error where no kernel
+  // serves the model.
+  Decoder(const ModelFile& file, const DecoderOptions& options, const Progress& progress = {});
+  ~Decoder();
+
+  const ModelConfig& config() const;
+  const DecoderOptions& options() const;           // max_seq_len and num_threads as resolved
+  const std::vector<LayerGroup>& groups() const;   // each has a page table of its own
+  std::string describe() const;                    // the plans, as text
+  Threads& threads();
+
+  // Writes this step's keys and values to their pages.
+  // Returns [batch.logit_rows.size(), vocab_size], valid until the next call.
+  std::span<float> forward(const StepBatch& batch);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pagoda::engine

@@ -1,0 +1,259 @@
+#include "engine/runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <map>
+#include <utility>
+
+#include "engine/error.h"
+#include "engine/sample/stop_strings.h"
+#include "engine/step_arrays.h"
+
+namespace pagoda::engine {
+namespace {
+
+double seconds() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& config) {
+  const auto context = static_cast<int32_t>(
+      std::min<int64_t>(config.context_length, std::numeric_limits<int32_t>::max()));
+  const int32_t max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : context;
+  require(options.page_size > 0, ErrorKind::kInvalidArgument, "a page size of ", options.page_size,
+          " tokens; it must be a positive multiple of 8");
+  const int64_t pages_of_one = (max_seq_len + options.page_size - 1) / options.page_size;
+  return {.num_threads = options.num_threads,
+          .backend = options.backend,
+          .isa = options.isa,
+          .dtype = options.dtype,
+          .page_size = options.page_size,
+          .num_pages =
+              options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
+          .max_reqs = options.max_reqs,
+          .max_tokens = options.prefill_chunk + options.max_reqs - 1,
+          .max_seq_len = max_seq_len};
+}
+
+// A group of layers has pages of its own: their bytes differ with the number of layers.
+Cache make_cache(const Decoder& decoder, bool prefix_cache) {
+  const DecoderOptions& options = decoder.options();
+  std::vector<CacheGroup> groups;
+  for (const LayerGroup& layers : decoder.groups()) {
+    CacheGroup group;
+    group.page_size = options.page_size;
+    group.window = layers.window;
+    group.pool = static_cast<int32_t>(groups.size());
+    group.page_bytes = page_bytes(decoder.config(), layers, options.page_size, options.dtype);
+    groups.push_back(group);
+  }
+  const std::vector<int64_t> num_pages(groups.size(), options.num_pages);
+  CacheOptions cache;
+  cache.num_groups = static_cast<int32_t>(groups.size());
+  cache.groups = groups.data();
+  cache.num_pools = cache.num_groups;
+  cache.num_pages = num_pages.data();
+  cache.no_prefix_cache = prefix_cache ? 0 : 1;
+  cache.max_reqs = options.max_reqs;
+  return Cache(cache);
+}
+
+// Tokens of a step that read a prompt (or recompute after a preemption), and those that follow one.
+struct StepWork {
+  int64_t prompt_tokens = 0;
+  int64_t decode_tokens = 0;
+};
+
+}  // namespace
+
+const char* name_of(FinishReason reason) {
+  constexpr const char* kNames[] = {"none", "end-token", "stop-string", "length"};
+  return kNames[static_cast<int>(reason)];
+}
+
+struct Runner::State {
+  // What belongs to a request besides its tokens.
+  struct Writer {
+    Writer(const Tokenizer& tokenizer, const GenerationOptions& of)
+        : options(of),
+          decoder(tokenizer, {.skip_special = true, .at_text_start = of.at_text_start}),
+          stop(of.stop) {}
+
+    GenerationOptions options;
+    StreamDecoder decoder;
+    StopStrings stop;
+    Generation generation;
+  };
+
+  State(const ModelFile& file, const Tokenizer& words, const RunnerOptions& options,
+        const Progress& progress)
+      : tokenizer(words),
+        decoder(file, decoder_options(options, file.config()), progress),
+        cache(make_cache(decoder, options.prefix_cache)),
+        scheduler(cache, static_cast<int32_t>(decoder.groups().size()),
+                  {.max_reqs = options.max_reqs,
+                   .max_step_tokens = decoder.options().max_tokens,
+                   .prefill_chunk = options.prefill_chunk,
+                   .max_seq_len = decoder.options().max_seq_len}),
+        arrays(static_cast<int32_t>(decoder.groups().size()), table_width(decoder.options())),
+        sampler(static_cast<int32_t>(decoder.config().vocab_size)) {}
+
+  static int32_t table_width(const DecoderOptions& options) {
+    return (options.max_seq_len + options.page_size - 1) / options.page_size;
+  }
+
+  bool step(const Runner& runner);
+  void take_token(const Runner& runner, Request& request, std::span<const float> logits);
+  FinishReason write(Writer& writer, const Request& request, const Sampled& sampled,
+                     std::string& new_text);
+  void finish(const Request& request, Writer& writer);
+  StepWork work_of(const std::vector<ScheduledTokens>& step) const;
+  void count(const StepWork& work, double duration);
+
+  const Tokenizer& tokenizer;
+  Decoder decoder;
+  Cache cache;
+  Scheduler scheduler;
+  StepArrays arrays;
+  Sampler sampler;
+  std::map<uint64_t, Writer> writers;  // by request
+  std::vector<Generation> finished;
+  RunnerStats stats;
+};
+
+bool Runner::State::step(const Runner& runner) {
+  if (!scheduler.has_work()) return false;
+  const double start = seconds();
+  const std::vector<ScheduledTokens> step = scheduler.next_step();
+  const StepWork work = work_of(step);
+  const std::span<const float> logits = decoder.forward(arrays.fill(cache, step));
+  scheduler.step_done();
+  if (runner.on_step) runner.on_step(cache);
+
+  const auto vocab_size = static_cast<size_t>(decoder.config().vocab_size);
+  size_t row = 0;
+  for (const ScheduledTokens& part : step) {
+    // step_done has moved num_computed on: a request that has all its tokens gets the next one.
+    if (part.request->num_computed == part.request->num_known())
+      take_token(runner, *part.request, logits.subspan(row++ * vocab_size, vocab_size));
+    else if (runner.on_prompt_progress)
+      runner.on_prompt_progress(part.request->num_computed, part.request->num_known());
+  }
+  count(work, seconds() - start);
+  return true;
+}
+
+StepWork Runner::State::work_of(const std::vector<ScheduledTokens>& step) const {
+  StepWork work;
+  for (const ScheduledTokens& part : step) {
+    const bool decodes = part.num_tokens == 1 && part.gives_token() &&
+                         part.request->num_computed >= part.request->num_prompt;
+    (decodes ? work.decode_tokens : work.prompt_tokens) += part.num_tokens;
+  }
+  return work;
+}
+
+void Runner::State::count(const StepWork& work, double duration) {
+  const auto all = static_cast<double>(work.prompt_tokens + work.decode_tokens);
+  stats.prompt_seconds += duration * static_cast<double>(work.prompt_tokens) / all;
+  stats.decode_seconds += duration * static_cast<double>(work.decode_tokens) / all;
+  stats.prompt_tokens += work.prompt_tokens;
+  stats.decode_tokens += work.decode_tokens;
+  const CacheStats pages = cache.stats();
+  stats.max_used_pages = pages.max_used;
+  stats.max_shared_pages = std::max(stats.max_shared_pages, pages.num_shared);
+}
+
+void Runner::State::take_token(const Runner& runner, Request& request,
+                               std::span<const float> logits) {
+  Writer& writer = writers.at(request.id);
+  const Sampled sampled =
+      sampler.sample(logits, request.tokens, static_cast<uint64_t>(request.num_generated()),
+                     writer.options.sampling);
+  std::string new_text;
+  const FinishReason reason = write(writer, request, sampled, new_text);
+  writer.generation.finish = reason;
+  writer.generation.text += new_text;
+  if (runner.on_text) runner.on_text(writer.generation, new_text);
+  if (reason == FinishReason::kNone)
+    scheduler.append(request, sampled.token);
+  else
+    finish(request, writer);
+}
+
+// Adds the token to the generation and its text to new_text.
+FinishReason Runner::State::write(Writer& writer, const Request& request, const Sampled& sampled,
+                                  std::string& new_text) {
+  if (tokenizer.is_stop(sampled.token) && !writer.options.ignore_eos) {
+    new_text = writer.stop.add(writer.decoder.finish()) + writer.stop.finish();
+    return FinishReason::kEndToken;
+  }
+  writer.generation.tokens.push_back(sampled.token);
+  if (writer.options.sampling.num_logprobs >= 0) writer.generation.sampled.push_back(sampled);
+  new_text = writer.stop.add(writer.decoder.add(sampled.token));
+  if (writer.stop.stopped()) return FinishReason::kStopString;
+  if (request.num_generated() + 1 < request.max_generated) return FinishReason::kNone;
+  new_text += writer.stop.add(writer.decoder.finish());
+  new_text += writer.stop.finish();
+  return FinishReason::kLength;
+}
+
+void Runner::State::finish(const Request& request, Writer& writer) {
+  writer.generation.num_cached = request.num_cached;
+  writer.generation.num_preemptions = request.num_preemptions;
+  stats.prefix_hit_tokens += request.num_cached;
+  finished.push_back(std::move(writer.generation));
+  writers.erase(request.id);
+  scheduler.finish(request);
+}
+
+Runner::Runner(const ModelFile& file, const Tokenizer& tokenizer, const RunnerOptions& options,
+               const Progress& progress)
+    : state_(std::make_unique<State>(file, tokenizer, options, progress)) {}
+Runner::~Runner() = default;
+
+uint64_t Runner::add(std::vector<int32_t> prompt, const GenerationOptions& options) {
+  check_sampling(options.sampling);
+  State::Writer writer(state_->tokenizer, options);
+  const auto vocab_size = static_cast<int32_t>(state_->decoder.config().vocab_size);
+  for (int32_t token : prompt)
+    require(token >= 0 && token < vocab_size, ErrorKind::kInvalidArgument, "token id ", token,
+            " is outside the model's vocabulary of ", vocab_size);
+  writer.generation.num_prompt = static_cast<int32_t>(prompt.size());
+  const uint64_t id = state_->scheduler.add(std::move(prompt), options.max_tokens).id;
+  writer.generation.id = id;
+  state_->writers.emplace(id, std::move(writer));
+  return id;
+}
+
+bool Runner::step() {
+  return state_->step(*this);
+}
+
+void Runner::run() {
+  while (step()) {
+  }
+}
+
+std::vector<Generation> Runner::take_finished() {
+  return std::exchange(state_->finished, {});
+}
+
+RunnerStats Runner::stats() const {
+  RunnerStats stats = state_->stats;
+  stats.scheduler = state_->scheduler.stats();
+  const CacheStats pages = state_->cache.stats();
+  stats.num_pages = pages.num_pages - static_cast<int64_t>(state_->decoder.groups().size());
+  return stats;
+}
+
+const Decoder& Runner::decoder() const {
+  return state_->decoder;
+}
+const Cache& Runner::cache() const {
+  return state_->cache;
+}
+
+}  // namespace pagoda::engine

@@ -1,0 +1,104 @@
+// Text generation with a model, a tokenizer and a paged cache: requests go in, text comes out as it
+// is made. Everything a request gets is what it would get alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/formats/model_file.h"
+#include "engine/model/decoder.h"
+#include "engine/sample/sampler.h"
+#include "engine/sched/scheduler.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace pagoda::engine {
+
+struct RunnerOptions {
+  int num_threads = 0;   // 0: all usable cores
+  std::string backend;   // empty: the best present
+  std::string isa;       // empty: the best of the machine
+  pagoda_dtype dtype = PAGODA_F32;
+  int32_t page_size = 16;
+  int64_t num_pages = 0;  // the null page included; 0: for max_reqs sequences of max_seq_len
+  bool prefix_cache = true;
+  int32_t prefill_chunk = 512;
+  int32_t max_reqs = 16;     // in one step
+  int32_t max_seq_len = 0;   // 0: the model's context length
+};
+
+struct GenerationOptions {
+  int32_t max_tokens = 256;
+  SamplingOptions sampling;
+  std::vector<std::string> stop;  // the text ends before the first of these
+  bool ignore_eos = false;
+  bool at_text_start = false;  // the output is the beginning of a text, not of a continuation
+};
+
+enum class FinishReason { kNone, kEndToken, kStopString, kLength };
+
+const char* name_of(FinishReason reason);  // "none", "end-token", "stop-string", "length"
+
+struct Generation {
+  uint64_t id = 0;
+  std::vector<int32_t> tokens;   // generated; without the end token
+  std::vector<Sampled> sampled;  // of each of them, if logprobs were asked for
+  std::string text;
+  FinishReason finish = FinishReason::kNone;
+  int32_t num_prompt = 0;       // tokens
+  int32_t num_cached = 0;       // of these, found in the prefix cache
+  int32_t num_preemptions = 0;
+};
+
+struct RunnerStats {
+  int64_t prompt_tokens = 0;  // computed of prompts, and again after preemptions
+  int64_t decode_tokens = 0;  // computed one at a time, each to give the next
+  double prompt_seconds = 0;  // a step's time is shared by its tokens
+  double decode_seconds = 0;
+  int64_t num_pages = 0;      // that can be given out
+  int64_t max_used_pages = 0;    // at a time
+  int64_t max_shared_pages = 0;  // of these, held by several requests
+  int64_t prefix_hit_tokens = 0;
+  SchedulerStats scheduler;
+};
+
+class Runner {
+ public:
+  // `file` and `tokenizer` outlive the runner. Errors: those of Decoder.
+  Runner(const ModelFile& file, const Tokenizer& tokenizer, const RunnerOptions& options,
+         const Progress& progress = {});
+  ~Runner();
+
+  // Called from step: text that is new and will not change, perhaps empty, and the generation so far.
+  std::function<void(const Generation&, const std::string& new_text)> on_text;
+
+  // Called after each step, e.g. to look at the cache.
+  std::function<void(const Cache&)> on_step;
+
+  // Called while prompts are read: tokens of running requests computed and known.
+  std::function<void(int64_t computed, int64_t known)> on_prompt_progress;
+
+  // Returns the request's id. Errors: kInvalidArgument, with what to change.
+  uint64_t add(std::vector<int32_t> prompt, const GenerationOptions& options);
+
+  // Computes one step of the requests that are under way. False if there is nothing to do.
+  bool step();
+
+  // Steps until every request is done.
+  void run();
+
+  // The generations that are done, in the order in which they ended, since the last call.
+  std::vector<Generation> take_finished();
+
+  RunnerStats stats() const;
+  const Decoder& decoder() const;
+  const Cache& cache() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace pagoda::engine

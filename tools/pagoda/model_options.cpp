@@ -1,0 +1,63 @@
+#include "tools/pagoda/model_options.h"
+
+#include <algorithm>
+
+#include "tools/pagoda/model_cache.h"
+#include "tools/pagoda/progress_bar.h"
+
+namespace pagoda::cli {
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  engine::RunnerOptions& runner = options.runner;
+  command
+      .add_option("--model", options.model,
+                  "a .gguf file, a folder with safetensors, or the name of a pulled model")
+      ->required();
+  command.add_option("--threads", runner.num_threads, "0: every core this process may use")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
+  command.add_option("--backend", runner.backend, "of attention: cpu, reference")
+      ->type_name("NAME");
+  command.add_option("--isa", runner.isa, "of attention on the CPU: scalar, avx2, avx512")
+      ->type_name("NAME");
+  command.add_option("--dtype", options.dtype, "of attention and its cache")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  command.add_option("--page-size", runner.page_size, "tokens per page, a multiple of 8")
+      ->capture_default_str();
+  command.add_option("--num-pages", runner.num_pages,
+                     "pages of the cache, the null page included; 0: enough for every request");
+  command.add_flag("--no-prefix-cache", options.no_prefix_cache,
+                   "do not share the pages of equal beginnings");
+  command.add_option("--prefill-chunk", runner.prefill_chunk, "tokens of a prompt read in one step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command.add_option("--max-requests", runner.max_reqs, "under way at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 4096));
+}
+
+pagoda_dtype dtype_of(const std::string& name) {
+  if (name == "f16") return PAGODA_F16;
+  return name == "bf16" ? PAGODA_BF16 : PAGODA_F32;
+}
+
+LoadedModel open_model(const ModelOptions& options) {
+  engine::ModelFile file = engine::ModelFile::open(resolve_model(options.model));
+  engine::Tokenizer tokenizer = engine::Tokenizer::from_model(file);
+  return {.file = std::move(file), .tokenizer = std::move(tokenizer)};
+}
+
+std::unique_ptr<engine::Runner> make_runner(const LoadedModel& model, const ModelOptions& options,
+                                            int32_t max_seq_len, int32_t num_sequences) {
+  engine::RunnerOptions runner = options.runner;
+  runner.dtype = dtype_of(options.dtype);
+  runner.prefix_cache = !options.no_prefix_cache;
+  runner.max_reqs = std::min(runner.max_reqs, num_sequences);
+  runner.max_seq_len = max_seq_len;
+  ProgressBar bar("loading", !options.quiet);
+  return std::make_unique<engine::Runner>(model.file, model.tokenizer, runner,
+                                          [&](double share) { bar.show(share); });
+}
+
+}  // namespace pagoda::cli

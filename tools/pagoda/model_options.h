@@ -1,0 +1,37 @@
+// The flags of every command that loads a model, and the loading.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "engine/runner.h"
+
+namespace pagoda::cli {
+
+struct ModelOptions {
+  std::string model;
+  std::string dtype = "f32";
+  engine::RunnerOptions runner;
+  bool no_prefix_cache = false;
+  bool quiet = false;  // no bars, no figures
+};
+
+void add_model_options(CLI::App& command, ModelOptions& options);
+
+// "f32", "f16" or "bf16", which the flags have been checked to be.
+pagoda_dtype dtype_of(const std::string& name);
+
+// A model, opened and ready; the parts refer to each other.
+struct LoadedModel {
+  engine::ModelFile file;
+  engine::Tokenizer tokenizer;
+};
+
+LoadedModel open_model(const ModelOptions& options);
+
+// max_tokens: of the longest sequence to come, for the size of the page cache; 0: the context.
+std::unique_ptr<engine::Runner> make_runner(const LoadedModel& model, const ModelOptions& options,
+                                            int32_t max_seq_len, int32_t num_sequences);
+
+}  // namespace pagoda::cli

@@ -1,0 +1,88 @@
+#include "tools/pagoda/prompts.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/error.h"
+
+namespace pagoda::cli {
+namespace {
+
+using engine::ErrorKind;
+using engine::require;
+using Json = nlohmann::json;
+
+template <class T>
+void read_field(const Json& object, const char* name, T& value) {
+  if (const auto field = object.find(name); field != object.end()) field->get_to(value);
+}
+
+Prompt prompt_of(const Json& object, const engine::GenerationOptions& defaults) {
+  Prompt prompt = {.text = object.at("prompt").get<std::string>(), .options = defaults};
+  engine::SamplingOptions& sampling = prompt.options.sampling;
+  read_field(object, "max_tokens", prompt.options.max_tokens);
+  read_field(object, "temperature", sampling.temperature);
+  read_field(object, "top_k", sampling.top_k);
+  read_field(object, "top_p", sampling.top_p);
+  read_field(object, "min_p", sampling.min_p);
+  read_field(object, "repetition_penalty", sampling.repetition_penalty);
+  read_field(object, "seed", sampling.seed);
+  read_field(object, "stop", prompt.options.stop);
+  read_field(object, "ignore_eos", prompt.options.ignore_eos);
+  return prompt;
+}
+
+}  // namespace
+
+std::vector<Prompt> read_prompts(const std::filesystem::path& path,
+                                 const engine::GenerationOptions& defaults) {
+  std::ifstream file(path);
+  require(file.good(), ErrorKind::kNotFound, "the prompts file ", path.string(),
+          " cannot be read");
+  std::vector<Prompt> prompts;
+  std::string line;
+  for (int number = 1; std::getline(file, line); number++) {
+    if (line.empty()) continue;
+    if (line.front() != '{') {
+      prompts.push_back({.text = line, .options = defaults});
+      continue;
+    }
+    try {
+      prompts.push_back(prompt_of(Json::parse(line), defaults));
+    } catch (const Json::exception& error) {
+      engine::fail(ErrorKind::kMalformed, path.string(), ", line ", number, ": ", error.what());
+    }
+  }
+  require(!prompts.empty(), ErrorKind::kMalformed, path.string(), " holds no prompts");
+  return prompts;
+}
+
+PromptEncoder::PromptEncoder(const LoadedModel& model, const ChatChoice& choice)
+    : model_(model), system_(choice.system) {
+  const std::string& source = model.file.chat_template();
+  require(!choice.chat || !source.empty(), ErrorKind::kInvalidArgument,
+          "--chat was given, but the model carries no chat template; leave it out, or give --raw");
+  if (!choice.raw && !source.empty()) chat_ = std::make_unique<engine::ChatTemplate>(source);
+  require(chat_ || system_.empty(), ErrorKind::kInvalidArgument,
+          "--system needs a chat, and this is raw text");
+}
+
+PromptEncoder::~PromptEncoder() = default;
+
+std::vector<int32_t> PromptEncoder::encode(const std::string& text) const {
+  const engine::Tokenizer& tokenizer = model_.tokenizer;
+  if (!chat_) return tokenizer.encode(text);
+  const auto text_of = [&](std::optional<engine::TokenId> id) {
+    return id ? std::string(tokenizer.piece(*id)) : std::string();
+  };
+  std::vector<engine::ChatMessage> messages;
+  if (!system_.empty()) messages.push_back({.role = "system", .content = system_});
+  messages.push_back({.role = "user", .content = text});
+  const std::string rendered =
+      chat_->render(messages, {.bos_token = text_of(tokenizer.bos()),
+                               .eos_token = text_of(tokenizer.eos())});
+  // The template writes what special tokens there are.
+  return tokenizer.encode(rendered, {.add_special = false, .parse_special = true});
+}
+
+}  // namespace pagoda::cli
