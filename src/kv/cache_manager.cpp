@@ -66,13 +66,14 @@ int32_t CacheManager::begin(const Prompt& prompt) {
   const int32_t cached =
       fresh->sharing ? find_prefix(shape(), pools_, *fresh, prompt.num_tokens - 1, hasher_) : 0;
   reserve(*fresh, cached);
-  hold_prefix(*fresh, cached);
-  if (fresh->sharing) {
+  Request& request = requests_.insert(std::move(fresh));
+  // Nothing below takes memory, so nothing below fails.
+  hold_prefix(request, cached);
+  if (request.sharing) {
     ++lookups_.queries;
     lookups_.query_tokens += prompt.num_tokens;
     lookups_.hit_tokens += cached;
   }
-  requests_.insert(std::move(fresh));
   return cached;
 }
 

@@ -19,8 +19,6 @@ Request& RequestTable::at(uint64_t id) {
 }
 
 RequestTable::Draft RequestTable::draft(uint64_t id) {
-  // Not reserve() alone: that also makes the table smaller.
-  if (requests_.size() + 1 > requests_.bucket_count()) requests_.reserve(2 * requests_.size() + 16);
   spare_.reserve(requests_.size() + std::max<size_t>(spare_.size(), 1));
   if (spare_.empty()) {
     Map one;
@@ -39,8 +37,8 @@ RequestTable::Draft RequestTable::draft(uint64_t id) {
   return draft;
 }
 
-void RequestTable::insert(Draft draft) {
-  requests_.insert(std::move(draft.node_));
+Request& RequestTable::insert(Draft draft) {
+  return requests_.insert(std::move(draft.node_)).position->second;
 }
 
 void RequestTable::erase(uint64_t id) {

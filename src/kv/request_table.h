@@ -36,9 +36,9 @@ class RequestTable {
   const Request& at(uint64_t id) const;
   Request& at(uint64_t id);
 
-  // An empty request. There is room to insert it and to erase it again.
+  // An empty request. There is room to erase it once it has been inserted.
   Draft draft(uint64_t id);
-  void insert(Draft draft);
+  Request& insert(Draft draft);
 
   // Its rows are empty.
   void erase(uint64_t id);
