@@ -1,7 +1,8 @@
 # pagoda_test(NAME SOURCES... [LIBS ...] [LABELS ...] [TIMEOUT seconds])
 #
 # One GoogleTest program, one ctest entry: its cases share a process, so a whole run starts few of them.
-# LABELS quick (the default) belongs to `make quick`, ci to `make test`, long to `make long`.
+# LABELS quick (the default) belongs to `make quick`, ci to `make test`, long to `make long`; asan is also run
+# by `make asan`, under sanitizers.
 function(pagoda_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS;ARGS" ${ARGN})
   if(NOT arg_LABELS)

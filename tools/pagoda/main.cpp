@@ -43,10 +43,11 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::RuntimeError& error) {
     return error.get_exit_code();  // said already
-  } catch (const CLI::ExtrasError&) {
-    const std::vector<std::string> extras = app.remaining(true);
-    return report(unknown_argument(app, extras.empty() ? "" : extras.front()));
   } catch (const CLI::ParseError& error) {
+    // What nobody knows comes first: a mistyped flag is also why a required one is missing.
+    const std::vector<std::string> extras = app.remaining(true);
+    const bool failed = error.get_exit_code() != static_cast<int>(CLI::ExitCodes::Success);
+    if (failed && !extras.empty()) return report(unknown_argument(app, extras.front()));
     return app.exit(error);  // help, or a wrong value with CLI11's own sentence
   } catch (const std::bad_alloc&) {
     return report("there is not enough memory; fewer pages (--num-pages) need less");
