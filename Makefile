@@ -1,5 +1,5 @@
 # Thin fronts over the CMake presets. `make demo` and `make test` need nothing before them on Debian 12.
-.PHONY: demo test asan quick long build deps format tidy clean
+.PHONY: demo test asan bench quick long build deps format tidy clean
 
 PRESET ?= release
 BUILD := build/$(PRESET)
@@ -35,6 +35,10 @@ build: deps
 
 deps:
 	tools/install_deps.sh
+
+bench: deps
+	cmake --preset $(PRESET) -DPAGODA_BENCH=ON >/dev/null
+	cmake --build $(BUILD)
 
 tidy: build
 	tools/check_tidy.sh $(BUILD)

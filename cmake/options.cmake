@@ -2,6 +2,7 @@
 option(PAGODA_ENGINE "build the runner on top of the library (needs the packages of tools/install_deps.sh)"
        ${PROJECT_IS_TOP_LEVEL})
 option(PAGODA_EXAMPLES "build the examples" ${PROJECT_IS_TOP_LEVEL})
+option(PAGODA_BENCH "build the benchmarks (needs Google Benchmark)" OFF)
 option(PAGODA_FUZZ "build the fuzz harnesses (clang only)" OFF)
 option(PAGODA_COVERAGE "count branches for a coverage report" OFF)
 set(PAGODA_SANITIZE "" CACHE STRING "sanitizers to build with, as for -fsanitize=")
