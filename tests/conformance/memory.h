@@ -31,6 +31,9 @@ class Buffer {
   }
 
   std::byte* data() { return bytes_.data() + start_; }
+  bool contains(const std::byte* at) const {
+    return at >= bytes_.data() + start_ && at < bytes_.data() + bytes_.size() - kGuard / 2;
+  }
   void snapshot() { before_ = bytes_; }
 
   // Puts back what a call may change: the rest must then be as it was.

@@ -204,17 +204,22 @@ void Step::make_outputs(const Placement& placement) {
   if (has_lse()) lse = make_lse(placement.fill_seed);
 }
 
+// Gives the plan exactly the workspace that it asks for, filled with garbage.
+void Step::prepare(Plan& plan) {
+  const size_t size = plan.workspace_size();
+  buffers_.push_back({"workspace", std::make_unique<Buffer>(size, 0, random_.bits())});
+  Buffer& workspace = *buffers_.back().buffer;
+  workspace.snapshot();
+  plan.prepare(batch, workspace.data(), size);
+}
+
 Result Step::run(const Context& context, const char* kernel) {
   Tuning tuning;
   tuning.num_splits = geometry_.num_splits;
   tuning.kernel = kernel;
   try {
     Plan plan(context, spec, limits, tuning);
-    const size_t size = plan.workspace_size();
-    buffers_.push_back({"workspace", std::make_unique<Buffer>(size, 0, random_.bits())});
-    Buffer& workspace = *buffers_.back().buffer;
-    workspace.snapshot();
-    plan.prepare(batch, workspace.data(), size);
+    prepare(plan);
     if (geometry_.has_cache() && geometry_.writing != Writing::placed)
       plan.update_cache(layer, key, value);
     const Tensor* wanted_lse = has_lse() ? &lse : nullptr;
@@ -222,11 +227,25 @@ Result Step::run(const Context& context, const char* kernel) {
       plan.forward(layer, query, out, wanted_lse);
     else
       plan.forward(layer, query, key, value, out, wanted_lse);
-    workspace.forgive(0, size);
+    buffers_.back().buffer->forgive(0, plan.workspace_size());
     return finish();
   } catch (const Error& error) {
     return {.status = error.status(), .complaint = error.what()};
   }
+}
+
+Result Step::update(const Context& context) {
+  try {
+    Plan plan(context, spec, limits);
+    prepare(plan);
+    plan.update_cache(layer, key, value);
+    buffers_.back().buffer->forgive(0, plan.workspace_size());
+  } catch (const Error& error) {
+    return {.status = error.status(), .complaint = error.what()};
+  }
+  Result result{.complaint = check_new_rows()};
+  if (result.complaint.empty()) result.complaint = check_buffers();
+  return result;
 }
 
 Result Step::finish() {

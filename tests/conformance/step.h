@@ -32,6 +32,9 @@ class Step {
   // kernel: NULL, or a name that tuning forces.
   Result run(const Context& context, const char* kernel = nullptr);
 
+  // update_cache alone: the result holds a complaint or nothing.
+  Result update(const Context& context);
+
   // What run() hands to the library, for code that stands in for it.
   Spec spec;
   Limits limits;
@@ -63,6 +66,7 @@ class Step {
   void put(const Tensor& tensor, std::byte* at, const float* from, int64_t count);
   void put_token(const RequestValues& from, size_t r, int32_t position);
   void forgive(const char* name, const std::byte* at, size_t bytes);
+  void prepare(Plan& plan);
   std::string check_new_rows();
   std::string check_buffers();
 
