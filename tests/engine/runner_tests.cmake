@@ -1,0 +1,19 @@
+# Tests of the runner: products and small operations, sampling, scheduling, the forward pass, whole
+# generations, and the program.
+function(pagoda_runner_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/${name}_*test.cpp)
+  pagoda_test(engine_${name}_test SOURCES ${sources} ${arg_SOURCES} LIBS pagoda_engine ${arg_LIBS}
+    LABELS ${arg_LABELS} TIMEOUT ${arg_TIMEOUT})
+endfunction()
+
+pagoda_runner_test(math)
+pagoda_runner_test(sample)
+pagoda_runner_test(sched)
+
+# On machines without AVX-512 oneDNN has other kernels; the promises about bits are the same.
+foreach(isa AVX2 SSE41)
+  add_test(NAME engine_math_test_${isa} COMMAND engine_math_test --gtest_filter=Matrix.*)
+  set_tests_properties(engine_math_test_${isa} PROPERTIES
+    LABELS quick TIMEOUT 300 ENVIRONMENT DNNL_MAX_CPU_ISA=${isa})
+endforeach()
