@@ -31,16 +31,25 @@ struct PanelB {
 template <class E>
 struct RowsB {
   const char* const* rows;  // [k] of elements
-  Ahead ahead;
-  int offset;   // bytes from a row's start to the panel
-  int columns;  // of the row from there; may be more than the panel has
+  Ahead& ahead;
+  int offset;                  // bytes from a row's start to the panel
+  Lanes lanes[kBlockVectors];  // of each vector of the panel that the row has
+  Lanes pairs[kBlockVectors];  // of every second vector and the next, as pairs
+
+  // columns: of the row from the panel's start; may be more than the panel has
+  RowsB(const char* const* rows, Ahead& ahead, int offset, int columns)
+      : rows(rows), ahead(ahead), offset(offset) {
+    for (int v = 0; v < kBlockVectors; ++v) {
+      lanes[v] = first_lanes(columns - v * kWidth);
+      pairs[v] = first_lanes((columns - v * kWidth) / 2);
+    }
+  }
 
   template <int kVectors>
   void row(int k, F32 (&vector)[kVectors]) const {
     const char* from = rows[k] + offset;
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v)
-      vector[v] = E::load(from + v * kWidth * E::kBytes, first_lanes(columns - v * kWidth));
+    for (int v = 0; v < kVectors; ++v) vector[v] = E::load(from + v * kWidth * E::kBytes, lanes[v]);
     look_ahead<kVectors>(k);
   }
   template <int kVectors>
@@ -50,8 +59,8 @@ struct RowsB {
 
   template <int kVectors>
   void look_ahead(int k) const {
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors * kWidth * E::kBytes; i += 64) ahead.line(k, offset + i);
+    constexpr int kEvery = 8;  // keys
+    if (k % kEvery == 0) ahead.advance(kEvery * kVectors * kWidth * E::kBytes);
   }
 };
 
@@ -64,14 +73,13 @@ inline void RowsB<AsBf16>::row(int k, F32 (&vector)[kVectors]) const {
   if constexpr (kVectors % 2 == 0) {
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; v += 2) {
-      const F32 pairs = load_pairs(from + v * kWidth * 2, columns / 2 - v * kWidth / 2);
-      vector[v] = lower_of_pair(pairs);
-      vector[v + 1] = upper_of_pair(pairs);
+      const F32 words = load_pairs(from + v * kWidth * 2, pairs[v]);
+      vector[v] = lower_of_pair(words);
+      vector[v + 1] = upper_of_pair(words);
     }
   } else {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v)
-      vector[v] = AsBf16::load(from + v * kWidth * 2, first_lanes(columns - v * kWidth));
+    for (int v = 0; v < kVectors; ++v) vector[v] = AsBf16::load(from + v * kWidth * 2, lanes[v]);
   }
   look_ahead<kVectors>(k);
 }
@@ -91,8 +99,9 @@ inline void RowsB<AsBf16>::leave(F32 (&sum)[kVectors]) {
 // a: [kRows, a_stride], c: [kRows, c_stride]. rescale: [kRows] what c is multiplied by before the
 // sums are added, or null to start from 0.
 template <int kRows, int kVectors, class B>
-inline void multiply(const float* a, int64_t a_stride, const B& b, int k_begin, int k_end,
+inline void multiply(const float* a, int64_t a_stride, const B& from, int k_begin, int k_end,
                      const float* rescale, float* c, int64_t c_stride) {
+  const B b = from;  // a copy, whose fields stay in registers
   F32 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {

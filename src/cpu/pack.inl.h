@@ -11,6 +11,8 @@
 //     packed_values  panels of [kTileKeys, vectors of the panel * kWidth]
 #pragma once
 
+#include "ahead.inl.h"
+
 namespace pagoda::cpu::PAGODA_ISA {
 
 constexpr int kWidth = F32::kWidth;
@@ -41,17 +43,6 @@ inline float* panel_of(float* packed_values, Panel panel) {
   return packed_values + static_cast<int64_t>(panel.first) * kWidth * kTileKeys;
 }
 
-// Rows that are needed soon, prefetched a line at a time beside the work on others: in bursts the
-// machine drops prefetches.
-struct Ahead {
-  const char* const* rows;  // [kTileKeys]
-  int bytes;                // of a row; 0: nothing to prefetch
-
-  void line(int row, int offset) const {
-    if (offset < bytes) prefetch(rows[row] + offset);
-  }
-};
-
 // Calls use(i, keys) for each dimension d + i of the block of kWidth keys that starts at row `key`,
 // with that dimension of all its keys in one vector. Dimensions come in ascending order.
 //
@@ -61,14 +52,15 @@ struct KeyBlock {
   static constexpr int kDims = kWidth;
 
   template <class Use>
-  static void each(const char* const* rows, Ahead ahead, int key, int d, int dims, const Use& use) {
+  [[gnu::always_inline]] static void each(const char* const* rows, Ahead& ahead, int key, int d,
+                                          int dims, const Use& use) {
     const Lanes lanes = first_lanes(dims);
     F32 r[kWidth];
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
       r[i] = E::load(rows[key + i] + d * E::kBytes, lanes);
-      ahead.line(key + i, d * E::kBytes);
     }
+    ahead.advance(kWidth * kDims * E::kBytes);
     transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
@@ -83,14 +75,16 @@ struct KeyBlock<AsBf16> {
   static constexpr int kDims = 2 * kWidth;
 
   template <class Use>
-  static void each(const char* const* rows, Ahead ahead, int key, int d, int dims, const Use& use) {
+  [[gnu::always_inline]] static void each(const char* const* rows, Ahead& ahead, int key, int d,
+                                          int dims, const Use& use) {
     const int pairs = dims / 2;
+    const Lanes lanes = first_lanes(pairs);
     F32 r[kWidth];
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
-      r[i] = load_pairs(rows[key + i] + d * 2, pairs);
-      ahead.line(key + i, d * 2);
+      r[i] = load_pairs(rows[key + i] + d * 2, lanes);
     }
+    ahead.advance(kWidth * kDims * 2);
     transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
@@ -103,7 +97,7 @@ struct KeyBlock<AsBf16> {
 
 // The first `count` keys; count is a multiple of kWidth.
 template <class E>
-inline void pack_keys(const char* const* rows, Ahead ahead, int count, int head_dim,
+inline void pack_keys(const char* const* rows, Ahead& ahead, int count, int head_dim,
                       float* packed) {
   for (int key = 0; key < count; key += kWidth) {
     float* to = packed + static_cast<int64_t>(key / kPanel) * kPanel * head_dim + key % kPanel;
@@ -118,7 +112,7 @@ inline void pack_keys(const char* const* rows, Ahead ahead, int count, int head_
 
 // Only the keys in [begin, end) of the tile.
 template <class E>
-inline void pack_values(const char* const* rows, Ahead ahead, int begin, int end, int head_dim_v,
+inline void pack_values(const char* const* rows, Ahead& ahead, int begin, int end, int head_dim_v,
                         float* packed) {
   const Panels panels(head_dim_v);
   for (int p = 0; p < panels.count; ++p) {
@@ -130,8 +124,8 @@ inline void pack_values(const char* const* rows, Ahead ahead, int begin, int end
         const int column = (panel.first + v) * kWidth;
         const Lanes lanes = first_lanes(head_dim_v - column);
         store(to + key * stride + v * kWidth, E::load(rows[key] + column * E::kBytes, lanes));
-        ahead.line(key, column * E::kBytes);
       }
+      ahead.advance(panel.vectors * kWidth * E::kBytes);
     }
   }
 }

@@ -59,9 +59,10 @@ inline void tanh_of(const float* x, float* y, int32_t n) {
 inline void pack_keys_and_back(Element element, const void* const* rows, int32_t head_dim,
                                float* packed, float* unpacked) {
   RowPointers pointers;
+  Ahead ahead(nullptr);
   for (int i = 0; i < kTileKeys; ++i) pointers[i] = static_cast<const char*>(rows[i]);
   with_element(element,
-               [&]<class E>(E) { pack_keys<E>(pointers, Ahead{}, kTileKeys, head_dim, packed); });
+               [&]<class E>(E) { pack_keys<E>(pointers, ahead, kTileKeys, head_dim, packed); });
   for (int key = 0; key < kTileKeys; ++key)
     for (int d = 0; d < head_dim; ++d)
       unpacked[key * head_dim + d] =
@@ -71,9 +72,10 @@ inline void pack_keys_and_back(Element element, const void* const* rows, int32_t
 inline void pack_values_and_back(Element element, const void* const* rows, int32_t head_dim_v,
                                  float* packed, float* unpacked) {
   RowPointers pointers;
+  Ahead ahead(nullptr);
   for (int i = 0; i < kTileKeys; ++i) pointers[i] = static_cast<const char*>(rows[i]);
   with_element(element, [&]<class E>(E) {
-    pack_values<E>(pointers, Ahead{}, 0, kTileKeys, head_dim_v, packed);
+    pack_values<E>(pointers, ahead, 0, kTileKeys, head_dim_v, packed);
   });
   const Panels panels(head_dim_v);
   for (int p = 0; p < panels.count; ++p) {

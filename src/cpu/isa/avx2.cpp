@@ -26,9 +26,8 @@ inline Lanes lanes_between(int begin, int end) {
   const __m256i before_end = _mm256_cmpgt_epi32(_mm256_set1_epi32(end), lane);
   return {_mm256_castsi256_ps(_mm256_and_si256(from_begin, before_end))};
 }
-// Rows are multiples of 8 elements, so loads and stores need no mask here.
-inline Lanes first_lanes(int) {
-  return {_mm256_castsi256_ps(_mm256_set1_epi32(-1))};
+inline Lanes first_lanes(int n) {
+  return lanes_between(0, n);
 }
 
 inline F32 broadcast(float x) {
@@ -104,6 +103,8 @@ inline float reduce_add(F32 a) {
   return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
+// Rows are multiples of 8 elements, so whole vectors are loaded and stored whatever lanes are
+// named.
 struct AsF32 {
   static constexpr int kBytes = 4;
   static F32 load(const char* p, Lanes) {
@@ -145,10 +146,9 @@ struct AsBf16 {
   }
 };
 
-// 8 pairs of bf16; a row has a multiple of 4 pairs, n of them are read and the rest are zero.
-inline F32 load_pairs(const char* p, int n) {
-  if (n >= 8) return {_mm256_loadu_ps(reinterpret_cast<const float*>(p))};
-  return {_mm256_zextps128_ps256(_mm_loadu_ps(reinterpret_cast<const float*>(p)))};
+// Pairs of bf16; lanes that are not named are zero.
+inline F32 load_pairs(const char* p, Lanes lanes) {
+  return {_mm256_maskload_ps(reinterpret_cast<const float*>(p), _mm256_castps_si256(lanes.bits))};
 }
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
@@ -177,7 +177,7 @@ inline void prefetch(const char* p) {
 }
 
 // r[i] lane j becomes r[j] lane i: 4x4 within 128-bit halves, then the halves.
-inline void transpose(F32 (&r)[8]) {
+[[gnu::always_inline]] inline void transpose(F32 (&r)[8]) {
   __m256 t[8];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i += 4) {

@@ -142,9 +142,9 @@ struct AsBf16 {
   }
 };
 
-// 16 pairs of bf16; n pairs are read and the rest are zero.
-inline F32 load_pairs(const char* p, int n) {
-  return {_mm512_castsi512_ps(_mm512_maskz_loadu_epi32(first_lanes(n).bits, p))};
+// Pairs of bf16; lanes that are not named are zero.
+inline F32 load_pairs(const char* p, Lanes lanes) {
+  return {_mm512_castsi512_ps(_mm512_maskz_loadu_epi32(lanes.bits, p))};
 }
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
@@ -176,7 +176,7 @@ inline void prefetch(const char* p) {
 }
 
 // r[i] lane j becomes r[j] lane i: 4x4 within 128-bit quarters, then the quarters.
-inline void transpose(F32 (&r)[16]) {
+[[gnu::always_inline]] inline void transpose(F32 (&r)[16]) {
   __m512 t[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 16; i += 4) {

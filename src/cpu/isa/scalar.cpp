@@ -40,9 +40,8 @@ inline Lanes lanes_between(int begin, int end) {
   const Int4 lane{0, 1, 2, 3};
   return {(lane >= begin) & (lane < end)};
 }
-// Rows are multiples of 8 elements, so loads and stores need no mask here.
-inline Lanes first_lanes(int) {
-  return {Int4{-1, -1, -1, -1}};
+inline Lanes first_lanes(int n) {
+  return lanes_between(0, n);
 }
 
 inline F32 broadcast(float x) {
@@ -122,6 +121,8 @@ inline float reduce_add(F32 a) {
   return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
 }
 
+// Rows are multiples of 8 elements, so whole vectors are loaded and stored whatever lanes are
+// named.
 struct AsF32 {
   static constexpr int kBytes = 4;
   static F32 load(const char* p, Lanes) {
@@ -184,9 +185,9 @@ struct AsBf16 {
   }
 };
 
-// 4 pairs of bf16: rows are multiples of 8 elements, so they are always there.
-inline F32 load_pairs(const char* p, int) {
-  return AsF32::load(p, first_lanes(4));
+// Pairs of bf16.
+inline F32 load_pairs(const char* p, Lanes lanes) {
+  return AsF32::load(p, lanes);
 }
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
@@ -221,7 +222,7 @@ inline void prefetch(const char* p) {
 }
 
 // r[i] lane j becomes r[j] lane i.
-inline void transpose(F32 (&r)[4]) {
+[[gnu::always_inline]] inline void transpose(F32 (&r)[4]) {
   F32 t[4];
   for (int i = 0; i < 4; ++i) t[i].v = Float4{r[0].v[i], r[1].v[i], r[2].v[i], r[3].v[i]};
   for (int i = 0; i < 4; ++i) r[i] = t[i];
