@@ -206,8 +206,7 @@ inline void accumulate_in_place(const AttendTask& task, const Tile& tile, Ahead&
     const int end = smaller(key + kStep, tile.end);
     for (int p = 0; p < panels.count; ++p) {
       const Panel panel = panels.panel(p);
-      const int column = panel.first * kWidth;
-      const RowsB<E> values(tile.values, ahead, column * E::kBytes, task.head_dim_v - column);
+      const RowsB<E> values{tile.values, PanelOfRow<E>(panel, task.head_dim_v), ahead};
       accumulate(task, tile.first, rows, panel, values, key, end);
     }
     for (int row = tile.first; row < tile.last; ++row) task.rescale[row] = 1.0f;

@@ -107,6 +107,7 @@ inline float reduce_add(F32 a) {
 // named.
 struct AsF32 {
   static constexpr int kBytes = 4;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes) {
     return {_mm256_loadu_ps(reinterpret_cast<const float*>(p))};
   }
@@ -115,6 +116,7 @@ struct AsF32 {
 
 struct AsF16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
   }
@@ -126,6 +128,7 @@ struct AsF16 {
 
 struct AsBf16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = true;
   static F32 load(const char* p, Lanes) {
     const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16))};
@@ -159,13 +162,7 @@ inline F32 upper_of_pair(F32 a) {
   return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a.v), mask))};
 }
 
-// (a, b) as one row of 16 columns: its even columns to a, its odd ones to b; and the reverse.
-inline void part_columns(F32& a, F32& b) {
-  const __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0x88));
-  const __m256d odd = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0xdd));
-  a.v = _mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xd8));
-  b.v = _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8));
-}
+// The reverse for columns: the even ones in a and the odd ones in b, to one row in (a, b).
 inline void join_columns(F32& a, F32& b) {
   const __m256 low = _mm256_unpacklo_ps(a.v, b.v), high = _mm256_unpackhi_ps(a.v, b.v);
   a.v = _mm256_permute2f128_ps(low, high, 0x20);

@@ -125,6 +125,7 @@ inline float reduce_add(F32 a) {
 // named.
 struct AsF32 {
   static constexpr int kBytes = 4;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes) {
     F32 a;
     __builtin_memcpy(&a.v, p, sizeof a.v);
@@ -147,6 +148,7 @@ inline void store_4x16(char* p, Bits4 a) {
 // core/dtype.h has the same conversions for one element; a test holds the two together.
 struct AsF16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes) {
     const Bits4 half = load_4x16(p);
     const Bits4 magnitude = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
@@ -176,6 +178,7 @@ struct AsF16 {
 
 struct AsBf16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = true;
   static F32 load(const char* p, Lanes) { return {bits_as<Float4>(load_4x16(p) << 16)}; }
   // To the nearest, ties to even; a NaN stays one.
   static void store(char* p, Lanes, F32 a) {
@@ -205,12 +208,7 @@ inline F32 upper_of_pair(F32 a) {
 #endif
 }
 
-// (a, b) as one row of 8 columns: its even columns to a, its odd ones to b; and the reverse.
-inline void part_columns(F32& a, F32& b) {
-  const Float4 even{a.v[0], a.v[2], b.v[0], b.v[2]}, odd{a.v[1], a.v[3], b.v[1], b.v[3]};
-  a.v = even;
-  b.v = odd;
-}
+// The reverse for columns: the even ones in a and the odd ones in b, to one row in (a, b).
 inline void join_columns(F32& a, F32& b) {
   const Float4 low{a.v[0], b.v[0], a.v[1], b.v[1]}, high{a.v[2], b.v[2], a.v[3], b.v[3]};
   a.v = low;
