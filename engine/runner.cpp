@@ -25,16 +25,16 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
   require(options.page_size > 0, ErrorKind::kInvalidArgument, "a page size of ", options.page_size,
           " tokens; it must be a positive multiple of 8");
   const int64_t pages_of_one = (max_seq_len + options.page_size - 1) / options.page_size;
-  return {.num_threads = options.num_threads,
-          .backend = options.backend,
-          .isa = options.isa,
-          .dtype = options.dtype,
-          .page_size = options.page_size,
-          .num_pages =
-              options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
-          .max_reqs = options.max_reqs,
-          .max_tokens = options.prefill_chunk + options.max_reqs - 1,
-          .max_seq_len = max_seq_len};
+  return {
+      .num_threads = options.num_threads,
+      .backend = options.backend,
+      .isa = options.isa,
+      .dtype = options.dtype,
+      .page_size = options.page_size,
+      .num_pages = options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
+      .max_reqs = options.max_reqs,
+      .max_tokens = options.prefill_chunk + options.max_reqs - 1,
+      .max_seq_len = max_seq_len};
 }
 
 // A group of layers has pages of its own: their bytes differ with the number of layers.

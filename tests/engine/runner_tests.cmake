@@ -17,3 +17,5 @@ foreach(isa AVX2 SSE41)
   set_tests_properties(engine_math_test_${isa} PROPERTIES
     LABELS quick TIMEOUT 300 ENVIRONMENT DNNL_MAX_CPU_ISA=${isa})
 endforeach()
+pagoda_runner_test(model SOURCES ${CMAKE_CURRENT_LIST_DIR}/random_model.cpp ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp)
+pagoda_runner_test(runner LABELS ci TIMEOUT 900)

@@ -29,7 +29,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
                      "pages of the cache, the null page included; 0: enough for every request");
   command.add_flag("--no-prefix-cache", options.no_prefix_cache,
                    "do not share the pages of equal beginnings");
-  command.add_option("--prefill-chunk", runner.prefill_chunk, "tokens of a prompt read in one step")
+  command
+      .add_option("--prefill-chunk", runner.prefill_chunk, "tokens of a prompt read in one step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
   command.add_option("--max-requests", runner.max_reqs, "under way at a time")

@@ -37,8 +37,7 @@ Prompt prompt_of(const Json& object, const engine::GenerationOptions& defaults) 
 std::vector<Prompt> read_prompts(const std::filesystem::path& path,
                                  const engine::GenerationOptions& defaults) {
   std::ifstream file(path);
-  require(file.good(), ErrorKind::kNotFound, "the prompts file ", path.string(),
-          " cannot be read");
+  require(file.good(), ErrorKind::kNotFound, "the prompts file ", path.string(), " cannot be read");
   std::vector<Prompt> prompts;
   std::string line;
   for (int number = 1; std::getline(file, line); number++) {
@@ -78,9 +77,8 @@ std::vector<int32_t> PromptEncoder::encode(const std::string& text) const {
   std::vector<engine::ChatMessage> messages;
   if (!system_.empty()) messages.push_back({.role = "system", .content = system_});
   messages.push_back({.role = "user", .content = text});
-  const std::string rendered =
-      chat_->render(messages, {.bos_token = text_of(tokenizer.bos()),
-                               .eos_token = text_of(tokenizer.eos())});
+  const std::string rendered = chat_->render(
+      messages, {.bos_token = text_of(tokenizer.bos()), .eos_token = text_of(tokenizer.eos())});
   // The template writes what special tokens there are.
   return tokenizer.encode(rendered, {.add_special = false, .parse_special = true});
 }

@@ -17,9 +17,9 @@ struct Prompt {
 };
 
 struct ChatChoice {
-  bool chat = false;  // insist on the model's template
-  bool raw = false;   // never use it; neither: use it if there is one
-  std::string system; // message in front; empty: what the template says
+  bool chat = false;   // insist on the model's template
+  bool raw = false;    // never use it; neither: use it if there is one
+  std::string system;  // message in front; empty: what the template says
 };
 
 // A prompt per line. A line that is a JSON object has "prompt", and may have max_tokens,
@@ -30,7 +30,8 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& path,
 
 class PromptEncoder {
  public:
-  // `model` outlives the encoder. Errors: kInvalidArgument if chat was insisted on without a template.
+  // `model` outlives the encoder. Errors: kInvalidArgument if chat was insisted on without a
+  // template.
   PromptEncoder(const LoadedModel& model, const ChatChoice& choice);
   ~PromptEncoder();
 

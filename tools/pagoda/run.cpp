@@ -43,8 +43,9 @@ void add_generation_options(CLI::App& command, engine::GenerationOptions& option
                   "above 1: tokens that occurred become less probable")
       ->capture_default_str();
   command.add_option("--seed", sampling.seed, "of the draws")->capture_default_str();
-  command.add_option("--logprobs", sampling.num_logprobs,
-                     "with --json: so many most probable tokens at each place")
+  command
+      .add_option("--logprobs", sampling.num_logprobs,
+                  "with --json: so many most probable tokens at each place")
       ->check(CLI::Range(0, 1000));
   command.add_option("--stop", options.stop, "end before this text; may be repeated")
       ->allow_extra_args(false);
@@ -141,7 +142,8 @@ void run(const RunOptions& options) {
 void add_run(CLI::App& app) {
   CLI::App* command = app.add_subcommand("run", "generate text");
   const auto options = std::make_shared<RunOptions>();
-  auto* prompt = command->add_option("--prompt", options->prompt, "what to answer, or to go on with");
+  auto* prompt =
+      command->add_option("--prompt", options->prompt, "what to answer, or to go on with");
   auto* file = command->add_option("--prompts-file", options->prompts_file,
                                    "a prompt per line, or JSON objects with a prompt each");
   prompt->excludes(file);
