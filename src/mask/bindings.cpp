@@ -11,8 +11,8 @@ int find_parameter(const Symbols& symbols, const std::string& name, Type type) {
   const int index = symbols.find_parameter(name);
   expect(index >= 0, PAGODA_INVALID_ARGUMENT, "parameter '", name, "' is not declared");
   const Type declared = symbols.parameters()[static_cast<size_t>(index)].type;
-  expect(declared == type, PAGODA_INVALID_ARGUMENT, "parameter '", name, "' is ",
-         name_of(declared), ", not ", name_of(type));
+  expect(declared == type, PAGODA_INVALID_ARGUMENT, "parameter '", name, "' is ", name_of(declared),
+         ", not ", name_of(type));
   return index;
 }
 
@@ -67,8 +67,8 @@ Table& Bindings::shaped_table(const std::string& name, Type type, const void* da
     expect(count <= kMaxElements, PAGODA_INVALID_ARGUMENT, "table '", name, "' has more than ",
            kMaxElements, " elements");
   }
-  expect(data != nullptr || count == 0, PAGODA_INVALID_ARGUMENT, "table '", name,
-         "' has ", count, " elements but no data");
+  expect(data != nullptr || count == 0, PAGODA_INVALID_ARGUMENT, "table '", name, "' has ", count,
+         " elements but no data");
   Table& table = tables_[static_cast<size_t>(index)];
   table.data = data;
   std::fill(std::begin(table.shape), std::end(table.shape), 1);

@@ -43,8 +43,12 @@ Expr join(Node node, std::initializer_list<const Expr*> args) {
 
 }  // namespace
 
-Expr boolean(bool value) { return leaf(Op::constant, Type::boolean, value ? 1 : 0); }
-Expr integer(int64_t value) { return leaf(Op::constant, Type::integer, value); }
+Expr boolean(bool value) {
+  return leaf(Op::constant, Type::boolean, value ? 1 : 0);
+}
+Expr integer(int64_t value) {
+  return leaf(Op::constant, Type::integer, value);
+}
 
 Expr real(float value) {
   expect(std::isfinite(value), PAGODA_INVALID_ARGUMENT, "a constant must be finite");
@@ -56,7 +60,9 @@ Expr variable(Variable which) {
   return leaf(Op::variable, type, static_cast<int64_t>(which));
 }
 
-Expr parameter(int index, Type type) { return leaf(Op::parameter, type, index); }
+Expr parameter(int index, Type type) {
+  return leaf(Op::parameter, type, index);
+}
 
 Expr combine(Op op, std::initializer_list<const Expr*> args) {
   expect(static_cast<int>(args.size()) == info(op).num_args, PAGODA_INVALID_ARGUMENT, "'",
@@ -72,8 +78,8 @@ Expr lookup(int table, Type type, std::initializer_list<const Expr*> indices) {
   for (const Expr* index : indices)
     expect(index->root().type == Type::integer, PAGODA_INVALID_ARGUMENT,
            "an index must be an integer, not ", name_of(index->root().type));
-  return join(
-      {.op = Op::lookup, .type = type, .depth = 0, .args = {-1, -1, -1}, .value = table}, indices);
+  return join({.op = Op::lookup, .type = type, .depth = 0, .args = {-1, -1, -1}, .value = table},
+              indices);
 }
 
 float real_of(const Node& constant) {

@@ -1,7 +1,7 @@
 // A mask or score expression: a tree in one flat vector, every child before its parent, the root
 // last. A tree written down in post order has one form only, so two expressions are the same
-// expression exactly if their vectors are equal. An expression is a plain value; what its names mean
-// is in symbols.h, what they hold in bindings.h, what its operators do in semantics.h.
+// expression exactly if their vectors are equal. An expression is a plain value; what its names
+// mean is in symbols.h, what they hold in bindings.h, what its operators do in semantics.h.
 #pragma once
 
 #include <cstdint>

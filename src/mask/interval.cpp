@@ -55,8 +55,12 @@ IntForm sum_of(const IntForm& a, const IntForm& b, const Box& box) {
   const int64_t low = bounds.add(a.low, b.low), high = bounds.add(a.high, b.high);
   if (!bounds.ok()) return anything();
   Exact linear;
-  const IntForm form{low, high, linear.add(a.per_q, b.per_q), linear.add(a.per_k, b.per_k),
-                     linear.add(a.base_low, b.base_low), linear.add(a.base_high, b.base_high)};
+  const IntForm form{low,
+                     high,
+                     linear.add(a.per_q, b.per_q),
+                     linear.add(a.per_k, b.per_k),
+                     linear.add(a.base_low, b.base_low),
+                     linear.add(a.base_high, b.base_high)};
   return linear.ok() ? tightened(form, box) : between(low, high);
 }
 
@@ -126,8 +130,7 @@ IntForm remainder_of(const IntForm& a, const IntForm& b, const Box& box) {
     // Within one period the remainder is a shift of `a`, and keeps its linear form.
     const int64_t quotient = floor_divide(a.low, b.low);
     int64_t shift;
-    if (quotient == floor_divide(a.high, b.low) &&
-        !__builtin_mul_overflow(quotient, b.low, &shift))
+    if (quotient == floor_divide(a.high, b.low) && !__builtin_mul_overflow(quotient, b.low, &shift))
       return difference_of(a, between(shift, shift), box);
   }
   int64_t low = b.low < 0 ? b.low + 1 : 0, high = b.high > 0 ? b.high - 1 : 0;
@@ -270,12 +273,18 @@ Truth conjunction(Truth a, Truth b) {
   return a == Truth::full && b == Truth::full ? Truth::full : Truth::undecided;
 }
 
-Truth disjunction(Truth a, Truth b) { return negated(conjunction(negated(a), negated(b))); }
+Truth disjunction(Truth a, Truth b) {
+  return negated(conjunction(negated(a), negated(b)));
+}
 
 IntForm hull(const IntForm& a, const IntForm& b) {
   const int64_t low = std::min(a.low, b.low), high = std::max(a.high, b.high);
   if (a.per_q != b.per_q || a.per_k != b.per_k) return between(low, high);
-  return {low,     high, a.per_q, a.per_k, std::min(a.base_low, b.base_low),
+  return {low,
+          high,
+          a.per_q,
+          a.per_k,
+          std::min(a.base_low, b.base_low),
           std::max(a.base_high, b.base_high)};
 }
 

@@ -23,7 +23,8 @@ struct Box {
   int64_t high_of(Variable which) const { return high[static_cast<int>(which)]; }
 };
 
-// An integer v: low <= v <= high, and v = per_q * q + per_k * k + b with base_low <= b <= base_high.
+// An integer v: low <= v <= high, and v = per_q * q + per_k * k + b with base_low <= b <=
+// base_high.
 struct IntForm {
   int64_t low, high;
   int64_t per_q, per_k;
@@ -42,7 +43,9 @@ inline constexpr IntForm anything() {
   constexpr int64_t kHigh = std::numeric_limits<int64_t>::max();
   return {kLow, kHigh, 0, 0, kLow, kHigh};
 }
-inline constexpr IntForm between(int64_t low, int64_t high) { return {low, high, 0, 0, low, high}; }
+inline constexpr IntForm between(int64_t low, int64_t high) {
+  return {low, high, 0, 0, low, high};
+}
 inline constexpr RealForm any_real() {
   return {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity(), true};
 }

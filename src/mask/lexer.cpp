@@ -6,11 +6,19 @@ namespace pagoda::mask {
 namespace {
 
 // <cctype> asks the locale; the language does not.
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_space(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
 
-char char_at(std::string_view text, size_t at) { return at < text.size() ? text[at] : '\0'; }
+char char_at(std::string_view text, size_t at) {
+  return at < text.size() ? text[at] : '\0';
+}
 
 size_t end_of_digits(std::string_view text, size_t at) {
   while (is_digit(char_at(text, at))) ++at;

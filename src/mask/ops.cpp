@@ -38,9 +38,13 @@ constexpr OpInfo kOps[kNumOps] = {
     {"?", Form::ternary, kTernaryPrecedence, 3},
 };
 
-std::string quoted(Op op) { return std::string("'") + info(op).text + "'"; }
+std::string quoted(Op op) {
+  return std::string("'") + info(op).text + "'";
+}
 
-TypeResult accept(Type type) { return {.ok = true, .type = type, .at = 0, .why = {}}; }
+TypeResult accept(Type type) {
+  return {.ok = true, .type = type, .at = 0, .why = {}};
+}
 
 TypeResult refuse(int at, std::string why) {
   return {.ok = false, .type = Type::boolean, .at = at, .why = std::move(why)};
@@ -85,8 +89,8 @@ TypeResult equality(Op op, const Type* args) {
 
 TypeResult selection(const Type* args) {
   if (args[0] != Type::boolean)
-    return refuse(0, std::string("'?' expects a boolean before it, but this is ") +
-                         name_of(args[0]));
+    return refuse(0,
+                  std::string("'?' expects a boolean before it, but this is ") + name_of(args[0]));
   if (args[1] == args[2]) return accept(args[1]);
   return refuse(2, std::string("the two sides of ':' differ: ") + name_of(args[1]) + " and " +
                        name_of(args[2]));
@@ -94,9 +98,13 @@ TypeResult selection(const Type* args) {
 
 }  // namespace
 
-const OpInfo& info(Op op) { return kOps[static_cast<int>(op)]; }
+const OpInfo& info(Op op) {
+  return kOps[static_cast<int>(op)];
+}
 
-bool is_comparison(Op op) { return op >= Op::less && op <= Op::not_equal; }
+bool is_comparison(Op op) {
+  return op >= Op::less && op <= Op::not_equal;
+}
 
 TypeResult result_type(Op op, const Type* args) {
   switch (op) {
@@ -144,8 +152,9 @@ TypeResult result_type(Op op, const Type* args) {
 
 bool promotes(Op op, const Type* args, int num_args) {
   if (op == Op::sqrt || op == Op::tanh || op == Op::exp || op == Op::log) return true;
-  const bool joins = (op >= Op::add && op <= Op::divide) || (op >= Op::minimum && op <= Op::equal) ||
-                     op == Op::not_equal || op == Op::select;
+  const bool joins = (op >= Op::add && op <= Op::divide) ||
+                     (op >= Op::minimum && op <= Op::equal) || op == Op::not_equal ||
+                     op == Op::select;
   if (!joins) return false;
   const Type* first = args + (op == Op::select ? 1 : 0);
   return std::find(first, args + num_args, Type::real) != args + num_args;

@@ -177,7 +177,8 @@ class Parser {
       const auto which = static_cast<Variable>(i);
       if (name.text != name_of(which) && name.text != kLongNames[i]) continue;
       if (which == Variable::score && !is_score_)
-        fail(name.at, "'score' is known in score expressions only; a mask decides before there is one");
+        fail(name.at,
+             "'score' is known in score expressions only; a mask decides before there is one");
       *expr = variable(which);
       return true;
     }
@@ -195,17 +196,19 @@ class Parser {
   }
 
   Expr call(Op op, const Token& name) {
-    if (!token_.is("(")) fail(token_.at, "expected '(' after " + describe(name) + ", found " +
-                                             describe(token_));
+    if (!token_.is("("))
+      fail(token_.at, "expected '(' after " + describe(name) + ", found " + describe(token_));
     if (!is_score_ && (op == Op::tanh || op == Op::exp || op == Op::log))
-      fail(name.at, describe(name) + " is known in score expressions only; its last bit differs "
-                                     "between machines, and a mask must not");
+      fail(name.at, describe(name) +
+                        " is known in score expressions only; its last bit differs "
+                        "between machines, and a mask must not");
     const std::vector<Operand> items = list(")", name);
     const auto wanted = static_cast<size_t>(info(op).num_args);
     // min and max take any number from two on.
     if (wanted == 1 ? items.size() != 1 : items.size() < wanted)
-      fail(name.at, describe(name) + " takes " + (wanted == 1 ? "1 argument" : "2 or more arguments") +
-                        ", not " + std::to_string(items.size()));
+      fail(name.at, describe(name) + " takes " +
+                        (wanted == 1 ? "1 argument" : "2 or more arguments") + ", not " +
+                        std::to_string(items.size()));
     if (wanted == 1) {
       // float() of a float changes nothing and is not kept.
       if (op == Op::to_real && items[0].expr.root().type == Type::real) return items[0].expr;
@@ -219,8 +222,8 @@ class Parser {
   Expr looked_up(int table, const Token& name) {
     const TableSymbol& symbol = symbols_.tables()[static_cast<size_t>(table)];
     if (!token_.is("["))
-      fail(token_.at, "expected '[' after the table " + describe(name) + ", found " +
-                          describe(token_));
+      fail(token_.at,
+           "expected '[' after the table " + describe(name) + ", found " + describe(token_));
     const std::vector<Operand> items = list("]", name);
     if (static_cast<int>(items.size()) != symbol.num_dims)
       fail(name.at, "table " + describe(name) + " has " + std::to_string(symbol.num_dims) +
@@ -325,17 +328,17 @@ Operand parse(std::string_view text, const Symbols& symbols, bool is_score) {
 
 ExpressionError::ExpressionError(pagoda_status status, std::string_view text, size_t at,
                                  const std::string& sentence, Where where)
-    : Failure(status,
-              "column " + std::to_string(at + 1) + ": " + sentence + pointed(text, at), where),
+    : Failure(status, "column " + std::to_string(at + 1) + ": " + sentence + pointed(text, at),
+              where),
       column(static_cast<int>(at) + 1),
       sentence(sentence) {}
 
 Expr parse_mask(std::string_view text, const Symbols& symbols) {
   Operand mask = parse(text, symbols, false);
   if (mask.expr.root().type != Type::boolean)
-    throw ExpressionError(PAGODA_INVALID_ARGUMENT, text, mask.at,
-                          std::string("a mask must be a boolean, but this is ") +
-                              name_of(mask.expr.root().type));
+    throw ExpressionError(
+        PAGODA_INVALID_ARGUMENT, text, mask.at,
+        std::string("a mask must be a boolean, but this is ") + name_of(mask.expr.root().type));
   return std::move(mask.expr);
 }
 

@@ -15,8 +15,8 @@ namespace pagoda::mask {
 // what() is three lines: the sentence with its column, the line of the text, and a caret below it.
 class ExpressionError : public Failure {
  public:
-  ExpressionError(pagoda_status status, std::string_view text, size_t at, const std::string& sentence,
-                  Where where = Where::here());
+  ExpressionError(pagoda_status status, std::string_view text, size_t at,
+                  const std::string& sentence, Where where = Where::here());
 
   const int column;  // from 1, in bytes from the beginning of the text
   const std::string sentence;

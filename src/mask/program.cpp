@@ -20,7 +20,9 @@ Rank rank_of(const Code& code, const Instr& instr) {
   if (instr.op == Op::variable) {
     const auto which = static_cast<Variable>(instr.value);
     if (which == Variable::score) return Rank::element;
-    return which == Variable::query ? Rank::row : which == Variable::key ? Rank::key : Rank::uniform;
+    return which == Variable::query ? Rank::row
+           : which == Variable::key ? Rank::key
+                                    : Rank::uniform;
   }
   int rank = 0;
   for (int i = 0; i < kMaxArgs && instr.args[i] >= 0; ++i)
@@ -28,7 +30,9 @@ Rank rank_of(const Code& code, const Instr& instr) {
   return static_cast<Rank>(rank);
 }
 
-bool by_key(const Instr& instr) { return (static_cast<int>(instr.rank) & 2) != 0; }
+bool by_key(const Instr& instr) {
+  return (static_cast<int>(instr.rank) & 2) != 0;
+}
 
 // A scalar integer is linear with slope 0.
 bool is_linear(const Instr& instr) {
@@ -89,8 +93,8 @@ Mode mode_of(const Code& code, Instr& instr) {
   if (instr.type == Type::integer && find_slope(code, instr, &instr.slope)) return Mode::linear;
   if (is_run(code, instr)) return Mode::run;
   if (instr.type != Type::boolean) return Mode::lanes;
-  const bool threshold = is_comparison(instr.op) && is_linear(arg(code, instr, 0)) &&
-                         is_linear(arg(code, instr, 1));
+  const bool threshold =
+      is_comparison(instr.op) && is_linear(arg(code, instr, 0)) && is_linear(arg(code, instr, 1));
   return threshold ? Mode::threshold : Mode::bits;
 }
 
@@ -111,7 +115,8 @@ void place(Program& program) {
     program.by_rank[static_cast<int>(instr.rank)].push_back(index);
     if (instr.mode == Mode::scalar || instr.mode == Mode::linear)
       program.scalars[static_cast<int>(instr.rank) & 1].push_back(index);
-    const bool stored = instr.mode != Mode::scalar && (instr.mode != Mode::linear || instr.needs_lanes);
+    const bool stored =
+        instr.mode != Mode::scalar && (instr.mode != Mode::linear || instr.needs_lanes);
     if (!stored) continue;
     program.vectors[instr.rank == Rank::element ? 1 : 0].push_back(index);
     instr.buffer =
@@ -129,9 +134,16 @@ Program compile(const Expr& expr) {
   std::vector<int32_t> place_of(expr.nodes.size());
   for (size_t n = 0; n < expr.nodes.size(); ++n) {
     const Node& node = expr.nodes[n];
-    Instr instr{.op = node.op, .type = node.type, .arg_type = node.type, .rank = Rank::uniform,
-                .mode = Mode::scalar, .needs_lanes = false, .args = {-1, -1, -1},
-                .value = node.value, .slope = 0, .buffer = -1};
+    Instr instr{.op = node.op,
+                .type = node.type,
+                .arg_type = node.type,
+                .rank = Rank::uniform,
+                .mode = Mode::scalar,
+                .needs_lanes = false,
+                .args = {-1, -1, -1},
+                .value = node.value,
+                .slope = 0,
+                .buffer = -1};
     for (int i = 0; i < kMaxArgs && node.args[i] >= 0; ++i)
       instr.args[i] = place_of[static_cast<size_t>(node.args[i])];
     const Key key{node.op, node.type, instr.args[0], instr.args[1], instr.args[2], node.value};

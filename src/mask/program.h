@@ -28,10 +28,10 @@ enum class Mode : uint8_t {
 struct Instr {
   Op op;
   Type type;
-  Type arg_type;      // of the compared or combined arguments
+  Type arg_type;  // of the compared or combined arguments
   Rank rank;
   Mode mode;
-  bool needs_lanes;   // a linear integer that somebody reads as lanes
+  bool needs_lanes;  // a linear integer that somebody reads as lanes
   int32_t args[kMaxArgs];
   int64_t value;
   int64_t slope;   // linear: per key
@@ -39,11 +39,11 @@ struct Instr {
 };
 
 struct Program {
-  std::vector<Instr> code;            // arguments first, the root last
-  std::vector<int32_t> by_rank[4];    // all instructions, by Rank
-  std::vector<int32_t> scalars[2];    // what has a scalar: not depending on q; depending on q
-  std::vector<int32_t> vectors[2];    // what has lanes or bits: rank key; rank element
-  uint32_t variables = 0;             // bit per Variable that occurs
+  std::vector<Instr> code;          // arguments first, the root last
+  std::vector<int32_t> by_rank[4];  // all instructions, by Rank
+  std::vector<int32_t> scalars[2];  // what has a scalar: not depending on q; depending on q
+  std::vector<int32_t> vectors[2];  // what has lanes or bits: rank key; rank element
+  uint32_t variables = 0;           // bit per Variable that occurs
   int32_t num_lane_buffers = 0;
   int32_t num_bit_buffers = 0;
 

@@ -45,8 +45,10 @@ bool RangeIndex::build(const T* data, int64_t count) {
     return it;
   };
   const auto value = [](Bound it) -> T {
-    if constexpr (std::is_same_v<T, float>) return it.f;
-    else return it.i;
+    if constexpr (std::is_same_v<T, float>)
+      return it.f;
+    else
+      return it.i;
   };
   leaves_ = (count + kGroup - 1) / kGroup;
   tree_.resize(std::max(tree_.size(), static_cast<size_t>(2 * leaves_)));

@@ -68,7 +68,8 @@ Value apply(Op op, Type type, const Value& a, const Value& b, const Value& c) {
   if (op == Op::logical_and) return {.i = (a.i & b.i)};
   if (op == Op::logical_or) return {.i = (a.i | b.i)};
   if (op == Op::to_real) return {.f = static_cast<float>(a.i)};
-  if (is_comparison(op)) return {.i = type == Type::real ? compare(op, a.f, b.f) : compare(op, a.i, b.i)};
+  if (is_comparison(op))
+    return {.i = type == Type::real ? compare(op, a.f, b.f) : compare(op, a.i, b.i)};
   if (type == Type::real) return {.f = real_function(op, a.f, b.f)};
   if (op == Op::floor_divide) return {.i = floor_divide(a.i, b.i)};
   if (op == Op::modulo) return {.i = floor_modulo(a.i, b.i)};

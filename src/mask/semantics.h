@@ -2,9 +2,9 @@
 //
 // Integers have 64 bits; sums, differences, products, negation and abs wrap around modulo 2^64.
 // Floor division and modulo satisfy a == (a // b) * b + a % b for every a and b: a // 0 is 0 and
-// a % 0 is a. Reals are IEEE single precision, one rounding per operator. min(a, b) is a < b ? a : b
-// and max(a, b) is a > b ? a : b, so a NaN on either side gives b. Comparisons with a NaN are false,
-// except '!='.
+// a % 0 is a. Reals are IEEE single precision, one rounding per operator. min(a, b) is a < b ? a :
+// b and max(a, b) is a > b ? a : b, so a NaN on either side gives b. Comparisons with a NaN are
+// false, except '!='.
 #pragma once
 
 #include <cmath>

@@ -10,9 +10,9 @@ namespace {
 
 constexpr size_t kMaxName = 64;
 constexpr std::string_view kReserved[] = {
-    "r",     "h",   "g",     "q",         "k",     "request", "head", "kv_head", "query",
-    "key",   "seq_len", "query_len", "score", "true", "false", "and", "or", "not",
-    "min",   "max", "abs",   "float",     "tanh",  "exp",     "log",  "sqrt"};
+    "r",   "h",       "g",         "q",     "k",    "request", "head", "kv_head", "query",
+    "key", "seq_len", "query_len", "score", "true", "false",   "and",  "or",      "not",
+    "min", "max",     "abs",       "float", "tanh", "exp",     "log",  "sqrt"};
 
 template <class List>
 int find_in(const List& list, std::string_view name) {
@@ -28,7 +28,9 @@ bool is_reserved(std::string_view word) {
 }
 
 void Symbols::check_name(const std::string& name) const {
-  const auto letter = [](char c) { return c == '_' || std::isalnum(static_cast<unsigned char>(c)); };
+  const auto letter = [](char c) {
+    return c == '_' || std::isalnum(static_cast<unsigned char>(c));
+  };
   const bool is_name = !name.empty() && name.size() <= kMaxName &&
                        !std::isdigit(static_cast<unsigned char>(name[0])) &&
                        std::all_of(name.begin(), name.end(), letter);
@@ -58,7 +60,11 @@ int Symbols::add_table(std::string name, Type type, int num_dims) {
   return static_cast<int>(tables_.size()) - 1;
 }
 
-int Symbols::find_parameter(std::string_view name) const { return find_in(parameters_, name); }
-int Symbols::find_table(std::string_view name) const { return find_in(tables_, name); }
+int Symbols::find_parameter(std::string_view name) const {
+  return find_in(parameters_, name);
+}
+int Symbols::find_table(std::string_view name) const {
+  return find_in(tables_, name);
+}
 
 }  // namespace pagoda::mask

@@ -17,7 +17,7 @@ struct ParameterSymbol {
 
 struct TableSymbol {
   std::string name;
-  Type type;      // of its elements: integer (int32) or real (float)
+  Type type;     // of its elements: integer (int32) or real (float)
   int num_dims;  // 1 to kMaxArgs
 };
 
