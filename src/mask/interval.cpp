@@ -36,7 +36,8 @@ class Exact {
 
 // Tightens the bounds of `form` by its linear part; drops a linear part that leaves 64 bits.
 IntForm tightened(IntForm form, const Box& box) {
-  if (form.per_q == 0 && form.per_k == 0) return between(form.low, form.high);
+  if (form.per_q == 0 && form.per_k == 0)
+    return between(std::max(form.low, form.base_low), std::min(form.high, form.base_high));
   Exact sum;
   const int64_t q0 = sum.multiply(form.per_q, box.low_of(Variable::query));
   const int64_t q1 = sum.multiply(form.per_q, box.high_of(Variable::query));

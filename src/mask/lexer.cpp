@@ -63,7 +63,7 @@ std::string describe(const Token& token) {
   if (token.kind == TokenKind::end) return "the end of the text";
   const char c = token.text[0];
   if (token.kind != TokenKind::invalid || (c >= ' ' && c <= '~'))
-    return "'" + std::string(token.text.substr(0, 40)) + "'";
+    return std::string("'").append(token.text.substr(0, 40)) + "'";
   constexpr char kHex[] = "0123456789abcdef";
   const auto byte = static_cast<unsigned char>(c);
   return std::string("the byte 0x") + kHex[byte >> 4] + kHex[byte & 15];

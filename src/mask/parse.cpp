@@ -126,10 +126,10 @@ class Parser {
 
   Expr number(size_t at, bool negative) {
     const Token token = token_;
-    const std::string digits = (negative ? "-" : "") + std::string(token.text);
+    const std::string digits = std::string(negative ? "-" : "").append(token.text);
     advance();
     if (token_.kind == TokenKind::name && token_.at == token.at + token.text.size())
-      fail(token.at, "'" + std::string(token.text) + std::string(token_.text) +
+      fail(token.at, std::string("'").append(token.text).append(token_.text) +
                          "' is neither a number nor a name");
     const char* end = digits.data() + digits.size();
     if (token.text.find_first_of(".eE") == std::string_view::npos) {

@@ -58,14 +58,18 @@ class Printer {
     return is_negative(node) ? kPrefixPrecedence : info(node.op).precedence;
   }
 
+  std::string in_parentheses(int32_t index) const {
+    return std::string("(").append(print(index)).append(")");
+  }
+
   std::string child(int32_t index, int at_least) const {
-    return precedence(index) >= at_least ? print(index) : "(" + print(index) + ")";
+    return precedence(index) >= at_least ? print(index) : in_parentheses(index);
   }
 
   // '-' before a literal would be read as the literal's sign.
   std::string prefix_operand(int32_t index) const {
     const bool literal = at(index).op == Op::constant && at(index).type != Type::boolean;
-    return literal ? "(" + print(index) + ")" : child(index, kPrefixPrecedence);
+    return literal ? in_parentheses(index) : child(index, kPrefixPrecedence);
   }
 
   std::string leaf(const Node& node) const {
