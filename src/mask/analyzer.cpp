@@ -7,6 +7,12 @@
 
 namespace pagoda::mask {
 
+Box box_of(const Point& point) {
+  Box box{};
+  for (int i = 0; i < kNumVariables - 1; ++i) box.low[i] = box.high[i] = point.variables[i];
+  return box;
+}
+
 Analyzer::Analyzer(const Program& program, const Bindings& bindings)
     : program_(program), bindings_(bindings), forms_(program.code.size()) {}
 
@@ -27,16 +33,31 @@ Truth Analyzer::decide(int64_t first_key, int64_t last_key) {
   return forms_.back().truth;
 }
 
-bool Analyzer::narrow() const {
+Pruning Analyzer::pruning() const {
   constexpr int64_t kLow = std::numeric_limits<int32_t>::min();
   constexpr int64_t kHigh = std::numeric_limits<int32_t>::max();
-  for (size_t i = 0; i < forms_.size(); ++i) {
-    const Instr& instr = program_.code[i];
-    const IntForm& form = forms_[i].i;
-    if (instr.type != Type::integer) continue;
-    if (form.low < kLow || form.high > kHigh) return false;
+  Pruning pruning{.needed = 0, .full = 0, .empty = 0, .narrow = true};
+  const auto count = static_cast<int32_t>(forms_.size());
+  const auto need = [&](int32_t index) {
+    if (index < kPrunable) pruning.needed |= uint64_t{1} << index;
+  };
+  need(count - 1);
+  // Readers come after what they read, so one pass from the end sees every need.
+  for (int32_t index = count - 1; index >= 0; --index) {
+    if (!pruning.needs(index)) continue;
+    const Instr& instr = program_.code[static_cast<size_t>(index)];
+    const Form& form = forms_[static_cast<size_t>(index)];
+    const bool has_bits = instr.mode == Mode::bits || instr.mode == Mode::threshold;
+    if (has_bits && index < kPrunable && form.truth != Truth::undecided) {
+      (form.truth == Truth::full ? pruning.full : pruning.empty) |= uint64_t{1} << index;
+      pruning.needed &= ~(uint64_t{1} << index);
+      continue;
+    }
+    if (instr.type == Type::integer && (form.i.low < kLow || form.i.high > kHigh))
+      pruning.narrow = false;
+    for (int i = 0; i < kMaxArgs && instr.args[i] >= 0; ++i) need(instr.args[i]);
   }
-  return true;
+  return pruning;
 }
 
 void Analyzer::run(Rank rank) {

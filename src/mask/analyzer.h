@@ -5,10 +5,14 @@
 #include <vector>
 
 #include "bindings.h"
+#include "evaluate.h"
 #include "interval.h"
 #include "program.h"
 
 namespace pagoda::mask {
+
+// The box that is this one point.
+Box box_of(const Point& point);
 
 class Analyzer {
  public:
@@ -22,8 +26,8 @@ class Analyzer {
   void set_queries(int64_t first, int64_t last);
   Truth decide(int64_t first_key, int64_t last_key);
 
-  // Whether every integer that is kept per key fits 32 bits all over the last box decided.
-  bool narrow() const;
+  // What evaluation of the last box, which was undecided, may leave out.
+  Pruning pruning() const;
 
  private:
   struct Form {

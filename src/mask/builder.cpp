@@ -34,13 +34,6 @@ int32_t heads_of(const Program& program, const BlockMaskShape& shape) {
   return program.uses(Variable::kv_head) ? shape.num_kv_heads : 1;
 }
 
-// A point as a box, for what does not vary within a request.
-Box box_of(Point point) {
-  Box box{};
-  for (int i = 0; i < kNumVariables - 1; ++i) box.low[i] = box.high[i] = point.variables[i];
-  return box;
-}
-
 }  // namespace
 
 BlockMaskBuilder::BlockMaskBuilder(const Expr& mask, const Bindings& bindings,
@@ -194,11 +187,9 @@ BlockMask BlockMaskBuilder::build(const Step& step, const Memory& memory) {
 
 bool BlockMaskBuilder::write_decode(const Step& step, int32_t request, int32_t mask_head,
                                     TileWriter& writer) {
-  const Point point = point_of(step, request, mask_head);
   const DecodeRows::Request decode{
       .row = int64_t{mask_head} * limits_.max_reqs + request,
-      .box = box_of(point),
-      .point = point,
+      .point = point_of(step, request, mask_head),
       .seq_len = step.seq_lens[request],
       .query_len = step.query_start_loc[request + 1] - step.query_start_loc[request],
       .generation = bindings_.generation()};

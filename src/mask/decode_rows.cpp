@@ -46,24 +46,22 @@ void DecodeRows::analyse(const Request& request, TileDecider& decider, Row& row)
   row.query_len = request.query_len;
   row.generation = request.generation;
   row.step = 0;
-  row.narrow = true;
   row.num_runs = 0;
   int num_volatile = 0;
-  const auto append = [&row](int64_t first, int64_t end, bool is_volatile) {
+  const auto append = [&row](int64_t first, int64_t end, bool is_volatile, const Pruning& pruning) {
     if (row.num_runs == kMaxRuns) row.num_runs = -1;
     if (row.num_runs < 0) return;
-    row.runs[row.num_runs++] = {static_cast<int32_t>(first), static_cast<int32_t>(end),
-                                is_volatile};
+    row.runs[row.num_runs++] = {static_cast<int32_t>(first), static_cast<int32_t>(end), is_volatile,
+                                pruning};
   };
-  Box box = request.box;
+  Box box = box_of(request.point);
   box.set(Variable::seq_len, request.seq_len, row.end_query);
   decider.set_request(box, request.point);
   decider.visit(
       row.first_query, row.end_query - 1, row.end_query,
-      [&](int64_t first, int64_t end) { append(first, end, false); },
+      [&](int64_t first, int64_t end) { append(first, end, false, {}); },
       [&](int64_t tile) {
-        row.narrow = row.narrow && decider.narrow();
-        append(tile, tile + 1, true);
+        append(tile, tile + 1, true, decider.pruning());
         if (++num_volatile > kMaxVolatile) row.num_runs = -1;
       });
 }
@@ -77,7 +75,7 @@ uint64_t DecodeRows::evaluate(const Request& request, const Row& row, TileDecide
     if (!run->is_volatile) continue;
     if (at == 0) decider.set_point(request.point);
     const TileBits found = decider.evaluate(run->first, request.seq_len - request.query_len,
-                                            request.query_len, request.seq_len, row.narrow);
+                                            request.query_len, request.seq_len, run->pruning);
     outcome |= static_cast<uint64_t>(found.truth) << at;
     at += 2;
     if (found.truth != Truth::undecided) continue;

@@ -18,8 +18,7 @@ class DecodeRows {
 
   struct Request {
     int64_t row;  // in [0, num_rows)
-    Box box;      // as for Analyzer; seq_len is set here
-    Point point;
+    Point point;  // every variable but q and k
     int64_t seq_len, query_len;
     uint64_t generation;  // of the bindings
   };
@@ -38,6 +37,7 @@ class DecodeRows {
   struct Run {
     int32_t first, end;  // tiles
     bool is_volatile;    // one tile, evaluated each step; otherwise all full
+    Pruning pruning;     // of a volatile tile
   };
 
   struct Row {
@@ -45,7 +45,6 @@ class DecodeRows {
     int64_t query_len = 0;
     uint64_t generation = 0;
     int32_t num_runs = 0;  // -1: too many
-    bool narrow = true;
     // What was written last, and in which step.
     uint64_t step = 0;
     uint64_t outcome = 0;  // two bits per volatile tile, a Truth

@@ -6,6 +6,7 @@
 
 namespace pagoda::mask {
 
+// One place: a request, a head, a query and a key.
 struct Point {
   int64_t variables[kNumVariables - 1] = {};  // by Variable, without the score
   float score = 0;

@@ -58,6 +58,8 @@ class LaneMachine {
     return {source.buffer < 0 ? nullptr : out<float>(source), scalar(instr, i).f};
   }
   Bits bools(const Instr& instr, int i) const {
+    const int32_t index = instr.args[i];
+    if (rows_.pruning_.decides(index)) return {nullptr, rows_.pruning_.is_full(index) ? ~0u : 0u};
     const Instr& source = arg(instr, i);
     return {source.buffer < 0 ? nullptr : bit_memory(source), scalar(instr, i).i != 0 ? ~0u : 0u};
   }

@@ -113,7 +113,9 @@ void place(Program& program) {
     Instr& instr = program.code[i];
     const auto index = static_cast<int32_t>(i);
     program.by_rank[static_cast<int>(instr.rank)].push_back(index);
-    if (instr.mode == Mode::scalar || instr.mode == Mode::linear)
+    // Constants, and k itself, have the same scalar for ever.
+    const bool fixed = instr.op == Op::constant || (instr.op == Op::variable && by_key(instr));
+    if (!fixed && (instr.mode == Mode::scalar || instr.mode == Mode::linear))
       program.scalars[static_cast<int>(instr.rank) & 1].push_back(index);
     const bool stored =
         instr.mode != Mode::scalar && (instr.mode != Mode::linear || instr.needs_lanes);

@@ -38,6 +38,23 @@ struct Instr {
   int32_t buffer;  // lanes and bits: which row of the evaluator's memory
 };
 
+// What evaluation may leave out over a box that analysis could not decide as a whole: boolean
+// subexpressions that it did decide, and whatever only they need. Covers the first kPrunable
+// instructions; the others always run.
+inline constexpr int kPrunable = 64;
+
+struct Pruning {
+  uint64_t needed = ~uint64_t{0};
+  uint64_t full = 0, empty = 0;  // decided
+  bool narrow = false;           // every integer that is needed fits 32 bits
+
+  bool needs(int32_t index) const { return index >= kPrunable || (needed >> index & 1) != 0; }
+  bool decides(int32_t index) const {
+    return index < kPrunable && ((full | empty) >> index & 1) != 0;
+  }
+  bool is_full(int32_t index) const { return (full >> index & 1) != 0; }
+};
+
 struct Program {
   std::vector<Instr> code;          // arguments first, the root last
   std::vector<int32_t> by_rank[4];  // all instructions, by Rank

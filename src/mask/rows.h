@@ -23,10 +23,10 @@ class RowEvaluator {
   // From the outside in. `request` gives every variable but q and k.
   void set_request(const Point& request);
 
-  // Keys [first, first + width), `width` a multiple of 32 up to kMaxLanes. `narrow`: every integer
-  // of the program fits 32 bits over all queries and keys that follow (Analyzer::narrow); it
-  // changes speed, never results.
-  void set_keys(int64_t first, int width, bool narrow);
+  // Keys [first, first + width), `width` a multiple of 32 up to kMaxLanes. `pruning` holds for a
+  // box that has all queries that follow, and all of these keys whose bits matter; it changes
+  // speed, never results.
+  void set_keys(int64_t first, int width, const Pruning& pruning);
 
   // bits: [width / 32]; bit i is the key first + i.
   void mask_row(int64_t query, uint32_t* bits);
@@ -38,8 +38,12 @@ class RowEvaluator {
   template <class Int>
   friend class LaneMachine;
 
-  void run_scalars(int list);
-  void run_vectors(int list);
+  void run_request();
+  void run_row();
+  template <class Int>
+  void run_keys();
+  template <class Int>
+  void run_elements();
   Value scalar_of(const Instr& instr) const;
 
   const Program& program_;
@@ -47,9 +51,11 @@ class RowEvaluator {
   Point point_;
   int64_t first_ = 0;
   int width_ = 0;
-  bool narrow_ = false;
+  Pruning pruning_;
+  bool is_first_row_ = true;  // since set_keys
   const float* score_ = nullptr;
   std::vector<Value> scalars_;    // [code]; of a linear integer: its value at k = 0
+  std::vector<uint8_t> changed_;  // [code] 1: differs from the row before
   std::vector<std::byte> lanes_;  // [num_lane_buffers, kMaxLanes] of int32, int64 or float
   std::vector<uint32_t> bits_;    // [num_bit_buffers, kMaxLanes / 32]
 };

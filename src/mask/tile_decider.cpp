@@ -1,6 +1,7 @@
 #include "tile_decider.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace pagoda::mask {
 namespace {
@@ -31,39 +32,30 @@ void TileDecider::set_request(const Box& box, const Point& point) {
 
 TileBits TileDecider::resolve(int64_t tile) {
   const int64_t num_queries = last_query_ - first_query_ + 1;
-  const bool is_narrow = narrow();
   if (num_queries < kMinRowsToDivide || tile_kv_ < kMinKeysToDivide)
-    return evaluate(tile, first_query_, num_queries, num_keys_, is_narrow);
-  divide(tile, is_narrow);
+    return evaluate(tile, first_query_, num_queries, num_keys_, pruning());
+  divide(tile);
   return classify(tile, num_queries, num_keys_);
 }
 
-void TileDecider::divide(int64_t tile, bool narrow) {
+void TileDecider::divide(int64_t tile) {
   ++num_evaluated;
   const int64_t middle = first_query_ + (last_query_ - first_query_ + 1) / 2;
-  for (int half = 0; half < 2; ++half) {
-    const int64_t first_key = tile * tile_kv_ + half * (tile_kv_ / 2);
-    bool keys_ready = false;
-    evaluate_part(first_query_, middle - 1, first_key, &keys_ready, narrow);
-    evaluate_part(middle, last_query_, first_key, &keys_ready, narrow);
+  for (const auto& [first, last] : {std::pair{first_query_, middle - 1}, {middle, last_query_}}) {
+    analyzer_.set_queries(first, last);
+    evaluate_part(first, last, tile * tile_kv_);
+    evaluate_part(first, last, tile * tile_kv_ + tile_kv_ / 2);
   }
   analyzer_.set_queries(first_query_, last_query_);
 }
 
-void TileDecider::evaluate_part(int64_t first_query, int64_t last_query, int64_t first_key,
-                                bool* keys_ready, bool narrow) {
+void TileDecider::evaluate_part(int64_t first_query, int64_t last_query, int64_t first_key) {
   const int32_t words = tile_kv_ / 64, stride = tile_kv_ / 32;
   uint32_t* to = bits_.data() + (first_query - first_query_) * stride + first_key % tile_kv_ / 32;
   const int64_t last_key = std::min<int64_t>(first_key + tile_kv_ / 2, num_keys_) - 1;
   Truth truth = Truth::empty;
-  if (last_key >= first_key) {
-    analyzer_.set_queries(first_query, last_query);
-    truth = analyzer_.decide(first_key, last_key);
-  }
-  if (truth == Truth::undecided && !*keys_ready) {
-    rows_.set_keys(first_key, tile_kv_ / 2, narrow);
-    *keys_ready = true;
-  }
+  if (last_key >= first_key) truth = analyzer_.decide(first_key, last_key);
+  if (truth == Truth::undecided) rows_.set_keys(first_key, tile_kv_ / 2, analyzer_.pruning());
   for (int64_t query = first_query; query <= last_query; ++query, to += stride) {
     if (truth == Truth::undecided)
       rows_.mask_row(query, to);
@@ -73,9 +65,9 @@ void TileDecider::evaluate_part(int64_t first_query, int64_t last_query, int64_t
 }
 
 TileBits TileDecider::evaluate(int64_t tile, int64_t first_query, int64_t num_queries,
-                               int64_t num_keys, bool narrow) {
+                               int64_t num_keys, const Pruning& pruning) {
   ++num_evaluated;
-  rows_.set_keys(tile * tile_kv_, tile_kv_, narrow);
+  rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
   for (int64_t i = 0; i < num_queries; ++i)
     rows_.mask_row(first_query + i, bits_.data() + i * (tile_kv_ / 32));
   return classify(tile, num_queries, num_keys);

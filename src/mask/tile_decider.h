@@ -42,13 +42,13 @@ class TileDecider {
   // Within `undecided`: the truth about the tile, exactly.
   TileBits resolve(int64_t tile);
 
-  // Within `undecided`: whether 32-bit arithmetic will do for the tile.
-  bool narrow() const { return analyzer_.narrow(); }
+  // Within `undecided`: what evaluation of the tile may leave out.
+  Pruning pruning() const { return analyzer_.pruning(); }
 
   // The same by evaluation alone, for one tile of `num_queries` from `first_query` on and keys
-  // below `num_keys`.
+  // below `num_keys`, all of them within the box of `pruning`.
   TileBits evaluate(int64_t tile, int64_t first_query, int64_t num_queries, int64_t num_keys,
-                    bool narrow);
+                    const Pruning& pruning);
 
   // How many stretches were analysed, and single tiles evaluated, so far.
   int64_t num_analysed = 0;
@@ -58,9 +58,8 @@ class TileDecider {
   template <class Full, class Undecided>
   void descend(int64_t first, int64_t count, const Full& full, const Undecided& undecided);
 
-  void divide(int64_t tile, bool narrow);
-  void evaluate_part(int64_t first_query, int64_t last_query, int64_t first_key, bool* keys_ready,
-                     bool narrow);
+  void divide(int64_t tile);
+  void evaluate_part(int64_t first_query, int64_t last_query, int64_t first_key);
   TileBits classify(int64_t tile, int64_t num_queries, int64_t num_keys);
 
   const int32_t tile_kv_;

@@ -30,14 +30,12 @@ Point random_request(RandomExpr& random) {
   return point;
 }
 
-// Narrow arithmetic only where the analysis allows it, as in the builder.
-bool is_narrow(Analyzer& analyzer, const Point& request, const Stretch& at) {
-  Box box{};
-  for (int i = 0; i < kNumVariables - 1; ++i) box.low[i] = box.high[i] = request.variables[i];
-  analyzer.set_request(box);
+// As in the builder: 32 bits, and parts left out, only where the analysis allows it.
+Pruning pruning_of(Analyzer& analyzer, const Point& request, const Stretch& at) {
+  analyzer.set_request(box_of(request));
   analyzer.set_queries(at.query, at.query);
-  analyzer.decide(at.first_key, at.first_key + at.width - 1);
-  return analyzer.narrow();
+  const Truth truth = analyzer.decide(at.first_key, at.first_key + at.width - 1);
+  return truth == Truth::undecided ? analyzer.pruning() : Pruning{};
 }
 
 TEST(RowEvaluator, GivesTheBitsOfEvaluate) {
@@ -52,11 +50,11 @@ TEST(RowEvaluator, GivesTheBitsOfEvaluate) {
     std::vector<Value> scratch(expr.nodes.size());
     const Stretch at = random_stretch(random);
     Point point = random_request(random);
-    const bool narrow = is_narrow(analyzer, point, at);
-    (narrow ? narrow_rows : wide_rows) += 1;
+    const Pruning pruning = pruning_of(analyzer, point, at);
+    (pruning.narrow ? narrow_rows : wide_rows) += 1;
     uint32_t bits[kMaxLanes / 32];
     rows.set_request(point);
-    rows.set_keys(at.first_key, at.width, narrow);
+    rows.set_keys(at.first_key, at.width, pruning);
     rows.mask_row(at.query, bits);
     point[Variable::query] = at.query;
     for (int i = 0; i < at.width; ++i) {
@@ -85,7 +83,7 @@ TEST(RowEvaluator, GivesTheScoresOfEvaluate) {
     for (float& it : given) it = static_cast<float>(random.number(-1000, 1000)) / 16;
     std::copy(std::begin(given), std::end(given), scores);
     rows.set_request(point);
-    rows.set_keys(at.first_key, at.width, false);
+    rows.set_keys(at.first_key, at.width, {});
     rows.score_row(at.query, scores);
     point[Variable::query] = at.query;
     for (int i = 0; i < at.width; ++i) {
