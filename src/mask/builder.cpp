@@ -66,6 +66,19 @@ void BlockMaskBuilder::check(const Step& step) const {
          PAGODA_INVALID_ARGUMENT, "query_start_loc or seq_lens is NULL");
   expect(step.query_start_loc[0] == 0, PAGODA_INVALID_ARGUMENT, "query_start_loc[0] is ",
          step.query_start_loc[0], ", not 0");
+  // All entries at once; which one is wrong is only asked if one is.
+  bool bad = false;
+  for (int32_t r = 0; r < step.num_reqs; ++r) {
+    bad |= step.query_start_loc[r + 1] < step.query_start_loc[r];
+    bad |= step.seq_lens[r] < 0 || step.seq_lens[r] > limits_.max_seq_len;
+  }
+  if (bad) refuse_entry(step);
+  expect(step.query_start_loc[step.num_reqs] <= limits_.max_tokens, PAGODA_OUT_OF_LIMITS,
+         "the step has ", step.query_start_loc[step.num_reqs],
+         " queries; the block mask was made for ", limits_.max_tokens);
+}
+
+void BlockMaskBuilder::refuse_entry(const Step& step) const {
   for (int32_t r = 0; r < step.num_reqs; ++r) {
     expect(step.query_start_loc[r + 1] >= step.query_start_loc[r], PAGODA_INVALID_ARGUMENT,
            "query_start_loc falls after request ", r);
@@ -74,9 +87,6 @@ void BlockMaskBuilder::check(const Step& step) const {
     expect(step.seq_lens[r] <= limits_.max_seq_len, PAGODA_OUT_OF_LIMITS, "seq_lens[", r, "] is ",
            step.seq_lens[r], "; the block mask was made for ", limits_.max_seq_len);
   }
-  expect(step.query_start_loc[step.num_reqs] <= limits_.max_tokens, PAGODA_OUT_OF_LIMITS,
-         "the step has ", step.query_start_loc[step.num_reqs],
-         " queries; the block mask was made for ", limits_.max_tokens);
 }
 
 int64_t BlockMaskBuilder::num_tiles(const Step& step) const {

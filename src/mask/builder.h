@@ -53,6 +53,7 @@ class BlockMaskBuilder {
 
  private:
   void check(const Step& step) const;
+  void refuse_entry(const Step& step) const;
   int64_t tiles_of(int64_t query_len) const {
     return (query_len + shape_.tile_q - 1) / shape_.tile_q;
   }

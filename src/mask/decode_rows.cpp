@@ -56,6 +56,7 @@ void DecodeRows::analyse(const Request& request, TileDecider& decider, Row& row)
   };
   Box box = box_of(request.point);
   box.set(Variable::seq_len, request.seq_len, row.end_query);
+  box.min_distance = 1 - request.query_len;
   decider.set_request(box, request.point);
   decider.visit(
       row.first_query, row.end_query - 1, row.end_query,

@@ -48,6 +48,14 @@ IntForm tightened(IntForm form, const Box& box) {
   if (!sum.ok()) return between(form.low, form.high);
   form.low = std::max(form.low, low);
   form.high = std::min(form.high, high);
+  if (box.min_distance == kLowest || form.per_k == kLowest || form.per_q != -form.per_k)
+    return form;
+  Exact distance;
+  const int64_t least = distance.multiply(form.per_q, box.min_distance);
+  const int64_t bound = distance.add(form.per_q > 0 ? form.base_low : form.base_high, least);
+  if (!distance.ok()) return form;
+  if (form.per_q > 0) form.low = std::max(form.low, bound);
+  if (form.per_q < 0) form.high = std::min(form.high, bound);
   return form;
 }
 

@@ -15,6 +15,10 @@ namespace pagoda::mask {
 struct Box {
   int64_t low[kNumVariables - 1], high[kNumVariables - 1];  // by Variable, without the score
 
+  // Known of every pair that exists: q - k is at least this. With one query per step no key lies
+  // ahead of it, which makes a causal mask full to the last key.
+  int64_t min_distance = std::numeric_limits<int64_t>::min();
+
   void set(Variable which, int64_t from, int64_t to) {
     low[static_cast<int>(which)] = from;
     high[static_cast<int>(which)] = to;
