@@ -14,6 +14,18 @@ namespace {
 
 constexpr int kMaxNesting = 128;  // of parentheses, brackets, prefixes: bounds the recursion
 
+// For those who write another language.
+std::string hint(const Token& token) {
+  if (token.text == "=") return "; equality is written '=='";
+  if (token.text == "&") return "; conjunction is written '&&'";
+  if (token.text == "|") return "; disjunction is written '||'";
+  return token.text == "[" ? "; only declared tables have elements" : "";
+}
+
+std::string counted(size_t count, const char* one, const char* many) {
+  return std::to_string(count) + " " + (count == 1 ? one : many);
+}
+
 struct Operand {
   Expr expr;
   size_t at;
@@ -28,7 +40,8 @@ class Parser {
     if (token_.kind == TokenKind::end) fail(token_.at, "the expression is empty");
     Operand result = expression(0);
     if (token_.kind != TokenKind::end)
-      fail(token_.at, "expected an operator or the end of the text, found " + describe(token_));
+      fail(token_.at,
+           "expected an operator or the end of the text, found " + describe(token_) + hint(token_));
     return result;
   }
 
@@ -226,8 +239,9 @@ class Parser {
            "expected '[' after the table " + describe(name) + ", found " + describe(token_));
     const std::vector<Operand> items = list("]", name);
     if (static_cast<int>(items.size()) != symbol.num_dims)
-      fail(name.at, "table " + describe(name) + " has " + std::to_string(symbol.num_dims) +
-                        " dimensions, but " + std::to_string(items.size()) + " indices are given");
+      fail(name.at, "table " + describe(name) + " has " +
+                        counted(static_cast<size_t>(symbol.num_dims), "dimension", "dimensions") +
+                        ", but " + counted(items.size(), "index is", "indices are") + " given");
     for (const Operand& item : items)
       if (item.expr.root().type != Type::integer)
         fail(item.at, std::string("an index must be an integer, but this is ") +
