@@ -33,17 +33,32 @@ Truth Analyzer::decide(int64_t first_key, int64_t last_key) {
   return forms_.back().truth;
 }
 
+// a && b is b where a is full, and a || b is b where a is empty.
+int32_t Analyzer::effective_root() const {
+  auto root = static_cast<int32_t>(forms_.size()) - 1;
+  for (;;) {
+    const Instr& instr = program_.code[static_cast<size_t>(root)];
+    if (instr.op != Op::logical_and && instr.op != Op::logical_or) return root;
+    const Truth neutral = instr.op == Op::logical_and ? Truth::full : Truth::empty;
+    if (arg(instr, 0).truth == neutral)
+      root = instr.args[1];
+    else if (arg(instr, 1).truth == neutral)
+      root = instr.args[0];
+    else
+      return root;
+  }
+}
+
 Pruning Analyzer::pruning() const {
   constexpr int64_t kLow = std::numeric_limits<int32_t>::min();
   constexpr int64_t kHigh = std::numeric_limits<int32_t>::max();
-  Pruning pruning{.needed = 0, .full = 0, .empty = 0, .narrow = true};
-  const auto count = static_cast<int32_t>(forms_.size());
+  Pruning pruning{.needed = 0, .full = 0, .empty = 0, .narrow = true, .root = effective_root()};
   const auto need = [&](int32_t index) {
     if (index < kPrunable) pruning.needed |= uint64_t{1} << index;
   };
-  need(count - 1);
+  need(pruning.root);
   // Readers come after what they read, so one pass from the end sees every need.
-  for (int32_t index = count - 1; index >= 0; --index) {
+  for (int32_t index = pruning.root; index >= 0; --index) {
     if (!pruning.needs(index)) continue;
     const Instr& instr = program_.code[static_cast<size_t>(index)];
     const Form& form = forms_[static_cast<size_t>(index)];

@@ -37,6 +37,7 @@ class Analyzer {
   };
 
   void run(Rank rank);
+  int32_t effective_root() const;
   Form form_of(const Instr& instr) const;
   Form leaf(const Instr& instr) const;
   Form looked_up(const Instr& instr) const;

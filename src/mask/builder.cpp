@@ -96,9 +96,10 @@ int64_t BlockMaskBuilder::num_tiles(const Step& step) const {
   return tiles;
 }
 
-Capacity BlockMaskBuilder::capacity_of(const Step& step, const TileWriter& writer) const {
+Capacity BlockMaskBuilder::capacity_of(const Step& step, int64_t tiles,
+                                       const TileWriter& writer) const {
   return {.reqs = step.num_reqs,
-          .rows = num_mask_heads_ * num_tiles(step),
+          .rows = num_mask_heads_ * tiles,
           .entries = writer.entries(),
           .words = writer.words()};
 }
@@ -139,7 +140,7 @@ Capacity BlockMaskBuilder::measure(const Step& step) {
   TileWriter writer;
   for (int32_t head = 0; head < num_mask_heads_; ++head)
     for (int32_t r = 0; r < step.num_reqs; ++r) write_request(step, r, head, writer, nullptr);
-  return capacity_of(step, writer);
+  return capacity_of(step, num_tiles(step), writer);
 }
 
 BlockMask BlockMaskBuilder::build(const Step& step, const Memory& memory) {
@@ -177,7 +178,7 @@ BlockMask BlockMaskBuilder::build(const Step& step, const Memory& memory) {
       row_start += count;
     }
   }
-  const Capacity need = capacity_of(step, writer);
+  const Capacity need = capacity_of(step, tiles, writer);
   expect(need.entries <= kMaxIndex && need.words <= kMaxIndex, PAGODA_OUT_OF_LIMITS,
          "the block mask of this step has ", need.entries, " tiles and ", need.words,
          " words of bits; at most ", kMaxIndex, " of each can be numbered: use larger tiles");

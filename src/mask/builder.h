@@ -54,11 +54,13 @@ class BlockMaskBuilder {
  private:
   void check(const Step& step) const;
   void refuse_entry(const Step& step) const;
+  // One tile is the case of every decode, and a division is what such a request would wait for.
   int64_t tiles_of(int64_t query_len) const {
+    if (query_len <= shape_.tile_q) return query_len > 0 ? 1 : 0;
     return (query_len + shape_.tile_q - 1) / shape_.tile_q;
   }
   int64_t num_tiles(const Step& step) const;
-  Capacity capacity_of(const Step& step, const TileWriter& writer) const;
+  Capacity capacity_of(const Step& step, int64_t tiles, const TileWriter& writer) const;
   Point point_of(const Step& step, int32_t request, int32_t mask_head) const;
 
   // Appends the rows of one request. `row_start`, if not null, receives the end of each.

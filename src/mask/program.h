@@ -47,6 +47,7 @@ struct Pruning {
   uint64_t needed = ~uint64_t{0};
   uint64_t full = 0, empty = 0;  // decided
   bool narrow = false;           // every integer that is needed fits 32 bits
+  int32_t root = -1;             // the instruction that the mask comes down to; -1: the last
 
   bool needs(int32_t index) const { return index >= kPrunable || (needed >> index & 1) != 0; }
   bool decides(int32_t index) const {

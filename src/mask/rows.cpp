@@ -51,10 +51,12 @@ void RowEvaluator::set_keys(int64_t first, int width, const Pruning& pruning) {
 void RowEvaluator::mask_row(int64_t query, uint32_t* bits) {
   point_[Variable::query] = query;
   run_row();
-  const Instr& root = program_.root();
+  const size_t index =
+      pruning_.root < 0 ? program_.code.size() - 1 : static_cast<size_t>(pruning_.root);
+  const Instr& root = program_.code[index];
   const int words = width_ / 32;
   if (root.buffer < 0) {
-    std::fill_n(bits, words, scalars_.back().i != 0 ? ~0u : 0u);
+    std::fill_n(bits, words, scalars_[index].i != 0 ? ~0u : 0u);
   } else {
     const uint32_t* from = bits_.data() + static_cast<int64_t>(root.buffer) * (kMaxLanes / 32);
     for (int w = 0; w < words; ++w) bits[w] = from[w];
