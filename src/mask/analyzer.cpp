@@ -13,6 +13,15 @@ Box box_of(const Point& point) {
   return box;
 }
 
+namespace {
+
+bool is_narrow(const IntForm& form) {
+  return form.low >= std::numeric_limits<int32_t>::min() &&
+         form.high <= std::numeric_limits<int32_t>::max();
+}
+
+}  // namespace
+
 Analyzer::Analyzer(const Program& program, const Bindings& bindings)
     : program_(program), bindings_(bindings), forms_(program.code.size()) {}
 
@@ -49,30 +58,55 @@ int32_t Analyzer::effective_root() const {
   }
 }
 
+// Whether the value may differ between the queries of the box, its arguments left aside where those
+// are asked themselves.
+bool Analyzer::rows_differ(const Instr& instr, const Form& form) const {
+  if (instr.rank == Rank::key) return false;
+  if (instr.rank == Rank::element) return instr.mode == Mode::linear || instr.args[0] < 0;
+  if (instr.type == Type::integer) return form.i.low != form.i.high;
+  if (instr.type == Type::real) return form.f.may_be_nan || form.f.low != form.f.high;
+  return form.truth == Truth::undecided;
+}
+
 Pruning Analyzer::pruning() const {
-  constexpr int64_t kLow = std::numeric_limits<int32_t>::min();
-  constexpr int64_t kHigh = std::numeric_limits<int32_t>::max();
   Pruning pruning{.needed = 0, .full = 0, .empty = 0, .narrow = true, .root = effective_root()};
-  const auto need = [&](int32_t index) {
-    if (index < kPrunable) pruning.needed |= uint64_t{1} << index;
-  };
-  need(pruning.root);
-  // Readers come after what they read, so one pass from the end sees every need.
+  if (pruning.root >= kPrunable) {  // nothing is left out
+    pruning.needed = ~uint64_t{0};
+    pruning.narrow = all_narrow();
+    return pruning;
+  }
+  // Readers come after what they read, so one pass from the end sees every need. What stands
+  // still over the box is computed, but what it is computed from does not make rows differ.
+  uint64_t shows = uint64_t{1} << pruning.root;
+  pruning.needed = shows;
+  pruning.same_rows = true;
   for (int32_t index = pruning.root; index >= 0; --index) {
-    if (!pruning.needs(index)) continue;
+    const uint64_t bit = uint64_t{1} << index;
+    if ((pruning.needed & bit) == 0) continue;
     const Instr& instr = program_.code[static_cast<size_t>(index)];
     const Form& form = forms_[static_cast<size_t>(index)];
     const bool has_bits = instr.mode == Mode::bits || instr.mode == Mode::threshold;
-    if (has_bits && index < kPrunable && form.truth != Truth::undecided) {
-      (form.truth == Truth::full ? pruning.full : pruning.empty) |= uint64_t{1} << index;
-      pruning.needed &= ~(uint64_t{1} << index);
+    if (has_bits && form.truth != Truth::undecided) {
+      (form.truth == Truth::full ? pruning.full : pruning.empty) |= bit;
+      pruning.needed &= ~bit;
       continue;
     }
-    if (instr.type == Type::integer && (form.i.low < kLow || form.i.high > kHigh))
-      pruning.narrow = false;
-    for (int i = 0; i < kMaxArgs && instr.args[i] >= 0; ++i) need(instr.args[i]);
+    if (instr.type == Type::integer && !is_narrow(form.i)) pruning.narrow = false;
+    const bool is_shown = (shows & bit) != 0;
+    if (is_shown && rows_differ(instr, form)) pruning.same_rows = false;
+    const bool passes_on = is_shown && (static_cast<int>(instr.rank) & 2) != 0;
+    for (int i = 0; i < kMaxArgs && instr.args[i] >= 0; ++i) {
+      pruning.needed |= uint64_t{1} << instr.args[i];
+      if (passes_on) shows |= uint64_t{1} << instr.args[i];
+    }
   }
   return pruning;
+}
+
+bool Analyzer::all_narrow() const {
+  for (size_t i = 0; i < forms_.size(); ++i)
+    if (program_.code[i].type == Type::integer && !is_narrow(forms_[i].i)) return false;
+  return true;
 }
 
 void Analyzer::run(Rank rank) {

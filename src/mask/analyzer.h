@@ -38,6 +38,8 @@ class Analyzer {
 
   void run(Rank rank);
   int32_t effective_root() const;
+  bool all_narrow() const;
+  bool rows_differ(const Instr& instr, const Form& form) const;
   Form form_of(const Instr& instr) const;
   Form leaf(const Instr& instr) const;
   Form looked_up(const Instr& instr) const;

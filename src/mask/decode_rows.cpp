@@ -65,6 +65,9 @@ void DecodeRows::analyse(const Request& request, TileDecider& decider, Row& row)
         append(tile, tile + 1, true, decider.pruning());
         if (++num_volatile > kMaxVolatile) row.num_runs = -1;
       });
+  for (Run* run = row.runs; run < row.runs + row.num_runs; ++run)
+    if (run->is_volatile && run->pruning.same_rows)
+      decider.evaluate_row(run->first, row.first_query, run->pruning, run->bits);
 }
 
 // Into bits_, those of partial tiles one after another. Returns the outcome.
@@ -75,8 +78,11 @@ uint64_t DecodeRows::evaluate(const Request& request, const Row& row, TileDecide
   for (const Run* run = row.runs; run != row.runs + row.num_runs; ++run) {
     if (!run->is_volatile) continue;
     if (at == 0) decider.set_point(request.point);
-    const TileBits found = decider.evaluate(run->first, request.seq_len - request.query_len,
-                                            request.query_len, request.seq_len, run->pruning);
+    const TileBits found =
+        run->pruning.same_rows
+            ? decider.repeat(run->first, run->bits, request.query_len, request.seq_len)
+            : decider.evaluate(run->first, request.seq_len - request.query_len, request.query_len,
+                               request.seq_len, run->pruning);
     outcome |= static_cast<uint64_t>(found.truth) << at;
     at += 2;
     if (found.truth != Truth::undecided) continue;

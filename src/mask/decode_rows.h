@@ -35,9 +35,10 @@ class DecodeRows {
   static constexpr int kMaxVolatile = 32;
 
   struct Run {
-    int32_t first, end;  // tiles
-    bool is_volatile;    // one tile, evaluated each step; otherwise all full
-    Pruning pruning;     // of a volatile tile
+    int32_t first, end;             // tiles
+    bool is_volatile;               // one tile, evaluated each step; otherwise all full
+    Pruning pruning;                // of a volatile tile
+    uint32_t bits[kMaxLanes / 32];  // if pruning.same_rows: of every row, keys to come included
   };
 
   struct Row {

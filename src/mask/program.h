@@ -39,8 +39,8 @@ struct Instr {
 };
 
 // What evaluation may leave out over a box that analysis could not decide as a whole: boolean
-// subexpressions that it did decide, and whatever only they need. Covers the first kPrunable
-// instructions; the others always run.
+// subexpressions that it did decide, and whatever only they need. Programs of more than kPrunable
+// instructions run whole.
 inline constexpr int kPrunable = 64;
 
 struct Pruning {
@@ -48,6 +48,7 @@ struct Pruning {
   uint64_t full = 0, empty = 0;  // decided
   bool narrow = false;           // every integer that is needed fits 32 bits
   int32_t root = -1;             // the instruction that the mask comes down to; -1: the last
+  bool same_rows = false;        // every query of the box sees the same keys
 
   bool needs(int32_t index) const { return index >= kPrunable || (needed >> index & 1) != 0; }
   bool decides(int32_t index) const {

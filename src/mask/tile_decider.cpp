@@ -73,6 +73,19 @@ TileBits TileDecider::evaluate(int64_t tile, int64_t first_query, int64_t num_qu
   return classify(tile, num_queries, num_keys);
 }
 
+void TileDecider::evaluate_row(int64_t tile, int64_t query, const Pruning& pruning,
+                               uint32_t* bits) {
+  rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
+  rows_.mask_row(query, bits);
+}
+
+TileBits TileDecider::repeat(int64_t tile, const uint32_t* bits, int64_t num_queries,
+                             int64_t num_keys) {
+  const int64_t words = tile_kv_ / 32;
+  for (int64_t i = 0; i < num_queries; ++i) std::copy_n(bits, words, bits_.data() + i * words);
+  return classify(tile, num_queries, num_keys);
+}
+
 TileBits TileDecider::classify(int64_t tile, int64_t num_queries, int64_t num_keys) {
   const int64_t stride = tile_kv_ / 32;
   uint32_t any_shown = 0, any_hidden = 0;

@@ -50,6 +50,11 @@ class TileDecider {
   TileBits evaluate(int64_t tile, int64_t first_query, int64_t num_queries, int64_t num_keys,
                     const Pruning& pruning);
 
+  // One row of a tile, [tile_kv / 32], keys that do not exist included; and the tile of which every
+  // row is that one.
+  void evaluate_row(int64_t tile, int64_t query, const Pruning& pruning, uint32_t* bits);
+  TileBits repeat(int64_t tile, const uint32_t* bits, int64_t num_queries, int64_t num_keys);
+
   // How many stretches were analysed, and single tiles evaluated, so far.
   int64_t num_analysed = 0;
   int64_t num_evaluated = 0;
