@@ -1,0 +1,40 @@
+// Host. How kernels are started, and the check of every CUDA call.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "../core/error.h"
+#include "attend_params.h"
+#include "kernel_table.h"
+#include "schedule.h"
+
+namespace pagoda::cuda {
+
+inline void check_cuda(cudaError_t code, const char* doing) {
+  expect(code == cudaSuccess, PAGODA_DEVICE_ERROR, doing, ": ", cudaGetErrorString(code), " (",
+         cudaGetErrorName(code), ")");
+}
+
+// Once per device and kernel: lets it use its shared memory.
+inline void prepare_kernel(const KernelEntry& kernel) {
+  check_cuda(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  kernel.shared_bytes),
+             "raising a kernel's limit of shared memory");
+}
+
+// The kernels are persistent: the grid fills the device whatever the step holds.
+inline void launch_attend(const KernelEntry& kernel, const AttendParams& params, int num_sms,
+                          cudaStream_t stream) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(kernel.blocks_per_sm * num_sms));
+  config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
+  config.dynamicSmemBytes = static_cast<size_t>(kernel.shared_bytes);
+  config.stream = stream;
+  void* arguments[] = {const_cast<AttendParams*>(&params)};
+  check_cuda(cudaLaunchKernelExC(&config, kernel.function, arguments),
+             "launching an attention kernel");
+}
+
+void launch_schedule(const ScheduleParams& params, cudaStream_t stream);
+
+}  // namespace pagoda::cuda

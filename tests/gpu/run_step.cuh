@@ -1,0 +1,38 @@
+// How a step is attended here: the kernels that serve it, in one call.
+#pragma once
+
+#include "device_step.cuh"
+
+namespace pagoda::cuda {
+
+class StepRunner {
+ public:
+  explicit StepRunner(const DeviceStep& step) : step_(step) {
+    int device;
+    check_cuda(cudaGetDevice(&device), "asking for the device");
+    check_cuda(cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, device),
+               "counting multiprocessors");
+    decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
+  }
+
+  void attend(int layer, cudaStream_t stream) const {
+    launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
+  }
+
+ private:
+  const KernelEntry* find(Phase phase, int rows) const {
+    const StepSpec& spec = step_.spec;
+    const KernelEntry* kernel =
+        find_kernel({phase, spec.dtype, spec.head_dim, spec.head_dim_v, rows});
+    expect(kernel != nullptr, PAGODA_UNSUPPORTED, "no kernel of ", rows, " rows for head_dim ",
+           spec.head_dim, " and head_dim_v ", spec.head_dim_v);
+    prepare_kernel(*kernel);
+    return kernel;
+  }
+
+  const DeviceStep& step_;
+  int num_sms_ = 0;
+  const KernelEntry* decode_;
+};
+
+}  // namespace pagoda::cuda
