@@ -1,4 +1,4 @@
-// Times the attention kernels on the device: bench_attend [json file] [name filter]. Each case is
+// Times the attention kernels on the device: bench_attend [json file] [name filter] [keys per split]. Each case is
 // captured as a graph of one launch per layer, the layers' caches together far above the second-level
 // cache; the figure is the median of replays, per layer.
 #include <cuda_runtime.h>
@@ -139,7 +139,8 @@ int main(int argc, char** argv) {
                driver, static_cast<long long>(std::time(nullptr)));
   std::printf("%-26s %10s %8s %8s %8s  %s\n", "case", "us", "TB/s", "TFLOP/s", "spread", "error");
   const char* separator = "";
-  for (const Case& c : cases()) {
+  for (Case c : cases()) {
+    if (argc > 3) c.spec.split_keys = std::atoi(argv[3]);
     if (c.name.find(filter) == std::string::npos) continue;
     try {
       const bool check = c.spec.query_lens.size() * size_t(c.spec.query_lens[0]) *

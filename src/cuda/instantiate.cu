@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "kernel_table.h"
-#include "kernels/attend_decode_sm80.cuh"
+#include "kernels/attend_decode_sm90.cuh"
 
 namespace pagoda::cuda {
 namespace {
@@ -29,7 +29,7 @@ void add_row(std::vector<KernelEntry>& entries) {
                        .function = reinterpret_cast<const void*>(&decode::attend_decode<Tr>),
                        .threads = Tr::kThreads,
                        .shared_bytes = sizeof(typename Tr::Shared),
-                       .blocks_per_sm = Tr::kTwoBlocks ? 2 : 1});
+                       .blocks_per_sm = Tr::kBlocksPerSm});
   }
 }
 

@@ -30,6 +30,11 @@ inline void launch_attend(const KernelEntry& kernel, const AttendParams& params,
   config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
   config.dynamicSmemBytes = static_cast<size_t>(kernel.shared_bytes);
   config.stream = stream;
+  cudaLaunchAttribute overlap = {};  // the launch overlaps the end of the kernel before it
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
   void* arguments[] = {const_cast<AttendParams*>(&params)};
   check_cuda(cudaLaunchKernelExC(&config, kernel.function, arguments),
              "launching an attention kernel");

@@ -32,6 +32,12 @@ std::vector<std::pair<int, int>> built_head_dims() {
   return dims;
 }
 
+bool has_prefill() {
+  for (const KernelEntry& kernel : kernel_entries())
+    if (kernel.config.phase == Phase::prefill) return true;
+  return false;
+}
+
 StepSpec random_step(uint64_t seed) {
   Draw draw{std::mt19937_64(seed)};
   StepSpec spec;
@@ -54,7 +60,10 @@ StepSpec random_step(uint64_t seed) {
   spec.has_sinks = draw.chance(25);
   spec.num_splits = draw.of({0, 0, 0, 1, 2, 3, 7});
   const int num_reqs = draw.between(1, 6);
-  const int max_query = std::max(1, draw.of({1, 1, 4, 16, 200, 700}));
+  const int group = spec.num_heads / spec.num_kv_heads;
+  const bool short_only = !has_prefill() || draw.chance(40);
+  const int longest = short_only ? kMaxDecodeRows / group : 700;
+  const int max_query = std::clamp(draw.of({1, 1, 4, 16, 200, 700}), 1, longest);
   for (int r = 0; r < num_reqs; ++r) {
     spec.query_lens.push_back(draw.chance(8) ? 0 : draw.between(1, max_query));
     const int cached = draw.of({0, 3, 50, 300, 1500, 3000});
@@ -62,7 +71,6 @@ StepSpec random_step(uint64_t seed) {
     if (draw.chance(5)) seq_len = 0;
     if (draw.chance(5)) seq_len = spec.query_lens[r] / 2;  // more queries than keys
     spec.seq_lens.push_back(seq_len);
-    if (draw.chance(0)) break;
   }
   if (draw.chance(25))
     for (int r = 0; r < num_reqs; ++r) spec.causal.push_back(draw.chance(50));

@@ -28,6 +28,7 @@ struct StepSpec {
   Score score;
   bool has_sinks = false;
   int32_t num_splits = 0;  // 0: automatic
+  int32_t split_keys = 512;   // keys per split when automatic
   int32_t rows_per_item = 0;  // 0: by the longest query
   bool needs_lse = true;
   uint64_t seed = 1;
@@ -269,7 +270,9 @@ class DeviceStep {
 
   void make_schedule_memory() {
     const int group = params.group;
-    const int rows = spec.rows_per_item ? spec.rows_per_item : max_rows() <= 8 ? 8 : 16;
+    const int rows = spec.rows_per_item ? spec.rows_per_item
+                     : max_rows() <= 8 || spec.head_dim > 128 ? 8
+                                                             : 16;
     const int64_t max_items = int64_t(num_reqs) * (kMaxDecodeRows / rows) * kMaxSplits +
                               (int64_t(num_tokens) * group + rows - 1) / rows + 1;
     const int64_t max_slots = std::min<int64_t>(max_items, int64_t(num_reqs) *
@@ -297,7 +300,7 @@ class DeviceStep {
                        .group = group,
                        .rows_per_item = rows,
                        .mask = spec.mask,
-                       .splits = {.num_splits = spec.num_splits},
+                       .splits = {.automatic = spec.split_keys, .num_splits = spec.num_splits},
                        .header = header_.get(),
                        .decode_items = items_.get(),
                        .prefill_tiles = tiles_.get()};

@@ -27,8 +27,41 @@ __device__ inline void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// ---- barriers in shared memory ---------------------------------------------------------------
+
+__device__ inline void mbarrier_init(uint64_t& barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(&barrier)), "r"(arrivals)
+               : "memory");
+}
+__device__ inline void mbarrier_arrive(uint64_t& barrier) {
+  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
+}
+// Arrives when this thread's earlier cp.async have landed; counts as one of the barrier's arrivals.
+__device__ inline void mbarrier_arrive_after_copies(uint64_t& barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(&barrier))
+               : "memory");
+}
+// Until the phase of this parity has completed.
+__device__ inline void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}\n" ::"r"(shared_address(&barrier)),
+      "r"(parity)
+      : "memory");
+}
+
 // ---- matrices of a warp ---------------------------------------------------------------------
 
+__device__ inline void ldmatrix_x2(uint32_t (&r)[2], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(address)
+               : "memory");
+}
 __device__ inline void ldmatrix_x4(uint32_t (&r)[4], uint32_t address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -68,15 +101,29 @@ __device__ inline float rcp_approx(float x) {
 
 // ---- order ----------------------------------------------------------------------------------
 
-// Adds 1 and orders: what this block wrote before is visible to whoever sees the new count, and
-// what others wrote before their counts is visible here.
-__device__ inline uint32_t atomic_increment_acq_rel(uint32_t* counter) {
+// Adds 1; who sees the new count sees what this thread, and those it has met at a barrier, wrote
+// before.
+__device__ inline uint32_t atomic_increment_release(uint32_t* counter) {
   uint32_t before;
-  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;"
+  asm volatile("atom.release.gpu.global.add.u32 %0, [%1], 1;"
                : "=r"(before)
                : "l"(counter)
                : "memory");
   return before;
+}
+__device__ inline void fence_acq_rel_gpu() {
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+
+// ---- programmatic launch ----------------------------------------------------------------------
+
+// Until the kernels before this one in the stream are done and their writes visible.
+__device__ inline void wait_for_earlier_kernels() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+// The next kernel may be brought onto the device; it waits for this one's writes all the same.
+__device__ inline void allow_next_kernel() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
 }  // namespace pagoda::cuda
