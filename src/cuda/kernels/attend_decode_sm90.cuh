@@ -37,14 +37,12 @@ namespace pagoda::cuda::decode {
 template <class Tr>
 __device__ void fetch_item(const Work<Tr>& work, int n) {
   if (n >= work.num_items) return;
-  auto& shared = work.shared;
   const int lane = threadIdx.x % 32, slot = n % Tr::kItems;
-  if (n >= Tr::kItems) mbarrier_wait(shared.slot_empty[slot], n / Tr::kItems - 1 & 1);
   const auto* source = reinterpret_cast<const uint8_t*>(
       work.params.decode_items + work.index(n) / work.params.num_kv_heads);
   if (lane < static_cast<int>(sizeof(DecodeItem) / 16))
-    cp_async_16(shared_address(&shared.slots[slot].item) + 16 * lane, source + 16 * lane, true);
-  mbarrier_arrive_after_copies(shared.item_full[slot]);
+    cp_async_16(shared_address(&work.shared.items[slot]) + 16 * lane, source + 16 * lane, true);
+  mbarrier_arrive_after_copies(work.shared.item_full[slot]);
 }
 
 template <class Tr>
@@ -52,63 +50,94 @@ __device__ void fetch_query(const Work<Tr>& work, int n) {
   if (n >= work.num_items) return;
   work.wait_item(n);
   const AttendParams& params = work.params;
-  auto& slot = work.slot(n);
-  const uint32_t destination = shared_address(slot.query);
+  const DecodeItem& item = work.item(n);
+  const uint32_t destination = shared_address(work.shared.queries[n % Tr::kQueries]);
   const int first_head = work.head(n) * params.group;
 #pragma unroll
   for (int i = threadIdx.x % 32; i < Tr::kRows * Tr::kKeyChunks; i += 32) {
     const int row = i / Tr::kKeyChunks, chunk = i % Tr::kKeyChunks;
-    const int packed = slot.item.first_row + row;
-    const int64_t token = slot.item.query_start + packed / params.group;
+    const int packed = item.first_row + row;
+    const int64_t token = item.query_start + packed / params.group;
     const auto* source = static_cast<const uint8_t*>(params.query) +
                          token * params.query_token_stride +
                          (first_head + packed % params.group) * params.query_head_stride;
     cp_async_16(destination + Tr::KeyTile::offset(row, chunk), source + 16 * chunk,
-                row < slot.item.num_rows);
+                row < item.num_rows);
   }
-  mbarrier_arrive_after_copies(work.shared.query_full[n % Tr::kItems]);
+  mbarrier_arrive_after_copies(work.shared.query_full[n % Tr::kQueries]);
 }
 
-// The clerk's side behind the streams.
+// The clerk's side behind the streams. What it asks of memory for one item is answered while it
+// works on the next: item n is written, its arrival reported with n + 1 and looked at with n + 2.
 template <class Tr>
-__device__ void finish_item(const Work<Tr>& work, int n) {
-  auto& shared = work.shared;
-  const int lane = threadIdx.x % 32, buffer = n % Tr::kStateBuffers;
-  const DecodeItem& item = work.slot(n).item;  // its slot is refilled by this warp, later
-  mbarrier_wait(shared.state_full[buffer], n / Tr::kStateBuffers & 1);
-  write_item<Tr>(work.params, item, work.head(n), shared.states + buffer * Tr::kRowTiles, lane, 32);
-  __syncwarp();
-  if (lane == 0) mbarrier_arrive(shared.state_empty[buffer]);
-  if (item.num_splits == 1) return;
-  const bool last = lane == 0 && arrive_last(work.params, item, work.head(n));
-  if (__any_sync(~0u, last)) merge_splits<Tr>(work.params, item, work.head(n), lane, 32);
-}
+class Finisher {
+ public:
+  __device__ explicit Finisher(const Work<Tr>& work) : work_(work), lane_(threadIdx.x % 32) {}
+
+  __device__ void write(int n) {
+    auto& shared = work_.shared;
+    const int buffer = n % Tr::kStateBuffers;
+    mbarrier_wait(shared.state_full[buffer], n / Tr::kStateBuffers & 1);
+    write_item<Tr>(work_.params, work_.item(n), work_.head(n),
+                   shared.states + buffer * Tr::kRowTiles, lane_, 32);
+    __syncwarp();
+    if (lane_ == 0) mbarrier_arrive(shared.state_empty[buffer]);
+  }
+
+  __device__ void report(int n) {
+    if (n < 0 || work_.item(n).num_splits == 1) return;
+    if (lane_ == 0) before_ = arrive(work_.params, work_.item(n), work_.head(n));
+  }
+
+  __device__ void merge_if_last(int n) {
+    if (n < 0 || work_.item(n).num_splits == 1) return;
+    const DecodeItem& item = work_.item(n);
+    if (__shfl_sync(~0u, before_, 0) + 1 != static_cast<uint32_t>(item.num_splits)) return;
+    merge_splits<Tr, 4, 4>(work_.params, work_.shared, item, work_.head(n), lane_, 32,
+                           [] { __syncwarp(); });
+    __syncwarp();
+  }
+
+ private:
+  const Work<Tr>& work_;
+  const int lane_;
+  uint32_t before_ = 0;  // arrivals before the one last reported
+};
 
 // The block's last item is finished by all its warps, since none has anything else to do.
 template <class Tr>
 __device__ void finish_last_item(const Work<Tr>& work) {
   auto& shared = work.shared;
   const int n = work.num_items - 1, head = work.head(n);
-  const DecodeItem& item = work.slot(n).item;
+  const DecodeItem& item = work.item(n);
   const auto* states = shared.states + n % Tr::kStateBuffers * Tr::kRowTiles;
   __syncthreads();
   write_item<Tr>(work.params, item, head, states, threadIdx.x, Tr::kThreads);
   if (item.num_splits == 1) return;
   __syncthreads();
-  if (threadIdx.x == 0) shared.arrivals_before = arrive_last(work.params, item, head);
+  if (threadIdx.x == 0) shared.arrivals_before = arrive(work.params, item, head);
   __syncthreads();
-  if (shared.arrivals_before) merge_splits<Tr>(work.params, item, head, threadIdx.x, Tr::kThreads);
+  if (shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_splits)) return;
+  merge_splits<Tr, 1, 16>(work.params, shared, item, head, threadIdx.x, Tr::kThreads,
+                          [] { __syncthreads(); });
 }
 
 template <class Tr>
 __device__ void run_clerk(const Work<Tr>& work) {
-  for (int n = 0; n < Tr::kItems - 1; ++n) fetch_item(work, n);
-  for (int n = 0; n < Tr::kItems - 2; ++n) fetch_query(work, n);
-  for (int n = 0; n < work.num_items - 1; ++n) {
-    fetch_item(work, n + Tr::kItems - 1);
-    fetch_query(work, n + Tr::kItems - 2);
-    finish_item(work, n);
+  for (int n = 0; n < Tr::kItemsAhead; ++n) fetch_item(work, n);
+  for (int n = 0; n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
+  Finisher<Tr> finisher(work);
+  const int last = work.num_items - 1;
+  for (int n = 0; n < last; ++n) {
+    fetch_item(work, n + Tr::kItemsAhead);
+    fetch_query(work, n + Tr::kQueriesAhead);
+    finisher.merge_if_last(n - 2);
+    finisher.report(n - 1);
+    finisher.write(n);
   }
+  finisher.merge_if_last(last - 2);
+  finisher.report(last - 1);
+  finisher.merge_if_last(last - 1);
 }
 
 template <class Tr>
@@ -121,12 +150,12 @@ __device__ void run_stream(const Work<Tr>& work) {
   int stage = 0;
   for (int n = 0; n < work.num_items; ++n) {
     work.wait_item(n);
-    const DecodeItem& item = work.slot(n).item;
+    const DecodeItem& item = work.item(n);
     const Rows<Tr> rows(work.params, item, work.head(n));
     const int first = item.key_begin / Tr::kTileKeys, key_end = item.key_end;
     work.wait_query(n);
     QueryFragments<Tr> q;
-    load_query<Tr>(q, work.slot(n).query);
+    load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
     state.clear();
     for (int tile = first + ((stream - first) & (Tr::kStreams - 1)); tile * Tr::kTileKeys < key_end;
          tile += Tr::kStreams) {
@@ -147,20 +176,14 @@ __device__ void run_stream(const Work<Tr>& work) {
       mbarrier_wait(shared.state_empty[buffer], n / Tr::kStateBuffers - 1 & 1);
     share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
     __syncwarp();
-    if (lane == 0) {
-      mbarrier_arrive(shared.state_full[buffer]);
-      mbarrier_arrive(shared.slot_empty[n % Tr::kItems]);
-    }
+    if (lane == 0) mbarrier_arrive(shared.state_full[buffer]);
   }
 }
 
 template <class Tr>
 __device__ void init_barriers(typename Tr::Shared& shared) {
-  for (int i = 0; i < Tr::kItems; ++i) {
-    mbarrier_init(shared.item_full[i], 32);
-    mbarrier_init(shared.query_full[i], 32);
-    mbarrier_init(shared.slot_empty[i], Tr::kStreams);
-  }
+  for (uint64_t& barrier : shared.item_full) mbarrier_init(barrier, 32);
+  for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, 32);
   for (int i = 0; i < Tr::kStateBuffers; ++i) {
     mbarrier_init(shared.state_full[i], Tr::kStreams);
     mbarrier_init(shared.state_empty[i], 1);

@@ -68,21 +68,49 @@ struct Partials {
     if (column == 0) __stcg(ml + split * ml_stride + row, make_float2(state.m, state.l));
   }
 
-  // All splits in their order, whoever wrote them and when.
-  __device__ RowState merge(int num_splits, int row, int column) const {
-    RowState sum{-INFINITY, 0, {}};
-#pragma unroll 4
-    for (int split = 0; split < num_splits; ++split)
-      sum.m = fmaxf(sum.m, __ldcg(ml + split * ml_stride + row).x);
-    const float reference = finite_or_zero(sum.m);
-#pragma unroll 4
-    for (int split = 0; split < num_splits; ++split) {
-      const float2 part = __ldcg(ml + split * ml_stride + row);
-      const float* from = out + split * out_stride + row * Tr::kHeadDimV + column;
-      add(sum, __ldcg(reinterpret_cast<const float4*>(from)), part.y,
-          exp2_approx(part.x - reference));
+  // This warp's part of the weights of the splits: lane = split. A tree over the splits' numbers,
+  // whoever wrote them and when.
+  __device__ void weigh(typename Tr::Shared& shared, int num_splits, int row) const {
+    const int split = threadIdx.x % 32;
+    float2 part = make_float2(-INFINITY, 0);
+    if (split < num_splits) part = __ldcg(ml + split * ml_stride + row);
+    float m = part.x;
+#pragma unroll
+    for (int lanes = 1; lanes < 32; lanes *= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, lanes));
+    const float weight = exp2_approx(part.x - finite_or_zero(m));
+    float l = weight * part.y;
+#pragma unroll
+    for (int lanes = 1; lanes < 32; lanes *= 2) l += __shfl_xor_sync(~0u, l, lanes);
+    shared.split_weight[row][split] = weight;
+    if (split == 0) shared.merged_ml[row] = make_float2(m, l);
+  }
+
+  // The weighted sum of the splits' outputs in their order, for kSpots (row, column) at once: in
+  // batches whose loads are all under way before the first is used, as each may take microseconds.
+  template <int kSpots, int kBatch>
+  __device__ void sum(const typename Tr::Shared& shared, int num_splits, const int (&row)[kSpots],
+                      const int (&column)[kSpots], float4 (&total)[kSpots]) const {
+    for (int k = 0; k < kSpots; ++k) total[k] = {};
+    for (int first = 0; first < num_splits; first += kBatch) {
+      float4 part[kSpots][kBatch];
+#pragma unroll
+      for (int k = 0; k < kSpots; ++k)
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          const float* from = out + (first + i) * out_stride + row[k] * Tr::kHeadDimV + column[k];
+          const bool real = row[k] >= 0 && first + i < num_splits;
+          part[k][i] = real ? __ldcg(reinterpret_cast<const float4*>(from)) : float4{};
+        }
+#pragma unroll
+      for (int k = 0; k < kSpots; ++k)
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          if (row[k] < 0 || first + i >= num_splits) continue;
+          const float weight = shared.split_weight[row[k]][first + i];
+          total[k].x += weight * part[k][i].x, total[k].y += weight * part[k][i].y;
+          total[k].z += weight * part[k][i].z, total[k].w += weight * part[k][i].w;
+        }
     }
-    return sum;
   }
 };
 
@@ -147,24 +175,43 @@ __device__ void write_item(const AttendParams& params, const DecodeItem& item, i
   });
 }
 
-// Reports that this item's partial state is written, and says whether it was the last one missing.
-// By one thread, after a barrier of those that wrote.
-__device__ inline bool arrive_last(const AttendParams& params, const DecodeItem& item, int head) {
-  uint32_t* arrivals =
-      params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head;
-  if (atomic_increment_release(arrivals) + 1 != static_cast<uint32_t>(item.num_splits)) return false;
-  fence_acq_rel_gpu();  // only here: under load a fence takes as long as a tile
-  *arrivals = 0;        // for the next launch
-  return true;
+// Reports that this item's partial state is written; returns how many were before it. By one thread,
+// after a barrier of those that wrote.
+__device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& item, int head) {
+  return atomic_increment_release(
+      params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head);
 }
 
-template <class Tr>
-__device__ void merge_splits(const AttendParams& params, const DecodeItem& item, int head,
-                             int thread, int num_threads) {
+// Merges the splits of an item's rows, by the threads of some warps; `meet` is their barrier.
+template <class Tr, int kSpots, int kBatch, class Meet>
+__device__ __noinline__ void merge_splits(const AttendParams& params, typename Tr::Shared& shared,
+                             const DecodeItem& item, int head, int thread, int num_threads,
+                             Meet meet) {
+  fence_acq_rel_gpu();
+  if (thread == 0)  // for the next launch
+    params.arrivals[static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head] = 0;
   const Partials<Tr> partials(params, item, head);
-  for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
-    write_row<Tr>(params, item, head, row, column, partials.merge(item.num_splits, row, column));
-  });
+  for (int row = thread / 32; row < item.num_rows; row += num_threads / 32)
+    partials.weigh(shared, item.num_splits, row);
+  meet();
+  constexpr int kGroups = Tr::kHeadDimV / 4;
+  for (int first = thread; first < item.num_rows * kGroups; first += kSpots * num_threads) {
+    int row[kSpots], column[kSpots];
+#pragma unroll
+    for (int k = 0; k < kSpots; ++k) {
+      const int i = first + k * num_threads;
+      row[k] = i < item.num_rows * kGroups ? i / kGroups : -1;
+      column[k] = i % kGroups * 4;
+    }
+    float4 total[kSpots];
+    partials.template sum<kSpots, kBatch>(shared, item.num_splits, row, column, total);
+#pragma unroll
+    for (int k = 0; k < kSpots; ++k) {
+      if (row[k] < 0) continue;
+      const float2 ml = shared.merged_ml[row[k]];
+      write_row<Tr>(params, item, head, row[k], column[k], {ml.x, ml.y, total[k]});
+    }
+  }
 }
 
 }  // namespace pagoda::cuda::decode

@@ -49,9 +49,9 @@ class Loader {
   // Finds the batch behind the current one and asks for its pages.
   __device__ bool find_batch(int now) {
     while (!found_) {
-      if (next_item_ >= work_.num_items || next_item_ >= now + Tr::kItems) return false;
+      if (next_item_ >= work_.num_items || next_item_ > now + Tr::kItemsAhead) return false;
       work_.wait_item(next_item_);
-      const DecodeItem& item = work_.slot(next_item_).item;
+      const DecodeItem& item = work_.item(next_item_);
       const int first = item.key_begin / Tr::kTileKeys;
       if (next_tile_ < 0) next_tile_ = first + ((stream_ - first) & (Tr::kStreams - 1));
       if (next_tile_ * Tr::kTileKeys >= item.key_end) {
@@ -71,7 +71,7 @@ class Loader {
 
   __device__ bool enter_batch(int now) {
     if (!find_batch(now)) return false;
-    const DecodeItem& item = work_.slot(next_item_).item;
+    const DecodeItem& item = work_.item(next_item_);
     const int head = work_.head(next_item_);
     const AttendParams& params = work_.params;
     keys_ = static_cast<const uint8_t*>(params.key.data) + head * params.key.head_stride;

@@ -29,7 +29,8 @@ struct Traits {
 
   // These change speed, never results. More bytes in flight than the memory needs to be busy only
   // wait in its queues, and all else waits behind them.
-  static constexpr int kItems = 4;  // items and queries that the clerk keeps ready
+  static constexpr int kItems = 8, kItemsAhead = 3;  // slots; how far ahead the clerk fills them
+  static constexpr int kQueries = 4, kQueriesAhead = 2;
   static constexpr int kRingBytes = 72 * 1024;
   static constexpr int kStages =
       kRingBytes / (kStreams * kStageBytes) < 2 ? 2 : kRingBytes / (kStreams * kStageBytes);
@@ -44,15 +45,14 @@ struct Traits {
     float out[kStreams][8][kStatePitch];
     float2 ml[kStreams][8];
   };
-  struct ItemSlot {
-    DecodeItem item;
-    alignas(16) uint8_t query[kRows * KeyTile::kRowBytes];
-  };
   struct Shared {
     alignas(128) uint8_t ring[kStreams][kStages][kStageBytes];
     StateTile states[kStateTiles];
-    alignas(16) ItemSlot slots[kItems];
-    uint64_t item_full[kItems], query_full[kItems], slot_empty[kItems];
+    alignas(16) uint8_t queries[kQueries][kRows * KeyTile::kRowBytes];
+    DecodeItem items[kItems];
+    float split_weight[kRows][kMaxSplits];
+    float2 merged_ml[kRows];
+    uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
     uint32_t arrivals_before;
   };
@@ -75,13 +75,14 @@ struct Work {
   }
   __device__ int index(int n) const { return blockIdx.x + n * gridDim.x; }
   __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
-  __device__ typename Tr::ItemSlot& slot(int n) const { return shared.slots[n % Tr::kItems]; }
+  // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
+  __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }
 
   __device__ void wait_item(int n) const {
     mbarrier_wait(shared.item_full[n % Tr::kItems], n / Tr::kItems & 1);
   }
   __device__ void wait_query(int n) const {
-    mbarrier_wait(shared.query_full[n % Tr::kItems], n / Tr::kItems & 1);
+    mbarrier_wait(shared.query_full[n % Tr::kQueries], n / Tr::kQueries & 1);
   }
 };
 
