@@ -17,11 +17,14 @@ for shard in $(seq 0 $((shards - 1))); do
   [ $((shard % 2)) = 0 ] || wait
 done
 compile kernel_table src/cuda/kernel_table.cpp "" &
+compile tensor_map src/cuda/tensor_map.cpp "" &
+compile strides src/core/strides.cpp "" &
 compile schedule src/cuda/kernels/schedule.cu ""
 wait
 compile check_attend tests/gpu/check_attend.cu "" &
 compile bench_attend bench/gpu/bench_attend.cu ""
 wait
-objects="$out/obj/instantiate_*.o $out/obj/kernel_table.o $out/obj/schedule.o"
+objects="$out/obj/instantiate_*.o $out/obj/kernel_table.o $out/obj/tensor_map.o $out/obj/strides.o
+  $out/obj/schedule.o"
 nvcc $flags -o "$out/check_attend" "$out/obj/check_attend.o" $objects
 nvcc $flags -o "$out/bench_attend" "$out/obj/bench_attend.o" $objects

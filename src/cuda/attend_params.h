@@ -2,6 +2,8 @@
 // One struct for all of them, passed by value; a kernel reads it from constant memory.
 #pragma once
 
+#include <cuda.h>
+
 #include <cstdint>
 
 #include "../core/mask.h"
@@ -9,13 +11,12 @@
 
 namespace pagoda::cuda {
 
-// Keys or values. Without a page table, row j of a request is row key_start_loc[request] + j of
-// page 0.
+// Keys or values in pages. Without a cache: one page that holds all rows of the call, those of a
+// request from key_start_loc[request] on.
 struct KeyView {
   const void* data = nullptr;  // [num_pages, page_size, num_kv_heads, head_dim]
-  int64_t page_stride = 0;     // all strides in bytes
-  int64_t token_stride = 0;
-  int64_t head_stride = 0;
+  int64_t num_pages = 0, page_size = 0, num_kv_heads = 0, head_dim = 0;
+  int64_t page_stride = 0, token_stride = 0, head_stride = 0;  // bytes
 };
 
 // The logit in base 2, so that the kernels need one multiplication before exp2.
@@ -61,6 +62,14 @@ struct AttendParams {
   float* partial_out = nullptr;     // [slots, num_kv_heads, rows per item, head_dim_v]
   float* partial_ml = nullptr;      // [slots, num_kv_heads, rows per item, 2]
   uint32_t* arrivals = nullptr;     // [slots, num_kv_heads], 0 between launches
+};
+
+// What the kernels that fetch keys with the copy engine are told besides.
+struct PrefillParams {
+  AttendParams attend;
+  CUtensorMap key_map, value_map;  // tensor_map.h
+  int32_t box_rows = 0;            // of both
+  uint32_t* next_tile = nullptr;   // 0 between launches
 };
 
 }  // namespace pagoda::cuda

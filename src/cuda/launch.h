@@ -1,19 +1,12 @@
-// Host. How kernels are started, and the check of every CUDA call.
+// Host. How kernels are started.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
-#include "../core/error.h"
 #include "attend_params.h"
+#include "check_cuda.h"
 #include "kernel_table.h"
 #include "schedule.h"
 
 namespace pagoda::cuda {
-
-inline void check_cuda(cudaError_t code, const char* doing) {
-  expect(code == cudaSuccess, PAGODA_DEVICE_ERROR, doing, ": ", cudaGetErrorString(code), " (",
-         cudaGetErrorName(code), ")");
-}
 
 // Once per device and kernel: lets it use its shared memory.
 inline void prepare_kernel(const KernelEntry& kernel) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../../src/cuda/launch.h"
+#include "../../src/cuda/tensor_map.h"
 
 namespace pagoda::cuda {
 
@@ -28,7 +29,7 @@ struct StepSpec {
   Score score;
   bool has_sinks = false;
   int32_t num_splits = 0;  // 0: automatic
-  int32_t split_keys = 512;   // keys per split when automatic
+  int32_t split_keys = 1024;   // keys per split when automatic
   int32_t rows_per_item = 0;  // 0: by the longest query
   bool needs_lse = true;
   uint64_t seed = 1;
@@ -124,10 +125,11 @@ class DeviceStep {
   void schedule(cudaStream_t stream) const { launch_schedule(schedule_params, stream); }
   AttendParams layer(int index) const {
     AttendParams own = params;
-    own.key.data = keys_[index].get();
-    own.value.data = values_[index].get();
+    own.key = key_view(index), own.value = value_view(index);
     return own;
   }
+  KeyView key_view(int layer) const { return at(key_view_, keys_[layer]); }
+  KeyView value_view(int layer) const { return at(value_view_, values_[layer]); }
   void poison_outputs() const {
     check_cuda(cudaMemset(out.get(), 0xff, out.size()), "poisoning");
     check_cuda(cudaMemset(lse.get(), 0xff, lse.size() * 4), "poisoning");
@@ -208,26 +210,35 @@ class DeviceStep {
     params.key_start_loc = key_start_loc.get();
     params.num_kv_heads = spec.num_kv_heads;
     params.group = spec.num_heads / spec.num_kv_heads;
-    params.key = view_of(spec.head_dim);
-    params.value = view_of(spec.head_dim_v);
+    key_view_ = view_of(spec.head_dim, num_rows);
+    value_view_ = view_of(spec.head_dim_v, num_rows);
     for (int layer = 0; layer < spec.num_layers; ++layer) {
-      keys_.push_back(make_keys(params.key, num_rows, spec.head_dim, 1000 * spec.seed + 2 * layer));
+      keys_.push_back(make_keys(key_view_, num_rows, spec.head_dim, 1000 * spec.seed + 2 * layer));
       values_.push_back(
-          make_keys(params.value, num_rows, spec.head_dim_v, 1000 * spec.seed + 2 * layer + 1));
+          make_keys(value_view_, num_rows, spec.head_dim_v, 1000 * spec.seed + 2 * layer + 1));
     }
   }
 
-  KeyView view_of(int head_dim) const {
+  KeyView view_of(int head_dim, int64_t num_rows) const {
     const int64_t row = 2 * head_dim, heads = spec.num_kv_heads;
-    if (spec.page_size == 0) return {nullptr, 0, heads * row, row};
-    const int64_t page = heads * spec.page_size * row;
-    if (spec.heads_first) return {nullptr, page, row, spec.page_size * row};
-    return {nullptr, page, heads * row, row};
+    const int64_t size = spec.page_size ? spec.page_size : std::max<int64_t>(num_rows, 1);
+    const bool heads_first = spec.heads_first && spec.page_size;
+    return {.num_pages = std::max<int64_t>(num_rows, 1) / size,
+            .page_size = size,
+            .num_kv_heads = heads,
+            .head_dim = head_dim,
+            .page_stride = heads * size * row,
+            .token_stride = heads_first ? row : heads * row,
+            .head_stride = heads_first ? size * row : row};
+  }
+  static KeyView at(KeyView view, const DeviceArray<uint8_t>& bytes) {
+    view.data = bytes.get();
+    return view;
   }
 
   DeviceArray<uint8_t> make_keys(KeyView view, int64_t num_rows, int head_dim,
                                  uint64_t seed) const {
-    DeviceArray<uint8_t> bytes(size_t(num_rows) * spec.num_kv_heads * head_dim * 2);
+    DeviceArray<uint8_t> bytes(std::max<size_t>(num_rows, 1) * spec.num_kv_heads * head_dim * 2);
     check_cuda(cudaMemset(bytes.get(), 0xff, bytes.size()), "poisoning");  // NaN
     view.data = bytes.get();
     if (num_reqs)
@@ -307,6 +318,7 @@ class DeviceStep {
   }
 
   int64_t num_keys_ = 0;
+  KeyView key_view_, value_view_;
   std::vector<DeviceArray<uint8_t>> keys_, values_;
   DeviceArray<ScheduleHeader> header_;
   DeviceArray<DecodeItem> items_;

@@ -119,7 +119,7 @@ inline Comparison compare_with_reference(const DeviceStep& step) {
   const StepSpec& spec = step.spec;
   const size_t rows = size_t(step.num_tokens) * spec.num_heads;
   DeviceArray<float> out(rows * spec.head_dim_v), magnitude(rows * spec.head_dim_v), lse(rows);
-  const ReferenceParams params{step.layer(0),  step.schedule_params, spec.score,    spec.dtype,
+  const ReferenceParams params{step.layer(0), step.schedule_params, spec.score,    spec.dtype,
                                spec.head_dim, spec.head_dim_v,      spec.num_heads};
   reference_attend<><<<dim3(step.num_tokens, spec.num_heads), 128>>>(
       params, {out.get(), magnitude.get(), lse.get()});

@@ -54,6 +54,39 @@ __device__ inline void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
       : "memory");
 }
 
+__device__ inline void mbarrier_arrive_expect_bytes(uint64_t& barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)),
+               "r"(bytes)
+               : "memory");
+}
+
+// ---- tensor copies ----------------------------------------------------------------------------
+
+__device__ inline void prefetch_tensor_map(const void* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+// A box of a four-dimensional tensor, innermost coordinate first; `barrier` counts its bytes.
+__device__ inline void copy_box_4d(uint32_t destination, const void* map, uint64_t& barrier, int c0,
+                                   int c1, int c2, int c3) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(destination),
+      "l"(map), "r"(shared_address(&barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+      : "memory");
+}
+// Orders this thread's accesses to shared memory before later ones of the copy engine and wgmma.
+__device__ inline void fence_async_proxy() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// Makes initialised barriers visible to the copy engine.
+__device__ inline void fence_barrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+__device__ inline void store_zero_16(uint32_t address) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(address), "r"(0) : "memory");
+}
+
 // ---- matrices of a warp ---------------------------------------------------------------------
 
 __device__ inline void ldmatrix_x2(uint32_t (&r)[2], uint32_t address) {

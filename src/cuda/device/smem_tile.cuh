@@ -18,4 +18,19 @@ struct RowTile {
   }
 };
 
+// What the copy engine makes of kRows rows with the 128-byte swizzle: slabs of 64 elements, each
+// [kRows, 128 bytes] and aligned to 1024 bytes.
+inline constexpr int kSlabElements = 64;
+
+template <int kRows, int kHeadDim>
+struct SlabTile {
+  static constexpr int kSlabs = (kHeadDim + kSlabElements - 1) / kSlabElements;
+  static constexpr int kSlabBytes = kRows * 128;
+  static constexpr int kBytes = kSlabs * kSlabBytes;
+
+  static __device__ constexpr uint32_t offset(int row, int chunk) {
+    return static_cast<uint32_t>(chunk / 8 * kSlabBytes + row * 128 + 16 * (chunk % 8 ^ (row & 7)));
+  }
+};
+
 }  // namespace pagoda::cuda

@@ -68,49 +68,56 @@ struct Partials {
     if (column == 0) __stcg(ml + split * ml_stride + row, make_float2(state.m, state.l));
   }
 
-  // This warp's part of the weights of the splits: lane = split. A tree over the splits' numbers,
-  // whoever wrote them and when.
-  __device__ void weigh(typename Tr::Shared& shared, int num_splits, int row) const {
+  // The weights of the splits of rows first, first + step, ... below num_rows, by one warp: lane =
+  // split. A tree over the splits' numbers, whoever wrote them and when.
+  __device__ void weigh(typename Tr::Shared& shared, int num_splits, int num_rows, int first,
+                        int step) const {
     const int split = threadIdx.x % 32;
-    float2 part = make_float2(-INFINITY, 0);
-    if (split < num_splits) part = __ldcg(ml + split * ml_stride + row);
-    float m = part.x;
+    float2 part[Tr::kRows];
 #pragma unroll
-    for (int lanes = 1; lanes < 32; lanes *= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, lanes));
-    const float weight = exp2_approx(part.x - finite_or_zero(m));
-    float l = weight * part.y;
+    for (int k = 0; k < Tr::kRows; ++k)
+      part[k] = __ldcg(ml + min(split, num_splits - 1) * ml_stride +
+                       min(first + k * step, num_rows - 1));
 #pragma unroll
-    for (int lanes = 1; lanes < 32; lanes *= 2) l += __shfl_xor_sync(~0u, l, lanes);
-    shared.split_weight[row][split] = weight;
-    if (split == 0) shared.merged_ml[row] = make_float2(m, l);
+    for (int k = 0; k < Tr::kRows; ++k) {
+      const int row = first + k * step;
+      if (row >= num_rows) break;
+      if (split >= num_splits) part[k] = make_float2(-INFINITY, 0);
+      float m = part[k].x;
+#pragma unroll
+      for (int lanes = 1; lanes < 32; lanes *= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, lanes));
+      const float weight = exp2_approx(part[k].x - finite_or_zero(m));
+      float l = weight * part[k].y;
+#pragma unroll
+      for (int lanes = 1; lanes < 32; lanes *= 2) l += __shfl_xor_sync(~0u, l, lanes);
+      shared.split_weight[row][split] = weight;
+      if (split == 0) shared.merged_ml[row] = make_float2(m, l);
+    }
   }
 
-  // The weighted sum of the splits' outputs in their order, for kSpots (row, column) at once: in
-  // batches whose loads are all under way before the first is used, as each may take microseconds.
-  template <int kSpots, int kBatch>
-  __device__ void sum(const typename Tr::Shared& shared, int num_splits, const int (&row)[kSpots],
-                      const int (&column)[kSpots], float4 (&total)[kSpots]) const {
-    for (int k = 0; k < kSpots; ++k) total[k] = {};
+  // The weighted sum of the splits' outputs in their order. In batches whose loads are all under way
+  // before the first is used, as each may take microseconds: so no load is conditional, and those
+  // behind the last split repeat it.
+  __device__ float4 sum(const typename Tr::Shared& shared, int num_splits, int row,
+                        int column) const {
+    constexpr int kBatch = 16;
+    const float* from = out + row * Tr::kHeadDimV + column;
+    float4 total = {};
     for (int first = 0; first < num_splits; first += kBatch) {
-      float4 part[kSpots][kBatch];
+      float4 part[kBatch];
 #pragma unroll
-      for (int k = 0; k < kSpots; ++k)
+      for (int i = 0; i < kBatch; ++i)
+        part[i] = __ldcg(reinterpret_cast<const float4*>(
+            from + min(first + i, num_splits - 1) * out_stride));
 #pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-          const float* from = out + (first + i) * out_stride + row[k] * Tr::kHeadDimV + column[k];
-          const bool real = row[k] >= 0 && first + i < num_splits;
-          part[k][i] = real ? __ldcg(reinterpret_cast<const float4*>(from)) : float4{};
-        }
-#pragma unroll
-      for (int k = 0; k < kSpots; ++k)
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-          if (row[k] < 0 || first + i >= num_splits) continue;
-          const float weight = shared.split_weight[row[k]][first + i];
-          total[k].x += weight * part[k][i].x, total[k].y += weight * part[k][i].y;
-          total[k].z += weight * part[k][i].z, total[k].w += weight * part[k][i].w;
-        }
+      for (int i = 0; i < kBatch; ++i) {
+        const float weight = shared.split_weight[row][first + i];
+        const bool real = first + i < num_splits;
+        total.x += real ? weight * part[i].x : 0, total.y += real ? weight * part[i].y : 0;
+        total.z += real ? weight * part[i].z : 0, total.w += real ? weight * part[i].w : 0;
+      }
     }
+    return total;
   }
 };
 
@@ -183,35 +190,21 @@ __device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& 
 }
 
 // Merges the splits of an item's rows, by the threads of some warps; `meet` is their barrier.
-template <class Tr, int kSpots, int kBatch, class Meet>
+template <class Tr, class Meet>
 __device__ __noinline__ void merge_splits(const AttendParams& params, typename Tr::Shared& shared,
-                             const DecodeItem& item, int head, int thread, int num_threads,
-                             Meet meet) {
+                                          const DecodeItem& item, int head, int thread,
+                                          int num_threads, Meet meet) {
   fence_acq_rel_gpu();
   if (thread == 0)  // for the next launch
     params.arrivals[static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head] = 0;
   const Partials<Tr> partials(params, item, head);
-  for (int row = thread / 32; row < item.num_rows; row += num_threads / 32)
-    partials.weigh(shared, item.num_splits, row);
+  partials.weigh(shared, item.num_splits, item.num_rows, thread / 32, num_threads / 32);
   meet();
-  constexpr int kGroups = Tr::kHeadDimV / 4;
-  for (int first = thread; first < item.num_rows * kGroups; first += kSpots * num_threads) {
-    int row[kSpots], column[kSpots];
-#pragma unroll
-    for (int k = 0; k < kSpots; ++k) {
-      const int i = first + k * num_threads;
-      row[k] = i < item.num_rows * kGroups ? i / kGroups : -1;
-      column[k] = i % kGroups * 4;
-    }
-    float4 total[kSpots];
-    partials.template sum<kSpots, kBatch>(shared, item.num_splits, row, column, total);
-#pragma unroll
-    for (int k = 0; k < kSpots; ++k) {
-      if (row[k] < 0) continue;
-      const float2 ml = shared.merged_ml[row[k]];
-      write_row<Tr>(params, item, head, row[k], column[k], {ml.x, ml.y, total[k]});
-    }
-  }
+  for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
+    const float2 ml = shared.merged_ml[row];
+    const float4 o = partials.sum(shared, item.num_splits, row, column);
+    write_row<Tr>(params, item, head, row, column, {ml.x, ml.y, o});
+  });
 }
 
 }  // namespace pagoda::cuda::decode
