@@ -49,6 +49,27 @@ StepSpec with_window(StepSpec spec, int window) {
   return spec;
 }
 
+StepSpec only_prefill(StepSpec spec) {
+  spec.only_prefill = true;
+  return spec;
+}
+
+StepSpec not_causal(StepSpec spec) {
+  spec.mask.causal = false;
+  return spec;
+}
+
+StepSpec mixed() {
+  StepSpec spec = uniform(64, 1, 4096);
+  spec.query_lens[0] = 2048, spec.seq_lens[0] = 8192 + 2048;
+  return spec;
+}
+
+StepSpec with_head_dim(StepSpec spec, int head_dim) {
+  spec.head_dim = spec.head_dim_v = head_dim;
+  return spec;
+}
+
 std::vector<Case> cases() {
   return {
       {"decode_1x1k", uniform(1, 1, 1024), true},
@@ -66,6 +87,22 @@ std::vector<Case> cases() {
       {"decode_ragged_64", ragged(), true},
       {"decode_q4_16x8k", uniform(16, 4, 8192), true},
       {"decode_window1k_64x8k", with_window(uniform(64, 1, 8192), 1024), true},
+      {"prefill_dense_16x1k", only_prefill(uniform(16, 1024, 1024, 0)), false},
+      {"prefill_dense_8x2k", only_prefill(uniform(8, 2048, 2048, 0)), false},
+      {"prefill_dense_4x4k", only_prefill(uniform(4, 4096, 4096, 0)), false},
+      {"prefill_dense_2x8k", only_prefill(uniform(2, 8192, 8192, 0)), false},
+      {"prefill_dense_1x16k", only_prefill(uniform(1, 16384, 16384, 0)), false},
+      {"prefill_full_8x2k", only_prefill(not_causal(uniform(8, 2048, 2048, 0))), false},
+      {"prefill_full_1x16k", only_prefill(not_causal(uniform(1, 16384, 16384, 0))), false},
+      {"prefill_page16_4x4k", only_prefill(uniform(4, 4096, 4096)), false},
+      {"prefill_page16_2k_on_16k", only_prefill(uniform(1, 2048, 18432)), false},
+      {"prefill_page16_8x512_on_4k", only_prefill(uniform(8, 512, 4608)), false},
+      {"prefill_page16_1x512", only_prefill(uniform(1, 512, 512)), false},
+      {"prefill_page256_4x4k", only_prefill(uniform(4, 4096, 4096, 256)), false},
+      {"prefill_window1k_1x16k", only_prefill(with_window(uniform(1, 16384, 16384, 0), 1024)), false},
+      {"prefill_d64_1x16k", only_prefill(with_head_dim(uniform(1, 16384, 16384, 0), 64)), false},
+      {"prefill_d256_1x8k", only_prefill(with_head_dim(uniform(1, 8192, 8192, 0), 256)), false},
+      {"mixed_2k_on_8k_63x4k", mixed(), false},
   };
 }
 
@@ -144,7 +181,7 @@ int main(int argc, char** argv) {
     if (c.name.find(filter) == std::string::npos) continue;
     try {
       const bool check = c.spec.query_lens.size() * size_t(c.spec.query_lens[0]) *
-                             c.spec.seq_lens[0] < 4'000'000;
+                             c.spec.seq_lens[0] < 5'000'000;
       const Result r = measure(c, check);
       std::printf("%-26s %10.2f %8.3f %8.1f %7.1f%%  %.2f\n", c.name.c_str(), r.microseconds,
                   r.terabytes, r.teraflops, 100 * r.spread,

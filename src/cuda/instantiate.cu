@@ -5,6 +5,7 @@
 
 #include "kernel_table.h"
 #include "kernels/attend_decode_sm90.cuh"
+#include "kernels/attend_prefill_sm90.cuh"
 
 namespace pagoda::cuda {
 namespace {
@@ -17,6 +18,24 @@ constexpr bool is_here() {
   return kRow % PAGODA_NUM_SHARDS == PAGODA_SHARD;
 }
 
+template <class Tr>
+KernelEntry decode_entry(const KernelConfig& row) {
+  return {.config = row,
+          .function = reinterpret_cast<const void*>(&decode::attend_decode<Tr>),
+          .threads = Tr::kThreads,
+          .shared_bytes = sizeof(typename Tr::Shared),
+          .blocks_per_sm = Tr::kBlocksPerSm};
+}
+
+template <class Tr>
+KernelEntry prefill_entry(const KernelConfig& row) {
+  return {.config = row,
+          .function = reinterpret_cast<const void*>(&prefill::attend_prefill<Tr>),
+          .threads = Tr::kThreads,
+          .shared_bytes = sizeof(typename Tr::Shared),
+          .blocks_per_sm = 1};
+}
+
 // nvcc does not take a struct as a template argument of a __global__ function, so the traits of a
 // kernel are a type made from plain numbers.
 template <int kRow>
@@ -24,12 +43,11 @@ void add_row(std::vector<KernelEntry>& entries) {
   if constexpr (is_here<kRow>()) {
     constexpr KernelConfig row = kKernelConfigs[kRow];
     using T = std::conditional_t<row.dtype == PAGODA_BF16, __nv_bfloat16, __half>;
-    using Tr = decode::Traits<T, row.head_dim, row.head_dim_v, row.rows / 8>;
-    entries.push_back({.config = row,
-                       .function = reinterpret_cast<const void*>(&decode::attend_decode<Tr>),
-                       .threads = Tr::kThreads,
-                       .shared_bytes = sizeof(typename Tr::Shared),
-                       .blocks_per_sm = Tr::kBlocksPerSm});
+    if constexpr (row.phase == Phase::decode)
+      entries.push_back(
+          decode_entry<decode::Traits<T, row.head_dim, row.head_dim_v, row.rows / 8>>(row));
+    else
+      entries.push_back(prefill_entry<prefill::Traits<T, row.head_dim, row.head_dim_v>>(row));
   }
 }
 

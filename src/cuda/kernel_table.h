@@ -9,7 +9,7 @@ namespace pagoda::cuda {
 
 struct KernelEntry {
   KernelConfig config;
-  const void* function;  // __global__ void(AttendParams)
+  const void* function;  // __global__ void(AttendParams), for prefill void(PrefillParams)
   int32_t threads;
   int32_t shared_bytes;
   int32_t blocks_per_sm;

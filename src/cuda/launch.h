@@ -16,8 +16,10 @@ inline void prepare_kernel(const KernelEntry& kernel) {
 }
 
 // The kernels are persistent: the grid fills the device whatever the step holds.
-inline void launch_attend(const KernelEntry& kernel, const AttendParams& params, int num_sms,
-                          cudaStream_t stream) {
+// Params: AttendParams or PrefillParams, as the kernel's phase has it.
+template <class Params>
+void launch_attend(const KernelEntry& kernel, const Params& params, int num_sms,
+                   cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(kernel.blocks_per_sm * num_sms));
   config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
@@ -28,7 +30,7 @@ inline void launch_attend(const KernelEntry& kernel, const AttendParams& params,
   overlap.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &overlap;
   config.numAttrs = 1;
-  void* arguments[] = {const_cast<AttendParams*>(&params)};
+  void* arguments[] = {const_cast<Params*>(&params)};
   check_cuda(cudaLaunchKernelExC(&config, kernel.function, arguments),
              "launching an attention kernel");
 }

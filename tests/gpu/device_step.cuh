@@ -32,6 +32,7 @@ struct StepSpec {
   int32_t split_keys = 1024;   // keys per split when automatic
   int32_t rows_per_item = 0;  // 0: by the longest query
   bool needs_lse = true;
+  bool only_prefill = false;  // the caller knows that no request is short
   uint64_t seed = 1;
 };
 
@@ -127,6 +128,14 @@ class DeviceStep {
     AttendParams own = params;
     own.key = key_view(index), own.value = value_view(index);
     return own;
+  }
+  PrefillParams prefill_layer(int index, int tile_keys) const {
+    const int box_rows = box_rows_of(spec.page_size, tile_keys);
+    return {.attend = layer(index),
+            .key_map = make_key_map(key_view(index), spec.dtype, box_rows),
+            .value_map = make_key_map(value_view(index), spec.dtype, box_rows),
+            .box_rows = box_rows,
+            .next_tile = next_tile_.get()};
   }
   KeyView key_view(int layer) const { return at(key_view_, keys_[layer]); }
   KeyView value_view(int layer) const { return at(value_view_, values_[layer]); }
@@ -297,6 +306,7 @@ class DeviceStep {
     partial_ml_ = DeviceArray<float>(max_slots * spec.num_kv_heads * rows * 2);
     arrivals_ = DeviceArray<uint32_t>(max_slots * spec.num_kv_heads);
     cudaMemset(arrivals_.get(), 0, arrivals_.size() * 4);
+    next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>{0});
     params.schedule = header_.get();
     params.decode_items = items_.get();
     params.prefill_tiles = tiles_.get();
@@ -324,7 +334,7 @@ class DeviceStep {
   DeviceArray<DecodeItem> items_;
   DeviceArray<PrefillTile> tiles_;
   DeviceArray<float> partial_out_, partial_ml_;
-  DeviceArray<uint32_t> arrivals_;
+  DeviceArray<uint32_t> arrivals_, next_tile_;
 };
 
 }  // namespace pagoda::cuda

@@ -13,10 +13,13 @@ class StepRunner {
     check_cuda(cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, device),
                "counting multiprocessors");
     decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
+    if (step.max_rows() > kMaxDecodeRows) prefill_ = find(Phase::prefill, 128);
   }
 
   void attend(int layer, cudaStream_t stream) const {
-    launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
+    if (prefill_)
+      launch_attend(*prefill_, step_.prefill_layer(layer, prefill_keys()), num_sms_, stream);
+    if (!step_.spec.only_prefill) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
   }
 
  private:
@@ -30,9 +33,12 @@ class StepRunner {
     return kernel;
   }
 
+  int prefill_keys() const { return step_.spec.head_dim + step_.spec.head_dim_v > 320 ? 64 : 128; }
+
   const DeviceStep& step_;
   int num_sms_ = 0;
   const KernelEntry* decode_;
+  const KernelEntry* prefill_ = nullptr;
 };
 
 }  // namespace pagoda::cuda
