@@ -18,17 +18,16 @@ __device__ inline float apply_cap(const Score2& score, float qk) {
   return score.cap - 2 * score.cap * rcp_approx(exp2_approx(qk * score.scale) + 1);
 }
 
-// slope2: the head's slope * log2(e).
-__device__ inline float alibi2(Alibi kind, float slope2, int position, int key) {
+// slope2: the head's slope * log2(e). Without a branch between the two kinds.
+__device__ inline float alibi2(bool linear, float slope2, int position, int key) {
   const float distance = static_cast<float>(key - position);
-  if (kind == Alibi::linear) return slope2 * distance;
-  return distance <= 0 ? -slope2 * sqrtf(-distance) : 0.0f;
+  return slope2 * (linear ? distance : -sqrt_approx(fmaxf(-distance, 0)));
 }
 
 // For logits that carry more than the scale; the plain case is one multiplication in the kernels.
 __device__ inline float logit2(const Score2& score, float qk, float slope2, int position, int key) {
   float s = score.cap > 0 ? apply_cap(score, qk) : qk * score.scale;
-  if (score.alibi != Alibi::none) s += alibi2(score.alibi, slope2, position, key);
+  if (score.alibi != Alibi::none) s += alibi2(score.alibi == Alibi::linear, slope2, position, key);
   return s;
 }
 

@@ -25,6 +25,12 @@ __device__ inline uint64_t matrix_descriptor(uint32_t address, uint32_t slab_byt
   return kSwizzle128 | kEightRows << 32 | leading << 16 | (address & 0x3ffff) >> 4;
 }
 
+// The descriptor of what lies `bytes` further on.
+__device__ inline uint64_t advance(uint64_t descriptor, uint32_t bytes) {
+  const uint32_t low = static_cast<uint32_t>(descriptor) + (bytes >> 4);
+  return (descriptor & 0xffffffff00000000) | low;
+}
+
 __device__ inline void wgmma_fence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -40,6 +46,14 @@ template <int kCount>
 __device__ inline void pin_registers(float (&d)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// Keeps what `sum` was made of in front of a wait that follows. The assembler moves a wait to the
+// front of its straight-line code, behind which the work that was to run under the product would
+// then stand; it does not move it over a branch. sum is never below zero.
+__device__ inline void keep_before_wait(float sum) {
+  asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p trap;\n}\n" ::"f"(sum)
+               : "memory");
 }
 
 #define PAGODA_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])

@@ -84,6 +84,7 @@ class Consumer {
         pin_registers(s_);
         release(shared_.key_empty, keys_);
         update_softmax(rows, index);
+        keep_before_wait(l_[0] + l_[1]);
         wgmma_wait<0>();
         pin_registers(o_);
         release(shared_.value_empty, values_);
@@ -129,15 +130,14 @@ class Consumer {
     using QueryTile = typename Tr::QueryTile;
     using KeyTile = typename Tr::KeyTile;
     mbarrier_wait(shared_.key_full[keys_.slot], keys_.parity);
-    const uint32_t query = shared_address(shared_.query[query_.slot]) + group_ * 64 * 128;
-    const uint32_t key = shared_address(shared_.key[keys_.slot]);
+    const uint64_t query = matrix_descriptor<true>(
+        shared_address(shared_.query[query_.slot]) + group_ * 64 * 128, 0);
+    const uint64_t key = matrix_descriptor<true>(shared_address(shared_.key[keys_.slot]), 0);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < Tr::kHeadDim / 16; ++step) {
-      const uint32_t within = step % 4 * 32;
-      const uint64_t a =
-          matrix_descriptor<true>(query + step / 4 * QueryTile::kSlabBytes + within, 0);
-      const uint64_t b = matrix_descriptor<true>(key + step / 4 * KeyTile::kSlabBytes + within, 0);
+      const uint64_t a = advance(query, step / 4 * QueryTile::kSlabBytes + step % 4 * 32);
+      const uint64_t b = advance(key, step / 4 * KeyTile::kSlabBytes + step % 4 * 32);
       Wgmma<typename Tr::Type, Tr::kKeys>::keys(s_, a, b, step > 0);
     }
     wgmma_commit();
@@ -147,12 +147,13 @@ class Consumer {
   __device__ void begin_values(const PrefillTile& tile, int index) {
     mbarrier_wait(shared_.value_full[values_.slot], values_.parity);
     clear_unseen_values(tile, index);
-    const uint32_t value = shared_address(shared_.value[values_.slot]);
+    const uint64_t value = matrix_descriptor<false>(
+        shared_address(shared_.value[values_.slot]), Tr::ValueTile::kSlabBytes);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < Tr::kKeys / 16; ++step) {
       constexpr int kDim = Tr::kHeadDimV;
-      const uint32_t row = value + step * 16 * 128;
+      const uint64_t row = advance(value, step * 16 * 128);
       if constexpr (kDim == 128) {
         multiply_values<128>(0, step, row);
       } else {
@@ -165,11 +166,9 @@ class Consumer {
     wgmma_commit();
   }
   template <int kColumns>
-  __device__ void multiply_values(int column, int step, uint32_t row) {
-    using ValueTile = typename Tr::ValueTile;
-    const uint32_t b = row + column / 64 * ValueTile::kSlabBytes + column % 64 * 2;
-    Wgmma<typename Tr::Type, kColumns>::values(
-        o_ + column / 2, p_ + 4 * step, matrix_descriptor<false>(b, ValueTile::kSlabBytes), true);
+  __device__ void multiply_values(int column, int step, uint64_t row) {
+    const uint64_t b = advance(row, column / 64 * Tr::ValueTile::kSlabBytes + column % 64 * 2);
+    Wgmma<typename Tr::Type, kColumns>::values(o_ + column / 2, p_ + 4 * step, b, true);
   }
 
   // Makes zeros of the values that no row of the tile sees: their bytes may be anything, NaN
@@ -191,18 +190,31 @@ class Consumer {
   // s from q . k to logits; in base 2 if they are not plain, see factor_.
   __device__ void finish_logits(const Rows& rows, int index) {
     const int first = index * Tr::kKeys + 2 * (threadIdx.x % 4);
-    if (!plain_) {
-#pragma unroll
-      for (int i = 0; i < kScores; ++i)
-        s_[i] = logit2(params_.score, s_[i], rows.slope2[i / 2 % 2], rows.position[i / 2 % 2],
-                       first + i / 4 * 8 + i % 2);
-    }
+    if (!plain_) apply_score(rows, first);
     if (index * Tr::kKeys >= rows.all_begin && (index + 1) * Tr::kKeys <= rows.all_end) return;
 #pragma unroll
     for (int i = 0; i < kScores; ++i) {
       const int key = first + i / 4 * 8 + i % 2;
       const KeyRange& seen = rows.seen[i / 2 % 2];
       if (key < seen.begin || key >= seen.end) s_[i] = -INFINITY;
+    }
+  }
+
+  __device__ void apply_score(const Rows& rows, int first) {
+    const Score2& score = params_.score;
+    if (score.cap > 0) {
+#pragma unroll
+      for (float& s : s_) s = apply_cap(score, s);
+    } else {
+#pragma unroll
+      for (float& s : s_) s *= score.scale;
+    }
+    if (score.alibi == Alibi::none) return;
+    const bool linear = score.alibi == Alibi::linear;
+#pragma unroll
+    for (int i = 0; i < kScores; ++i) {
+      const int e = i / 2 % 2;
+      s_[i] += alibi2(linear, rows.slope2[e], rows.position[e], first + i / 4 * 8 + i % 2);
     }
   }
 
@@ -233,6 +245,7 @@ class Consumer {
   }
 
   __device__ void rescale() {
+    if (__all_sync(~0u, rescale_[0] == 1 && rescale_[1] == 1)) return;
 #pragma unroll
     for (int i = 0; i < kOut; ++i) o_[i] *= rescale_[i / 2 % 2];
   }

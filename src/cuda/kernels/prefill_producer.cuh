@@ -72,14 +72,16 @@ class KeyProducer {
   RingPosition<Tr::kStages> position_;
 };
 
-// Hands out tiles of work in the order of the list, to whichever block asks first.
+// Hands out tiles of work in the order of the list, to whichever block asks first; one key head after
+// the other, so that what the blocks read at one time stays in the second-level cache.
 template <class Tr>
 class WorkSource {
  public:
   __device__ WorkSource(const PrefillParams& params, typename Tr::Shared& shared)
       : params_(params),
         shared_(shared),
-        total_(params.attend.schedule->num_prefill_tiles * params.attend.num_kv_heads) {}
+        num_tiles_(params.attend.schedule->num_prefill_tiles),
+        total_(num_tiles_ * params.attend.num_kv_heads) {}
 
   // The index of this block's next piece of work; the first needs no counter.
   __device__ int first() const { return blockIdx.x; }
@@ -101,8 +103,8 @@ class WorkSource {
     const bool any = index < total_;
     if (any && lane < static_cast<int>(sizeof(PrefillTile) / 4))
       reinterpret_cast<int32_t*>(&work.tile)[lane] = reinterpret_cast<const int32_t*>(
-          &params_.attend.prefill_tiles[index / params_.attend.num_kv_heads])[lane];
-    if (lane == 0) work.head = any ? index % params_.attend.num_kv_heads : -1;
+          &params_.attend.prefill_tiles[index % num_tiles_])[lane];
+    if (lane == 0) work.head = any ? index / num_tiles_ : -1;
     __syncwarp();
     if (lane == 0) mbarrier_arrive(shared_.work_full[position_.slot]);
     slot_ = position_.slot;
@@ -114,7 +116,7 @@ class WorkSource {
  private:
   const PrefillParams& params_;
   typename Tr::Shared& shared_;
-  const int total_;
+  const int num_tiles_, total_;
   RingPosition<Tr::kTiles> position_;
   int slot_ = 0;
 };
@@ -157,9 +159,9 @@ class WorkReader {
 // By warps 1 to 3 of the group. Rows behind the last become zeros.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
-  constexpr int kThreads = 96, kChunks = Tr::kHeadDim / 8;
+  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8, kRowsAtOnce = 96 / kLanes;
   const AttendParams& attend = params.attend;
-  const int thread = threadIdx.x - 32;
+  const int first_row = (threadIdx.x - 32) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
   PrefillTile tile;
@@ -167,17 +169,17 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   while (reader.read(tile, head)) {
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
     const uint32_t destination = shared_address(shared.query[position.slot]);
-    const int num_rows = min(tile.query_len * attend.group - tile.first_row, Tr::kRows);
-    for (int i = thread; i < Tr::kRows * kChunks; i += kThreads) {
-      const int row = i / kChunks, chunk = i % kChunks;
-      const int packed = tile.first_row + min(row, num_rows - 1);
+    for (int row = first_row; row < Tr::kRows; row += kRowsAtOnce) {
+      const bool real = tile.first_row + row < tile.query_len * attend.group;
+      const int packed = tile.first_row + (real ? row : 0);
       const int64_t token = tile.query_start + packed / attend.group;
       const int64_t query_head = head * attend.group + packed % attend.group;
       const auto* source = static_cast<const uint8_t*>(attend.query) +
                            token * attend.query_token_stride +
                            query_head * attend.query_head_stride;
-      cp_async_16(destination + Tr::QueryTile::offset(row, chunk), source + 16 * chunk,
-                  row < num_rows);
+#pragma unroll
+      for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
+        cp_async_16(destination + Tr::QueryTile::offset(row, chunk), source + 16 * chunk, real);
     }
     cp_async_commit();
     cp_async_wait<0>();
