@@ -8,6 +8,7 @@
 
 #include "../core/mask.h"
 #include "../core/score.h"
+#include "divisor.h"
 
 namespace pagoda::cuda {
 
@@ -50,7 +51,8 @@ struct AttendParams {
   const int32_t* key_start_loc = nullptr;  // [num_reqs + 1], read where page_table is null
   int32_t page_size = 0;
 
-  int32_t num_kv_heads = 0, group = 1;  // group: query heads of one key head
+  int32_t num_kv_heads = 0;
+  Divisor group;  // query heads of one key head
   Mask mask;
   Score2 score;
   const float* alibi_slopes = nullptr;  // [num_heads] or null
@@ -71,5 +73,17 @@ struct PrefillParams {
   int32_t box_rows = 0;            // of both
   uint32_t* next_tile = nullptr;   // 0 between launches
 };
+
+#ifdef __CUDACC__
+// A packed row, taken apart: row r is token r / group of its request and query head r % group of its
+// key head.
+struct PackedRow {
+  int32_t token, query_head;
+
+  __device__ PackedRow(const AttendParams& params, int row, int head)
+      : token(params.group.divide(row)),
+        query_head(head * params.group.value + row - token * params.group.value) {}
+};
+#endif
 
 }  // namespace pagoda::cuda

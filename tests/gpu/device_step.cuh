@@ -218,7 +218,7 @@ class DeviceStep {
     }
     params.key_start_loc = key_start_loc.get();
     params.num_kv_heads = spec.num_kv_heads;
-    params.group = spec.num_heads / spec.num_kv_heads;
+    params.group = Divisor(spec.num_heads / spec.num_kv_heads);
     key_view_ = view_of(spec.head_dim, num_rows);
     value_view_ = view_of(spec.head_dim_v, num_rows);
     for (int layer = 0; layer < spec.num_layers; ++layer) {
@@ -289,7 +289,7 @@ class DeviceStep {
   }
 
   void make_schedule_memory() {
-    const int group = params.group;
+    const int group = params.group.value;
     const int rows = spec.rows_per_item ? spec.rows_per_item
                      : max_rows() <= 8 || spec.head_dim > 128 ? 8
                                                              : 16;

@@ -60,7 +60,7 @@ __global__ void reference_attend(ReferenceParams r, ReferenceOut to) {
       const int key = first + thread;
       double s = -INFINITY;
       if (key < keys.end) {
-        const uint8_t* k = key_row(p, p.key, req, key, head / p.group);
+        const uint8_t* k = key_row(p, p.key, req, key, head / p.group.value);
         double dot = 0;
         for (int i = 0; i < r.head_dim; ++i)
           dot += load_element(q, i, r.dtype) * load_element(k, i, r.dtype);
@@ -79,7 +79,7 @@ __global__ void reference_attend(ReferenceParams r, ReferenceOut to) {
       const int count = min(kThreads, keys.end - first);
       for (int i = 0; i < count; ++i) {
         l += weight[i];
-        const uint8_t* v = key_row(p, p.value, req, first + i, head / p.group);
+        const uint8_t* v = key_row(p, p.value, req, first + i, head / p.group.value);
         for (int c = 0; c < 4; ++c)
           if (thread + c * kThreads < r.head_dim_v) {
             const double value = load_element(v, thread + c * kThreads, r.dtype);

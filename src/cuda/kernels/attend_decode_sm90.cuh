@@ -52,15 +52,13 @@ __device__ void fetch_query(const Work<Tr>& work, int n) {
   const AttendParams& params = work.params;
   const DecodeItem& item = work.item(n);
   const uint32_t destination = shared_address(work.shared.queries[n % Tr::kQueries]);
-  const int first_head = work.head(n) * params.group;
 #pragma unroll
   for (int i = threadIdx.x % 32; i < Tr::kRows * Tr::kKeyChunks; i += 32) {
     const int row = i / Tr::kKeyChunks, chunk = i % Tr::kKeyChunks;
-    const int packed = item.first_row + row;
-    const int64_t token = item.query_start + packed / params.group;
+    const PackedRow packed(params, item.first_row + row, work.head(n));
     const auto* source = static_cast<const uint8_t*>(params.query) +
-                         token * params.query_token_stride +
-                         (first_head + packed % params.group) * params.query_head_stride;
+                         int64_t{item.query_start + packed.token} * params.query_token_stride +
+                         packed.query_head * params.query_head_stride;
     cp_async_16(destination + Tr::KeyTile::offset(row, chunk), source + 16 * chunk,
                 row < item.num_rows);
   }

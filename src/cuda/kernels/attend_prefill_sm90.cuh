@@ -62,11 +62,7 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
       produce_queries<Tr>(params, shared);
   } else {
     take_registers<Tr::kConsumerRegisters>();
-    Consumer<Tr> consumer(params, shared, threadIdx.x / 128 - 1);
-    WorkReader<Tr> reader(shared);
-    PrefillTile tile;
-    int head;
-    while (reader.read(tile, head)) consumer.attend(tile, head);
+    Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
   }
 }
 

@@ -25,9 +25,9 @@ __device__ inline void add(RowState& sum, const float4& o, float l, float weight
 template <class Tr>
 __device__ void write_row(const AttendParams& params, const DecodeItem& item, int head, int row,
                           int column, RowState state) {
-  const int packed = item.first_row + row;
-  const int64_t token = item.query_start + packed / params.group;
-  const int64_t query_head = head * params.group + packed % params.group;
+  const PackedRow packed(params, item.first_row + row, head);
+  const int64_t token = item.query_start + packed.token;
+  const int64_t query_head = packed.query_head;
   float m = state.m, l = state.l, scale = 1;
   if (params.sinks && !(item.flags & kItemIsPadding)) {
     const float sink = kLog2e * params.sinks[query_head];

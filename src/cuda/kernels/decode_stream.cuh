@@ -41,20 +41,19 @@ struct Rows {
     for (int n = 0; n < Tr::kRowTiles; ++n)
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const int row = item.first_row + 8 * n + 2 * c + e;
-        const int token = row / params.group;
-        position[n][e] = context + token;
+        const int in_item = 8 * n + 2 * c + e;
+        const PackedRow row(params, item.first_row + in_item, head);
+        position[n][e] = context + row.token;
         seen[n][e] = visible_keys(mask, position[n][e], item.seq_len);
         seen[n][e].begin = max(seen[n][e].begin, item.key_begin);
         seen[n][e].end = min(seen[n][e].end, item.key_end);
-        const bool real = 8 * n + 2 * c + e < item.num_rows;
-        slope2[n][e] = params.alibi_slopes && real
-                           ? kLog2e * params.alibi_slopes[head * params.group + row % params.group]
+        slope2[n][e] = params.alibi_slopes && in_item < item.num_rows
+                           ? kLog2e * params.alibi_slopes[row.query_head]
                            : 0;
       }
     const KeyRange all = all_visible(
-        mask, context + item.first_row / params.group,
-        context + (item.first_row + item.num_rows - 1) / params.group, item.seq_len);
+        mask, context + params.group.divide(item.first_row),
+        context + params.group.divide(item.first_row + item.num_rows - 1), item.seq_len);
     all_begin = max(all.begin, item.key_begin);
     all_end = min(all.end, item.key_end);
   }

@@ -17,35 +17,36 @@ namespace pagoda::cuda::prefill {
 
 // What a thread knows about its two rows.
 struct Rows {
-  int packed[2];     // row of the request
+  int token[2];       // of the request
+  int query_head[2];
   bool real[2];
   int position[2];   // of the query in its sequence
   KeyRange seen[2];  // keys
   float slope2[2];
   int all_begin, all_end;  // keys that every row of this warp group sees
 
+  Rows() = default;
   __device__ Rows(const AttendParams& params, const PrefillTile& tile, int head, int group_row) {
     const Mask mask = mask_of_request(params.mask, tile.flags & kItemIsCausal);
     const int context = tile.seq_len - tile.query_len;
-    const int num_rows = tile.query_len * params.group;
+    const int num_rows = tile.query_len * params.group.value;
     const int warp = threadIdx.x / 32 % 4, g = threadIdx.x % 32 / 4;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      packed[e] = tile.first_row + group_row + 16 * warp + g + 8 * e;
-      real[e] = packed[e] < num_rows;
-      position[e] = context + packed[e] / params.group;
+      const int packed = tile.first_row + group_row + 16 * warp + g + 8 * e;
+      const PackedRow row(params, packed, head);
+      token[e] = row.token, query_head[e] = row.query_head;
+      real[e] = packed < num_rows;
+      position[e] = context + row.token;
       seen[e] = visible_keys(mask, position[e], tile.seq_len);
       seen[e].begin = max(seen[e].begin, tile.key_begin);
       seen[e].end = min(seen[e].end, tile.key_end);
-      slope2[e] = params.alibi_slopes && real[e]
-                      ? kLog2e * params.alibi_slopes[head * params.group +
-                                                     packed[e] % params.group]
-                      : 0;
+      slope2[e] = params.alibi_slopes && real[e] ? kLog2e * params.alibi_slopes[query_head[e]] : 0;
     }
     const int first = tile.first_row + group_row;
-    const int last = min(first + 63, num_rows - 1);
-    const KeyRange all = all_visible(mask, context + first / params.group,
-                                     context + max(first, last) / params.group, tile.seq_len);
+    const int last = max(min(first + 63, num_rows - 1), first);
+    const KeyRange all = all_visible(mask, context + params.group.divide(first),
+                                     context + params.group.divide(last), tile.seq_len);
     all_begin = max(all.begin, tile.key_begin);
     all_end = min(all.end, tile.key_end);
   }
@@ -62,47 +63,61 @@ class Consumer {
     if (group_ == 1) pass_turn();  // the first turn is group 0's
   }
 
-  __device__ void attend(const PrefillTile& tile, int head) {
-    const Rows rows(params_, tile, head, 64 * group_);
-    const KeyTiles<Tr> tiles(tile);
-    clear();
-    mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
-    if (tiles.first < tiles.end) {
-      int index = tiles.end - 1;
-      begin_scores();
-      wgmma_wait<0>();
-      pin_registers(s_);
-      release(shared_.key_empty, keys_);
-      update_softmax(rows, index);
-      store_weights();
-      for (--index; index >= tiles.first; --index) {
-        take_turn();
+  // Takes all work that there is.
+  __device__ void run() {
+    WorkReader<Tr> reader(shared_);
+    PrefillTile tile;
+    int head;
+    while (reader.read(tile, head)) {
+      mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
+      Rows rows;
+      if (tile.key_begin < tile.key_end) {
         begin_scores();
-        begin_values(tile, index + 1);
-        pass_turn();
-        wgmma_wait<1>();
-        pin_registers(s_);
-        release(shared_.key_empty, keys_);
-        update_softmax(rows, index);
-        keep_before_wait(l_[0] + l_[1]);
-        wgmma_wait<0>();
-        pin_registers(o_);
-        release(shared_.value_empty, values_);
-        rescale();
-        store_weights();
+        rows = Rows(params_, tile, head, 64 * group_);  // under the product
+        attend(rows, tile);
+      } else {
+        rows = Rows(params_, tile, head, 64 * group_);
+        clear();
+        release_query();
       }
-      begin_values(tile, tiles.first);
-      release_query();
-      wgmma_wait<0>();
-      pin_registers(o_);
-      release(shared_.value_empty, values_);
-    } else {
-      release_query();
+      finish(rows, tile.query_start);
     }
-    finish(rows, tile, head);
   }
 
  private:
+  // From scores under way to o and l.
+  __device__ void attend(const Rows& rows, const PrefillTile& tile) {
+    const KeyTiles<Tr> tiles(tile);
+    clear();
+    int index = tiles.end - 1;
+    wgmma_wait<0>();
+    pin_registers(s_);
+    release(shared_.key_empty, keys_);
+    update_softmax(rows, index);
+    store_weights();
+    for (--index; index >= tiles.first; --index) {
+      take_turn();
+      begin_scores();
+      begin_values(tile, index + 1);
+      pass_turn();
+      wgmma_wait<1>();
+      pin_registers(s_);
+      release(shared_.key_empty, keys_);
+      update_softmax(rows, index);
+      keep_before_wait(l_[0] + l_[1]);
+      wgmma_wait<0>();
+      pin_registers(o_);
+      release(shared_.value_empty, values_);
+      rescale();
+      store_weights();
+    }
+    release_query();
+    begin_values(tile, tiles.first);
+    wgmma_wait<0>();
+    pin_registers(o_);
+    release(shared_.value_empty, values_);
+  }
+
   static constexpr int kScores = Tr::kKeys / 2, kOut = Tr::kHeadDimV / 2;
 
   __device__ void clear() {
@@ -218,30 +233,34 @@ class Consumer {
     }
   }
 
-  // Turns s into weights against the running maximum, which it moves; o is still to follow.
+  // Turns s into weights against the running maximum, which it moves; o is still to follow. Two
+  // partial results per row keep the chains of dependent instructions short.
   __device__ void update_softmax(const Rows& rows, int index) {
     finish_logits(rows, index);
+    float m[2][2] = {{m_[0], -INFINITY}, {m_[1], -INFINITY}};
+#pragma unroll
+    for (int i = 0; i < kScores; ++i) {
+      float& part = m[i / 2 % 2][i / 4 % 2];
+      part = fmaxf(part, s_[i]);
+    }
+    float reference[2], sum[2][2] = {};
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      float m = m_[e];
-#pragma unroll
-      for (int i = 0; i < kScores; i += 4) m = fmaxf(m, fmaxf(s_[i + 2 * e], s_[i + 2 * e + 1]));
-      m = fmaxf(m, __shfl_xor_sync(~0u, m, 1));
-      m = fmaxf(m, __shfl_xor_sync(~0u, m, 2));
-      const float reference = factor_ * finite_or_zero(m);
-      rescale_[e] = exp2_approx(factor_ * m_[e] - reference);
-      m_[e] = m;
-      float sum = 0;
-#pragma unroll
-      for (int i = 0; i < kScores; i += 4)
-#pragma unroll
-        for (int k = 0; k < 2; ++k) {
-          float& s = s_[i + 2 * e + k];
-          s = exp2_approx(fmaf(s, factor_, -reference));
-          sum += s;
-        }
-      l_[e] = l_[e] * rescale_[e] + sum;
+      m[e][0] = fmaxf(m[e][0], m[e][1]);
+      m[e][0] = fmaxf(m[e][0], __shfl_xor_sync(~0u, m[e][0], 1));
+      m[e][0] = fmaxf(m[e][0], __shfl_xor_sync(~0u, m[e][0], 2));
+      reference[e] = factor_ * finite_or_zero(m[e][0]);
+      rescale_[e] = exp2_approx(factor_ * m_[e] - reference[e]);
+      m_[e] = m[e][0];
     }
+#pragma unroll
+    for (int i = 0; i < kScores; ++i) {
+      const int e = i / 2 % 2;
+      s_[i] = exp2_approx(fmaf(s_[i], factor_, -reference[e]));
+      sum[e][i / 4 % 2] += s_[i];
+    }
+#pragma unroll
+    for (int e = 0; e < 2; ++e) l_[e] = l_[e] * rescale_[e] + (sum[e][0] + sum[e][1]);
   }
 
   __device__ void rescale() {
@@ -256,18 +275,19 @@ class Consumer {
       p_[i] = Element<typename Tr::Type>::pack(s_[2 * i], s_[2 * i + 1]);
   }
 
-  __device__ void finish(const Rows& rows, const PrefillTile& tile, int head) {
+  __device__ void finish(const Rows& rows, int query_start) {
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       l_[e] += __shfl_xor_sync(~0u, l_[e], 1);
       l_[e] += __shfl_xor_sync(~0u, l_[e], 2);
-      finish_row(rows, tile, head, e);
+      finish_row(rows, query_start, e);
     }
   }
 
-  __device__ void finish_row(const Rows& rows, const PrefillTile& tile, int head, int e) {
-    const int64_t token = tile.query_start + rows.packed[e] / params_.group;
-    const int64_t query_head = head * params_.group + rows.packed[e] % params_.group;
+  // Row g + 8 e, by the four threads that hold it.
+  __device__ void finish_row(const Rows& rows, int query_start, int e) {
+    const int64_t token = query_start + rows.token[e];
+    const int64_t query_head = rows.query_head[e];
     float m = factor_ * m_[e], l = l_[e], scale = 1;
     if (params_.sinks && rows.real[e]) {
       const float sink = kLog2e * params_.sinks[query_head], before = m;
@@ -276,17 +296,43 @@ class Consumer {
       l = l * scale + exp2_approx(sink - m);
     }
     scale = l > 0 ? scale / l : (l == 0 ? 0 : l);  // NaN stays
-    if (!rows.real[e]) return;
     const int c = threadIdx.x % 4;
     auto* out = static_cast<uint8_t*>(params_.out) + token * params_.out_token_stride +
-                query_head * params_.out_head_stride + 4 * c;
+                query_head * params_.out_head_stride;
 #pragma unroll
-    for (int i = 0; i < kOut; i += 4)
-      *reinterpret_cast<uint32_t*>(out + 4 * i) =
-          Element<typename Tr::Type>::pack(o_[i + 2 * e] * scale, o_[i + 2 * e + 1] * scale);
-    if (params_.lse && c == 0)
+    for (int first = 0; first < Tr::kHeadDimV; first += 32) {
+      const int columns = min(32, Tr::kHeadDimV - first);
+      uint32_t parts[4];  // of eight columns each: two of this thread's
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const int i = first / 2 + 4 * k + 2 * e;
+        parts[k] = 8 * k < columns
+                       ? Element<typename Tr::Type>::pack(o_[i] * scale, o_[i + 1] * scale)
+                       : 0;
+      }
+      transpose_quad(parts);
+      if (rows.real[e] && 8 * c < columns)
+        *reinterpret_cast<uint4*>(out + 2 * first + 16 * c) =
+            make_uint4(parts[0], parts[1], parts[2], parts[3]);
+    }
+    if (params_.lse && c == 0 && rows.real[e])
       params_.lse[query_head * params_.lse_head_stride + token * params_.lse_token_stride] =
           l == 0 ? -INFINITY : kLn2 * (m + log2f(l));
+  }
+
+  // Thread c of four gets part c of each.
+  static __device__ void transpose_quad(uint32_t (&parts)[4]) {
+    const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
+#pragma unroll
+    for (int k = 0; k < 4; k += 2) {
+      const uint32_t got = __shfl_xor_sync(~0u, odd ? parts[k] : parts[k + 1], 1);
+      (odd ? parts[k] : parts[k + 1]) = got;
+    }
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      const uint32_t got = __shfl_xor_sync(~0u, high ? parts[k] : parts[k + 2], 2);
+      (high ? parts[k] : parts[k + 2]) = got;
+    }
   }
 
   const AttendParams& params_;

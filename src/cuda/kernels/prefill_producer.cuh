@@ -170,13 +170,11 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
     const uint32_t destination = shared_address(shared.query[position.slot]);
     for (int row = first_row; row < Tr::kRows; row += kRowsAtOnce) {
-      const bool real = tile.first_row + row < tile.query_len * attend.group;
-      const int packed = tile.first_row + (real ? row : 0);
-      const int64_t token = tile.query_start + packed / attend.group;
-      const int64_t query_head = head * attend.group + packed % attend.group;
+      const bool real = tile.first_row + row < tile.query_len * attend.group.value;
+      const PackedRow packed(attend, tile.first_row + (real ? row : 0), head);
       const auto* source = static_cast<const uint8_t*>(attend.query) +
-                           token * attend.query_token_stride +
-                           query_head * attend.query_head_stride;
+                           int64_t{tile.query_start + packed.token} * attend.query_token_stride +
+                           packed.query_head * attend.query_head_stride;
 #pragma unroll
       for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
         cp_async_16(destination + Tr::QueryTile::offset(row, chunk), source + 16 * chunk, real);
