@@ -61,9 +61,10 @@ struct AttendParams {
   const struct ScheduleHeader* schedule = nullptr;   // see schedule.h
   const struct DecodeItem* decode_items = nullptr;   // [schedule->num_decode_items]
   const struct PrefillTile* prefill_tiles = nullptr; // [schedule->num_prefill_tiles]
-  float* partial_out = nullptr;     // [slots, num_kv_heads, rows per item, head_dim_v]
-  float* partial_ml = nullptr;      // [slots, num_kv_heads, rows per item, 2]
-  uint32_t* arrivals = nullptr;     // [slots, num_kv_heads], 0 between launches
+  float* partial_out = nullptr;     // [slots, head_dim_v], a slot for each row, head and split
+  float* partial_ml = nullptr;      // [slots, 2]
+  uint32_t* next_tile = nullptr;    // of prefill; 0 between launches
+  uint32_t* arrivals = nullptr;     // [slots], 0 between launches
 };
 
 // What the kernels that fetch keys with the copy engine are told besides.
@@ -71,7 +72,6 @@ struct PrefillParams {
   AttendParams attend;
   CUtensorMap key_map, value_map;  // tensor_map.h
   int32_t box_rows = 0;            // of both
-  uint32_t* next_tile = nullptr;   // 0 between launches
 };
 
 #ifdef __CUDACC__

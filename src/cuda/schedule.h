@@ -17,8 +17,14 @@ namespace pagoda::cuda {
 // kernel: a property of the request, not of the batch.
 inline constexpr int32_t kMaxDecodeRows = 64;
 
-// A request's keys are cut into at most this many splits, which bounds the partial states.
+// A request's keys are cut into at most kMaxSplits, and its rows times its splits are at most
+// kMaxSplitRows: this bounds the partial states.
 inline constexpr int32_t kMaxSplits = 32;
+inline constexpr int32_t kMaxSplitRows = 256;
+
+// Keys per split unless tuned otherwise. Shorter splits would spread a single request better and cost
+// a full batch more than the 5 % that its independence of the batch may cost.
+inline constexpr int32_t kSplitKeys = 1024;
 
 inline constexpr int32_t kItemIsCausal = 1;
 inline constexpr int32_t kItemIsPadding = 2;  // tokens of no request: out = 0, lse = -inf, no sink
@@ -30,7 +36,7 @@ struct alignas(16) DecodeItem {
   int32_t num_rows;  // in the item
   int32_t split;
   int32_t num_splits;
-  int32_t first_slot;   // split s leaves its partial state in slot first_slot + s
+  int32_t first_slot;   // split s leaves its states in slots first_slot + s * num_rows and behind
   int32_t query_start;  // first token of the request
   int32_t query_len;
   int32_t seq_len;
@@ -72,10 +78,15 @@ struct ScheduleParams {
   PrefillTile* prefill_tiles = nullptr; // [max_prefill_tiles]
 };
 
-// The rule of the request's length: as given, but never more than kMaxSplits.
-PAGODA_HD constexpr SplitRule bounded_rule(const SplitRule& rule, int32_t seq_len) {
+// The rule as it applies to a request.
+PAGODA_HD constexpr SplitRule bounded_rule(const SplitRule& rule, int32_t seq_len,
+                                           int32_t num_rows) {
+  const int32_t padded = num_rows <= 8 ? 8 : (num_rows + 15) / 16 * 16;
+  const int32_t most = kMaxSplitRows / padded < 1            ? 1
+                       : kMaxSplitRows / padded > kMaxSplits ? kMaxSplits
+                                                             : kMaxSplitRows / padded;
   SplitRule bounded = rule;
-  if (split_count(rule, seq_len) > kMaxSplits) bounded.num_splits = kMaxSplits;
+  if (split_count(rule, seq_len) > most) bounded.num_splits = most;
   return bounded;
 }
 

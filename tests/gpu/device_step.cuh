@@ -29,7 +29,7 @@ struct StepSpec {
   Score score;
   bool has_sinks = false;
   int32_t num_splits = 0;  // 0: automatic
-  int32_t split_keys = 1024;   // keys per split when automatic
+  int32_t split_keys = kSplitKeys;   // keys per split when automatic
   int32_t rows_per_item = 0;  // 0: by the longest query
   bool needs_lse = true;
   bool only_prefill = false;  // the caller knows that no request is short
@@ -134,8 +134,7 @@ class DeviceStep {
     return {.attend = layer(index),
             .key_map = make_key_map(key_view(index), spec.dtype, box_rows),
             .value_map = make_key_map(value_view(index), spec.dtype, box_rows),
-            .box_rows = box_rows,
-            .next_tile = next_tile_.get()};
+            .box_rows = box_rows};
   }
   KeyView key_view(int layer) const { return at(key_view_, keys_[layer]); }
   KeyView value_view(int layer) const { return at(value_view_, values_[layer]); }
@@ -295,18 +294,17 @@ class DeviceStep {
                                                              : 16;
     const int64_t max_items = int64_t(num_reqs) * (kMaxDecodeRows / rows) * kMaxSplits +
                               (int64_t(num_tokens) * group + rows - 1) / rows + 1;
-    const int64_t max_slots = std::min<int64_t>(max_items, int64_t(num_reqs) *
-                                  std::min((max_rows() + rows - 1) / rows, kMaxDecodeRows / rows) *
-                                  kMaxSplits);
+    const int64_t max_slots = int64_t(num_reqs) * kMaxSplitRows * spec.num_kv_heads;
     const int64_t max_tiles = num_reqs + int64_t(num_tokens) * group / 64 + 1;
     header_ = DeviceArray<ScheduleHeader>(1);
     items_ = DeviceArray<DecodeItem>(max_items);
     tiles_ = DeviceArray<PrefillTile>(max_tiles);
-    partial_out_ = DeviceArray<float>(max_slots * spec.num_kv_heads * rows * spec.head_dim_v);
-    partial_ml_ = DeviceArray<float>(max_slots * spec.num_kv_heads * rows * 2);
-    arrivals_ = DeviceArray<uint32_t>(max_slots * spec.num_kv_heads);
+    partial_out_ = DeviceArray<float>(max_slots * spec.head_dim_v);
+    partial_ml_ = DeviceArray<float>(max_slots * 2);
+    arrivals_ = DeviceArray<uint32_t>(max_slots);
     cudaMemset(arrivals_.get(), 0, arrivals_.size() * 4);
     next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>{0});
+    params.next_tile = next_tile_.get();
     params.schedule = header_.get();
     params.decode_items = items_.get();
     params.prefill_tiles = tiles_.get();

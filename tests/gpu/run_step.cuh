@@ -1,6 +1,7 @@
 // How a step is attended here: the kernels that serve it, in one call.
 #pragma once
 
+#include "../../src/cuda/kernels/prefill_keys.h"
 #include "device_step.cuh"
 
 namespace pagoda::cuda {
@@ -33,7 +34,9 @@ class StepRunner {
     return kernel;
   }
 
-  int prefill_keys() const { return step_.spec.head_dim + step_.spec.head_dim_v > 320 ? 64 : 128; }
+  int prefill_keys() const {
+    return prefill::keys_per_tile(step_.spec.head_dim, step_.spec.head_dim_v);
+  }
 
   const DeviceStep& step_;
   int num_sms_ = 0;

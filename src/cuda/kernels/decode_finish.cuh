@@ -50,16 +50,17 @@ __device__ void write_row(const AttendParams& params, const DecodeItem& item, in
 // The partial states of an item's tile of rows, for one key head.
 template <class Tr>
 struct Partials {
-  float* out;  // [kRows, kHeadDimV] of the first split
-  float2* ml;  // [kRows]
+  float* out;  // [num_rows, kHeadDimV] of the first split
+  float2* ml;  // [num_rows]
   int64_t out_stride, ml_stride;  // elements from split to split
 
   __device__ Partials(const AttendParams& params, const DecodeItem& item, int head) {
-    const int64_t slot = static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head;
-    out = params.partial_out + slot * Tr::kRows * Tr::kHeadDimV;
-    ml = reinterpret_cast<float2*>(params.partial_ml) + slot * Tr::kRows;
-    out_stride = static_cast<int64_t>(params.num_kv_heads) * Tr::kRows * Tr::kHeadDimV;
-    ml_stride = static_cast<int64_t>(params.num_kv_heads) * Tr::kRows;
+    const int64_t first =
+        static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head * item.num_rows;
+    ml_stride = static_cast<int64_t>(params.num_kv_heads) * item.num_rows;
+    out_stride = ml_stride * Tr::kHeadDimV;
+    out = params.partial_out + first * Tr::kHeadDimV;
+    ml = reinterpret_cast<float2*>(params.partial_ml) + first;
   }
 
   __device__ void write(int split, int row, int column, const RowState& state) const {

@@ -88,9 +88,9 @@ class WorkSource {
   __device__ int next() const {
     int index = 0;
     if (threadIdx.x % 32 == 0) {
-      index = static_cast<int>(atomicAdd(params_.next_tile, 1u) + gridDim.x);
+      index = static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
       // Every block asks until it gets nothing, so the last one to ask is known by its number.
-      if (index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0) *params_.next_tile = 0;
+      if (index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0) *params_.attend.next_tile = 0;
     }
     return __shfl_sync(~0u, index, 0);
   }

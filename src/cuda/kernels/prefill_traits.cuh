@@ -8,6 +8,7 @@
 #include "../device/ptx.cuh"
 #include "../device/smem_tile.cuh"
 #include "../schedule.h"
+#include "prefill_keys.h"
 
 namespace pagoda::cuda::prefill {
 
@@ -20,7 +21,7 @@ struct Traits {
   static constexpr int kGroups = 2;  // warp groups that multiply
   static constexpr int kThreads = 128 * (1 + kGroups);
   static constexpr int kRows = 64 * kGroups;
-  static constexpr int kKeys = kHeadDim + kHeadDimV > 320 ? 64 : 128;
+  static constexpr int kKeys = keys_per_tile(kHeadDim, kHeadDimV);
 
   using QueryTile = SlabTile<kRows, kHeadDim>;
   using KeyTile = SlabTile<kKeys, kHeadDim>;

@@ -2,6 +2,7 @@
 // block, no length on the host. Requests are cut by properties of their own (core/splits.h); prefill
 // tiles are put in order of falling length, so that the last ones to start are short.
 #include "../device/block_scan.cuh"
+#include "../device/ptx.cuh"
 #include "../launch.h"
 #include "../schedule.h"
 
@@ -43,7 +44,7 @@ __device__ bool goes_to_decode(const ScheduleParams& params, const Request& requ
 template <class Visit>
 __device__ void for_decode_items(const ScheduleParams& params, const Request& request,
                                  Visit visit) {
-  const SplitRule rule = bounded_rule(params.splits, request.seq_len);
+  const SplitRule rule = bounded_rule(params.splits, request.seq_len, request.num_rows(params));
   const int64_t len = split_len(rule, request.seq_len);
   const int num_rows = request.num_rows(params);
   for (int row = 0; row < num_rows; row += params.rows_per_item) {
@@ -94,23 +95,27 @@ __device__ int class_of(const PrefillTile& tile) {
 
 // Appends the items of all requests; returns their number.
 __device__ int list_decode_items(const ScheduleParams& params, int* scratch) {
-  int listed = 0;
+  int listed = 0, slots_used = 0;
   for (int base = 0; base < params.num_reqs; base += kThreads) {
     const int req = base + static_cast<int>(threadIdx.x);
-    int count = 0;
-    if (req < params.num_reqs) {
-      const Request request(params, req);
-      if (goes_to_decode(params, request))
-        for_decode_items(params, request, [&](const DecodeItem&) { ++count; });
-    }
-    int total;
+    const bool mine = req < params.num_reqs && goes_to_decode(params, Request(params, req));
+    int count = 0, slots = 0;
+    if (mine)
+      for_decode_items(params, Request(params, req), [&](const DecodeItem& item) {
+        ++count;
+        slots += item.num_splits > 1 ? item.num_rows : 0;
+      });
+    int total, total_slots;
     int index = listed + exclusive_sum(count, total, scratch);
-    if (count > 0)
+    int slot = slots_used + exclusive_sum(slots, total_slots, scratch);
+    if (mine)
       for_decode_items(params, Request(params, req), [&](DecodeItem item) {
-        item.first_slot = index - item.split;
+        item.first_slot = slot - item.split * item.num_rows;
+        slot += item.num_splits > 1 ? item.num_rows : 0;
         params.decode_items[index++] = item;
       });
     listed += total;
+    slots_used += total_slots;
   }
   return listed;
 }
@@ -160,6 +165,8 @@ __device__ int list_prefill_tiles(const ScheduleParams& params, int* class_count
 
 __global__ void __launch_bounds__(kThreads)
     make_schedule(const __grid_constant__ ScheduleParams params) {
+  wait_for_earlier_kernels();
+  allow_next_kernel();
   __shared__ int scratch[32];
   __shared__ int class_count[kLengthClasses];
   const int num_requests_items = list_decode_items(params, scratch);
@@ -173,8 +180,8 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void launch_schedule(const ScheduleParams& params, cudaStream_t stream) {
-  make_schedule<<<1, kThreads, 0, stream>>>(params);
-  check_cuda(cudaGetLastError(), "launching the schedule kernel");
+  launch(reinterpret_cast<const void*>(&make_schedule), {.blocks = 1, .threads = kThreads}, params,
+         stream, "launching the schedule kernel");
 }
 
 }  // namespace pagoda::cuda
