@@ -83,7 +83,7 @@ class LaneMachine {
     for (int w = 0; w < count_ / 32; ++w) {
       bits[w] = 0;
       for (int i = 0; i < 32; ++i) {
-        const int64_t key = rows_.first_ + 32 * w + i;
+        const int64_t key = rows_.first_ + int64_t{32} * w + i;
         const Value x{.i = wrap_add(a.base, wrap_multiply(a.slope, key))};
         const Value y{.i = wrap_add(b.base, wrap_multiply(b.slope, key))};
         bits[w] |= static_cast<uint32_t>(apply(instr.op, Type::integer, x, y, {}).i) << i;

@@ -3,6 +3,7 @@
 // a scalar.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -47,7 +48,7 @@ inline void map(const Lanes<T>& a, const Lanes<T>& b, Out* out, int count, const
 // 32 bytes that are 0 or 1 to 32 bits. The product moves byte i of eight to bit 56 + i.
 inline uint32_t pack(const uint8_t* bytes) {
   uint32_t word = 0;
-  for (int part = 0; part < 4; ++part) {
+  for (size_t part = 0; part < 4; ++part) {
     uint64_t eight;
     std::memcpy(&eight, bytes + 8 * part, 8);
     word |= static_cast<uint32_t>(eight * 0x0102040810204080u >> 56) << 8 * part;

@@ -87,7 +87,7 @@ class Parser {
         fail(sign.at, "comparisons do not chain; write a < b && b < c");
       advance();
       if (op == Op::select) {
-        left = selection(std::move(left));
+        left = selection(left);
       } else {
         const Operand right = expression(info(op).precedence + 1);
         left = joined(op, sign.at, {&left, &right});
@@ -97,7 +97,7 @@ class Parser {
     return left;
   }
 
-  Operand selection(Operand condition) {
+  Operand selection(const Operand& condition) {
     const Operand yes = expression(0);
     const size_t colon = token_.at;
     take(":", "after '?' and its first value");

@@ -13,7 +13,7 @@
 namespace pagoda::mask {
 
 inline constexpr int kMaxLanes = 256;  // keys in one stretch
-inline constexpr int64_t kLaneBytes = kMaxLanes * 8;
+inline constexpr int64_t kLaneBytes = int64_t{kMaxLanes} * 8;
 
 class RowEvaluator {
  public:

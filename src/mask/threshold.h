@@ -23,8 +23,8 @@ inline bool is_tame(const Linear& it) {
 // Sets the bits [from, to) of a row that begins at 0 and clears the others.
 inline void fill_run(int64_t from, int64_t to, uint32_t* bits, int words) {
   for (int w = 0; w < words; ++w) {
-    const int64_t begin = std::clamp<int64_t>(from - 32 * w, 0, 32);
-    const int64_t end = std::clamp<int64_t>(to - 32 * w, 0, 32);
+    const int64_t begin = std::clamp<int64_t>(from - int64_t{32} * w, 0, 32);
+    const int64_t end = std::clamp<int64_t>(to - int64_t{32} * w, 0, 32);
     const auto below = [](int64_t n) { return static_cast<uint32_t>((uint64_t{1} << n) - 1); };
     bits[w] = below(end) & ~below(begin);
   }
@@ -32,7 +32,7 @@ inline void fill_run(int64_t from, int64_t to, uint32_t* bits, int words) {
 
 // The keys k of [first, first + 32 * words) with slope * k + base <= 0.
 inline void fill_at_most_zero(const Linear& d, int64_t first, uint32_t* bits, int words) {
-  const int64_t width = 32 * words;
+  const int64_t width = int64_t{32} * words;
   int64_t from = 0, to = width;
   if (d.slope == 0) {
     to = d.base <= 0 ? width : 0;
@@ -46,7 +46,7 @@ inline void fill_at_most_zero(const Linear& d, int64_t first, uint32_t* bits, in
 }
 
 inline void fill_zero(const Linear& d, int64_t first, uint32_t* bits, int words) {
-  if (d.slope == 0) return fill_run(0, d.base == 0 ? 32 * words : 0, bits, words);
+  if (d.slope == 0) return fill_run(0, d.base == 0 ? int64_t{32} * words : 0, bits, words);
   if (floor_modulo(-d.base, d.slope) != 0) return fill_run(0, 0, bits, words);
   const int64_t at = floor_divide(-d.base, d.slope) - first;
   fill_run(at, at + 1, bits, words);
