@@ -95,8 +95,11 @@ struct Block {
 };
 
 inline void weigh_rows(const AttendTask& task, const Tile& tile, const Block& block) {
-  for (int r = 0; r < block.rows; ++r)
-    softmax_row(task, block.row + r, tile.start, round_up(block.end, kWidth), block.edge);
+  const int columns = round_up(block.end, kWidth);
+  const bool plain =
+      !block.edge && columns == kTileKeys && task.softcap == 0 && task.bias == Bias::none;
+  for (int row = block.row; row < block.row + block.rows; ++row)
+    plain ? softmax_plain_row(task, row) : softmax_row(task, row, tile.start, columns);
 }
 
 // Weights of every row for the tile, from packed keys.
