@@ -53,9 +53,10 @@ struct Generation {
 };
 
 struct RunnerStats {
-  int64_t prompt_tokens = 0;  // computed of prompts, and again after preemptions
-  int64_t decode_tokens = 0;  // computed one at a time, each to give the next
-  double prompt_seconds = 0;  // a step's time is shared by its tokens
+  int64_t prompt_tokens = 0;     // computed of prompts, and again after preemptions
+  int64_t decode_tokens = 0;     // computed one at a time, each to give the next
+  int64_t generated_tokens = 0;  // the first after each prompt included
+  double prompt_seconds = 0;     // a step's time is shared by its tokens
   double decode_seconds = 0;
   int64_t num_pages = 0;         // that can be given out
   int64_t max_used_pages = 0;    // at a time
@@ -75,8 +76,8 @@ class Runner {
   // far.
   std::function<void(const Generation&, const std::string& new_text)> on_text;
 
-  // Called after each step, e.g. to look at the cache.
-  std::function<void(const Cache&)> on_step;
+  // Called after each step with the requests that hold pages, e.g. to look at the cache.
+  std::function<void(const Cache&, const std::vector<uint64_t>& running)> on_step;
 
   // Called while prompts are read: tokens of running requests computed and known.
   std::function<void(int64_t computed, int64_t known)> on_prompt_progress;

@@ -42,14 +42,14 @@ std::vector<Case> golden_cases() {
 class SmolLm2 : public testing::Test {
  protected:
   void SetUp() override {
-    if (!std::filesystem::exists(smollm2_model())) GTEST_SKIP() << kNoSmolLm2;
+    if (smollm2_file().empty()) GTEST_SKIP() << kNoSmolLm2;
   }
 };
 
 // Every step of llama.cpp's text is compared, however this engine would have gone on.
 TEST_F(SmolLm2, EveryClearStepChoosesTheTokenThatLlamaCppChooses) {
   DecoderDriver driver(
-      smollm2_model(),
+      smollm2_file(),
       {.page_size = 16, .num_pages = 129, .max_reqs = 1, .max_tokens = 2048, .max_seq_len = 2048});
   int clear = 0, steps = 0;
   double worst = 0, sum = 0, worst_margin = 0;
@@ -89,7 +89,7 @@ TEST_F(SmolLm2, EveryClearStepChoosesTheTokenThatLlamaCppChooses) {
 
 // All prompts at once, through scheduler and prefix cache.
 TEST_F(SmolLm2, GreedyTextEqualsLlamaCppsUpToTheFirstNearTie) {
-  const ModelFile file = ModelFile::open(smollm2_model());
+  const ModelFile file = ModelFile::open(smollm2_file());
   const Tokenizer tokenizer = Tokenizer::from_model(file);
   const std::vector<Case> cases = golden_cases();
   ASSERT_GE(cases.size(), 20);
@@ -113,7 +113,7 @@ TEST_F(SmolLm2, GreedyTextEqualsLlamaCppsUpToTheFirstNearTie) {
 }
 
 TEST_F(SmolLm2, ATextEndsAtTheEndToken) {
-  const ModelFile file = ModelFile::open(smollm2_model());
+  const ModelFile file = ModelFile::open(smollm2_file());
   const Tokenizer tokenizer = Tokenizer::from_model(file);
   const std::vector<Case> cases = golden_cases();
   const auto ends = [&](const Case& golden) { return tokenizer.is_stop(golden.generated.back()); };

@@ -7,12 +7,16 @@
 
 namespace pagoda::cli {
 
-void add_model_options(CLI::App& command, ModelOptions& options) {
-  engine::RunnerOptions& runner = options.runner;
+void add_model_option(CLI::App& command, std::string& model) {
   command
-      .add_option("--model", options.model,
+      .add_option("--model", model,
                   "a .gguf file, a folder with safetensors, or the name of a pulled model")
       ->required();
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  engine::RunnerOptions& runner = options.runner;
+  add_model_option(command, options.model);
   command.add_option("--threads", runner.num_threads, "0: every core this process may use")
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));
@@ -43,8 +47,8 @@ pagoda_dtype dtype_of(const std::string& name) {
   return name == "bf16" ? PAGODA_BF16 : PAGODA_F32;
 }
 
-LoadedModel open_model(const ModelOptions& options) {
-  engine::ModelFile file = engine::ModelFile::open(resolve_model(options.model));
+LoadedModel open_model(const std::string& path_or_name) {
+  engine::ModelFile file = engine::ModelFile::open(resolve_model(path_or_name));
   engine::Tokenizer tokenizer = engine::Tokenizer::from_model(file);
   return {.file = std::move(file), .tokenizer = std::move(tokenizer)};
 }

@@ -44,4 +44,22 @@ class PromptEncoder {
   std::unique_ptr<engine::ChatTemplate> chat_;  // null: raw
 };
 
+struct EncodedPrompt {
+  std::vector<int32_t> tokens;
+  engine::GenerationOptions options;  // max_tokens cut to what the model's context has room for
+};
+
+// Errors: kInvalidArgument for a prompt that is longer than the context.
+std::vector<EncodedPrompt> encode_prompts(const std::vector<Prompt>& prompts,
+                                          const PromptEncoder& encoder, const LoadedModel& model);
+
+// Tokens of prompt and output together.
+int32_t longest_sequence(const std::vector<EncodedPrompt>& prompts);
+
+// --max-tokens, --temperature, ... --ignore-eos
+void add_generation_options(CLI::App& command, engine::GenerationOptions& options);
+
+// --chat, --raw, --system
+void add_chat_options(CLI::App& command, ChatChoice& choice);
+
 }  // namespace pagoda::cli
