@@ -236,9 +236,10 @@ PAGODA_API size_t pagoda_explain(const pagoda_spec* spec, const pagoda_limits* l
  * The requests of one step, their query tokens packed in order. Pointers are on the device and stay
  * valid and unchanged until the step's last forward has run.
  *
- * Padding, for graphs: a request with seq_len 0 or no query tokens is skipped; a token at or after
- * query_start_loc[num_reqs] belongs to no request and gets out = 0, lse = -inf; a slot below 0 is
- * not written. Entries of a page_table row past the request's pages are never read.
+ * Padding, for graphs: a request without query tokens is skipped; the queries of one with seq_len 0
+ * see no key; a token at or after query_start_loc[num_reqs] belongs to no request and gets out = 0,
+ * lse = -inf; a slot below 0 is not written. Entries of a page_table row past the request's pages
+ * are never read.
  */
 typedef struct pagoda_batch {
   uint32_t struct_size;

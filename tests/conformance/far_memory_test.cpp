@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "backends.h"
@@ -12,7 +13,8 @@
 namespace pagoda::conformance {
 namespace {
 
-constexpr int32_t kPageSize = 16, kKvHeads = 2, kHeads = 6, kDim = 128, kSeqLen = 40, kQueries = 5;
+constexpr int32_t kPageSize = 16, kKvHeads = 2, kHeads = 6, kDim = 128, kQueries = 5;
+constexpr int32_t kSeqLen = 40;
 constexpr int32_t kPages = (kSeqLen + kPageSize - 1) / kPageSize;
 constexpr int64_t kPageElements = int64_t{kPageSize} * kKvHeads * kDim;
 
@@ -47,7 +49,6 @@ struct Place {
 };
 
 struct Outputs {
-  bool mapped = false;
   std::vector<float> out, lse;
 };
 
@@ -65,93 +66,122 @@ void fill_rows(const Tensor& tensor, int64_t seed) {
 
 // Writes the whole sequence with update_cache (or hands it over, without a cache) and attends to it
 // with its last queries.
-Outputs run(Context& context, const Place& place, bool cached) {
-  const Mapping key_map(place.cache_bytes()), value_map(place.cache_bytes()),
-      query_map(place.rows_bytes(place.query_stride)),
-      new_key_map(place.rows_bytes(place.new_stride)),
-      new_value_map(place.rows_bytes(place.new_stride)),
-      out_map(place.rows_bytes(place.query_stride)), lse_map((kHeads + 1) * place.lse_stride * 4);
-  Outputs outputs;
-  for (const Mapping* map :
-       {&key_map, &value_map, &query_map, &new_key_map, &new_value_map, &out_map, &lse_map})
-    if (!map->ok()) return outputs;
-  outputs.mapped = true;
+class FarStep {
+ public:
+  FarStep(const Place& place, bool cached)
+      : place_(place),
+        cached_(cached),
+        maps_{Mapping(place.cache_bytes()),
+              Mapping(place.cache_bytes()),
+              Mapping(place.rows_bytes(place.new_stride)),
+              Mapping(place.rows_bytes(place.new_stride)),
+              Mapping(place.rows_bytes(place.query_stride)),
+              Mapping(place.rows_bytes(place.query_stride)),
+              Mapping((kHeads + 1) * place.lse_stride * 4)} {}
 
-  const auto cache = [&](const Mapping& map) {
-    return Tensor(map.data(), PAGODA_BF16, {place.num_pages, kPageSize, kKvHeads, kDim},
-                  {place.page_stride, kKvHeads * kDim, kDim, 1});
-  };
-  const auto rows = [](const Mapping& map, int64_t count, int64_t heads, int64_t stride) {
-    return Tensor(map.data(), PAGODA_BF16, {count, heads, kDim}, {stride, kDim, 1});
-  };
-  const Tensor key_cache = cache(key_map), value_cache = cache(value_map);
-  const Tensor key = rows(new_key_map, kSeqLen, kKvHeads, place.new_stride);
-  const Tensor value = rows(new_value_map, kSeqLen, kKvHeads, place.new_stride);
-
-  const Tensor query = rows(query_map, kQueries, kHeads, place.query_stride);
-  const Tensor out = rows(out_map, kQueries, kHeads, place.query_stride);
-  const Tensor lse(lse_map.data(), PAGODA_F32, {kHeads, kQueries}, {place.lse_stride, 1});
-  fill_rows(key, 1);
-  fill_rows(value, 2);
-  fill_rows(query, 3);
-
-  Spec spec;
-  spec.num_heads = kHeads;
-  spec.num_kv_heads = kKvHeads;
-  spec.head_dim = kDim;
-  spec.dtype = PAGODA_BF16;
-  spec.page_size = cached ? kPageSize : 0;
-  spec.causal = 1;
-  Limits limits;
-  limits.max_reqs = 1;
-  limits.max_tokens = limits.max_seq_len = kSeqLen;
-  limits.num_pages = place.num_pages;
-  Plan plan(context, spec, limits);
-  const size_t size = plan.workspace_size();
-  Buffer workspace(size, 0, 0);
-  Layer layer;
-  if (cached) {
-    layer.key_cache = &key_cache;
-    layer.value_cache = &value_cache;
+  bool is_mapped() const {
+    return std::all_of(maps_.begin(), maps_.end(), [](const Mapping& map) { return map.ok(); });
   }
 
-  std::vector<int64_t> slots;
-  for (int32_t j = 0; j < kSeqLen; ++j)
-    slots.push_back(int64_t{place.pages[static_cast<size_t>(j / kPageSize)]} * kPageSize +
-                    j % kPageSize);
-  const int32_t write_start[] = {0, kSeqLen}, query_start[] = {0, kQueries},
-                key_start[] = {0, kSeqLen};
-  const int32_t seq_len = kSeqLen;
-  Batch batch;
-  batch.num_reqs = 1;
-  batch.seq_lens = &seq_len;
-  if (cached) {
-    batch.page_table = place.pages.data();
-    batch.page_table_stride = batch.page_table_width = kPages;
-    batch.num_tokens = kSeqLen;
-    batch.query_start_loc = write_start;
-    batch.slot_mapping = slots.data();
-    plan.prepare(batch, workspace.data(), size);
-    plan.update_cache(layer, key, value);
-    batch.slot_mapping = nullptr;
-  } else {
-    batch.key_start_loc = key_start;
-  }
-  batch.num_tokens = kQueries;
-  batch.query_start_loc = query_start;
-  plan.prepare(batch, workspace.data(), size);
-  if (cached)
-    plan.forward(layer, query, out, &lse);
-  else
-    plan.forward(layer, query, key, value, out, &lse);
-  for (int64_t t = 0; t < kQueries; ++t)
-    for (int64_t head = 0; head < kHeads; ++head) {
-      outputs.lse.push_back(load(PAGODA_F32, address(lse, head, t)));
-      for (int64_t e = 0; e < kDim; ++e)
-        outputs.out.push_back(load(PAGODA_BF16, address(out, t, head, e)));
+  Outputs run(Context& context) {
+    const Tensor key_cache = cache(maps_[0]), value_cache = cache(maps_[1]);
+    const Tensor key = rows(maps_[2], kSeqLen, kKvHeads, place_.new_stride);
+    const Tensor value = rows(maps_[3], kSeqLen, kKvHeads, place_.new_stride);
+    const Tensor query = rows(maps_[4], kQueries, kHeads, place_.query_stride);
+    const Tensor out = rows(maps_[5], kQueries, kHeads, place_.query_stride);
+    const Tensor lse(maps_[6].data(), PAGODA_F32, {kHeads, kQueries}, {place_.lse_stride, 1});
+    fill_rows(key, 1);
+    fill_rows(value, 2);
+    fill_rows(query, 3);
+    Layer layer;
+    if (cached_) {
+      layer.key_cache = &key_cache;
+      layer.value_cache = &value_cache;
     }
-  return outputs;
-}
+    Plan plan(context, spec(), limits());
+    const size_t size = plan.workspace_size();
+    Buffer workspace(size, 0, 0);
+    if (cached_) {
+      plan.prepare(batch(kSeqLen), workspace.data(), size);
+      plan.update_cache(layer, key, value);
+    }
+    plan.prepare(batch(kQueries), workspace.data(), size);
+    if (cached_)
+      plan.forward(layer, query, out, &lse);
+    else
+      plan.forward(layer, query, key, value, out, &lse);
+    return read(out, lse);
+  }
+
+ private:
+  Tensor cache(const Mapping& map) const {
+    return Tensor(map.data(), PAGODA_BF16, {place_.num_pages, kPageSize, kKvHeads, kDim},
+                  {place_.page_stride, kKvHeads * kDim, kDim, 1});
+  }
+
+  static Tensor rows(const Mapping& map, int64_t count, int64_t heads, int64_t stride) {
+    return Tensor(map.data(), PAGODA_BF16, {count, heads, kDim}, {stride, kDim, 1});
+  }
+
+  Spec spec() const {
+    Spec spec;
+    spec.num_heads = kHeads;
+    spec.num_kv_heads = kKvHeads;
+    spec.head_dim = kDim;
+    spec.dtype = PAGODA_BF16;
+    spec.page_size = cached_ ? kPageSize : 0;
+    spec.causal = 1;
+    return spec;
+  }
+
+  Limits limits() const {
+    Limits limits;
+    limits.max_reqs = 1;
+    limits.max_tokens = limits.max_seq_len = kSeqLen;
+    limits.num_pages = place_.num_pages;
+    return limits;
+  }
+
+  // The last num_tokens tokens of the sequence.
+  Batch batch(int32_t num_tokens) {
+    query_start_loc_ = {0, num_tokens};
+    slots_.clear();
+    for (int32_t j = kSeqLen - num_tokens; j < kSeqLen; ++j)
+      slots_.push_back(int64_t{place_.pages[static_cast<size_t>(j / kPageSize)]} * kPageSize +
+                       j % kPageSize);
+    Batch batch;
+    batch.num_reqs = 1;
+    batch.num_tokens = num_tokens;
+    batch.query_start_loc = query_start_loc_.data();
+    batch.seq_lens = &kSeqLen;
+    if (!cached_) {
+      batch.key_start_loc = kKeyStartLoc;
+      return batch;
+    }
+    batch.page_table = place_.pages.data();
+    batch.page_table_stride = batch.page_table_width = kPages;
+    batch.slot_mapping = slots_.data();
+    return batch;
+  }
+
+  static Outputs read(const Tensor& out, const Tensor& lse) {
+    Outputs outputs;
+    for (int64_t t = 0; t < kQueries; ++t)
+      for (int64_t head = 0; head < kHeads; ++head) {
+        outputs.lse.push_back(load(PAGODA_F32, address(lse, head, t)));
+        for (int64_t e = 0; e < kDim; ++e)
+          outputs.out.push_back(load(PAGODA_BF16, address(out, t, head, e)));
+      }
+    return outputs;
+  }
+
+  static constexpr int32_t kKeyStartLoc[] = {0, kSeqLen};
+  Place place_;
+  bool cached_;
+  std::array<Mapping, 7> maps_;  // key_cache, value_cache, key, value, query, out, lse
+  std::vector<int32_t> query_start_loc_;
+  std::vector<int64_t> slots_;
+};
 
 class FarMemory : public ::testing::Test {
  protected:
@@ -162,12 +192,13 @@ class FarMemory : public ::testing::Test {
 
   void check_on(Context& context, const char* name, const Place& far, bool cached) {
     if (HasFailure() || IsSkipped()) return;
-    const Outputs near = run(context, Place(), cached), there = run(context, far, cached);
-    if (!there.mapped)
+    FarStep here(Place(), cached), there(far, cached);
+    if (!there.is_mapped())
       GTEST_SKIP() << "this machine does not map " << far.cache_bytes() << " bytes";
-    EXPECT_GT(*std::max_element(near.out.begin(), near.out.end()), 0.1f);
-    EXPECT_EQ(near.out, there.out) << name;
-    EXPECT_EQ(near.lse, there.lse) << name;
+    const Outputs expected = here.run(context), got = there.run(context);
+    EXPECT_GT(*std::max_element(expected.out.begin(), expected.out.end()), 0.1f);
+    EXPECT_EQ(expected.out, got.out) << name;
+    EXPECT_EQ(expected.lse, got.lse) << name;
   }
 
   Backends backends_;
