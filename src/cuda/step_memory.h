@@ -1,6 +1,8 @@
 // Host. What a step keeps in the workspace: the schedule and the partial states.
 #pragma once
 
+#include <cuda_runtime_api.h>
+
 #include "../backend/backend.h"
 #include "attend_params.h"
 #include "schedule.h"
