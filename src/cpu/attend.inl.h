@@ -53,8 +53,8 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, RowPoin
     const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
     const int count = smaller(end - i, rows.page_size - offset);
     const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * rows.token_stride;
-    for (int64_t ahead = 0; ahead < count * rows.token_stride; ahead += kPrefetchReach)
-      prefetch(row + ahead);
+    const int64_t reach = rows.token_stride > kPrefetchReach ? rows.token_stride : kPrefetchReach;
+    for (int64_t at = 0; at < count * rows.token_stride; at += reach) prefetch(row + at);
     for (int j = 0; j < count; ++j, row += rows.token_stride) pointers[i + j] = row;
     i += count;
   }
