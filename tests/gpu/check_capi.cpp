@@ -1,5 +1,6 @@
 // The CUDA backend through pagoda.h against the reference backend: check_capi [cases] [first seed].
-// Whole steps with update_cache, graphs replayed with other lengths, merges. Returns 1 if any failed.
+// Whole steps with update_cache, graphs replayed with other lengths, merges. Returns 1 if any
+// failed.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -62,7 +63,8 @@ struct Case {
   int num_reqs, num_tokens, width, group;
 
   explicit Case(uint64_t seed) : random(seed) {
-    static constexpr int dims[][2] = {{64, 64}, {80, 80}, {96, 96}, {128, 128}, {192, 128}, {256, 256}};
+    static constexpr int dims[][2] = {{64, 64},   {80, 80},   {96, 96},
+                                      {128, 128}, {192, 128}, {256, 256}};
     const auto& dim = dims[below(6)];
     spec.head_dim = dim[0], spec.head_dim_v = dim[1];
     spec.num_kv_heads = 1 + below(4);
@@ -71,7 +73,8 @@ struct Case {
     spec.dtype = below(2) ? PAGODA_BF16 : PAGODA_F16;
     spec.page_size = 8 * (1 + below(9));
     spec.causal = below(4) != 0;
-    if (below(3) == 0) spec.has_window = 1, spec.window_left = below(200), spec.window_right = below(20);
+    if (below(3) == 0)
+      spec.has_window = 1, spec.window_left = below(200), spec.window_right = below(20);
     if (below(4) == 0) spec.logit_softcap = 20;
     spec.alibi = static_cast<pagoda_alibi>(below(3));
     spec.has_sinks = below(2);
@@ -249,7 +252,8 @@ std::string check_merge(uint64_t seed, Context& gpu, Context& reference) {
   c.fill_normal(a), c.fill_normal(b);
   for (Both* both : {&lse_a, &lse_b}) {
     for (size_t i = 0; i < lse_size / 4; ++i)
-      both->as<float>()[i] = c.below(5) ? float(c.below(100)) * 0.1f : (c.below(2) ? INFINITY : -INFINITY);
+      both->as<float>()[i] =
+          c.below(5) ? float(c.below(100)) * 0.1f : (c.below(2) ? INFINITY : -INFINITY);
     both->upload();
   }
   for (const bool on_device : {false, true}) {
@@ -257,7 +261,8 @@ std::string check_merge(uint64_t seed, Context& gpu, Context& reference) {
     const Tensor out_a(at(a), c.spec.dtype, {tokens, heads, dim});
     const Tensor out_b(at(b), c.spec.dtype, {tokens, heads, dim});
     const Tensor out(at(to), c.spec.dtype, {tokens, heads, dim});
-    const Tensor l_a(at(lse_a), PAGODA_F32, {heads, tokens}), l_b(at(lse_b), PAGODA_F32, {heads, tokens});
+    const Tensor l_a(at(lse_a), PAGODA_F32, {heads, tokens}),
+        l_b(at(lse_b), PAGODA_F32, {heads, tokens});
     const Tensor l(at(lse), PAGODA_F32, {heads, tokens});
     Merge merge;
     merge.num_tokens_a = static_cast<int32_t>(tokens / 2);
@@ -269,7 +274,8 @@ std::string check_merge(uint64_t seed, Context& gpu, Context& reference) {
   const Bytes got = to.download();
   for (size_t i = 0; i < got.size() / 2; ++i) {
     const float x = read_element(got, i, c.spec.dtype), y = read_element(to.host, i, c.spec.dtype);
-    if (!(std::abs(x - y) <= 0.01f * std::abs(y) + 1e-3f)) return "merge: " + std::to_string(x) + " instead of " + std::to_string(y);
+    if (!(std::abs(x - y) <= 0.01f * std::abs(y) + 1e-3f))
+      return "merge: " + std::to_string(x) + " instead of " + std::to_string(y);
   }
   return "";
 }

@@ -1,5 +1,5 @@
-// Device only. The end of an item: four streams' states become output rows or a partial state, and the
-// partial states of a request's splits become output rows.
+// Device only. The end of an item: four streams' states become output rows or a partial state, and
+// the partial states of a request's splits become output rows.
 #pragma once
 
 #include "../device/element.cuh"
@@ -50,8 +50,8 @@ __device__ void write_row(const AttendParams& params, const DecodeItem& item, in
 // The partial states of an item's tile of rows, for one key head.
 template <class Tr>
 struct Partials {
-  float* out;  // [num_rows, kHeadDimV] of the first split
-  float2* ml;  // [num_rows]
+  float* out;                     // [num_rows, kHeadDimV] of the first split
+  float2* ml;                     // [num_rows]
   int64_t out_stride, ml_stride;  // elements from split to split
 
   __device__ Partials(const AttendParams& params, const DecodeItem& item, int head) {
@@ -77,8 +77,8 @@ struct Partials {
     float2 part[Tr::kRows];
 #pragma unroll
     for (int k = 0; k < Tr::kRows; ++k)
-      part[k] = __ldcg(ml + min(split, num_splits - 1) * ml_stride +
-                       min(first + k * step, num_rows - 1));
+      part[k] =
+          __ldcg(ml + min(split, num_splits - 1) * ml_stride + min(first + k * step, num_rows - 1));
 #pragma unroll
     for (int k = 0; k < Tr::kRows; ++k) {
       const int row = first + k * step;
@@ -96,9 +96,9 @@ struct Partials {
     }
   }
 
-  // The weighted sum of the splits' outputs in their order. In batches whose loads are all under way
-  // before the first is used, as each may take microseconds: so no load is conditional, and those
-  // behind the last split repeat it.
+  // The weighted sum of the splits' outputs in their order. In batches whose loads are all under
+  // way before the first is used, as each may take microseconds: so no load is conditional, and
+  // those behind the last split repeat it.
   __device__ float4 sum(const typename Tr::Shared& shared, int num_splits, int row,
                         int column) const {
     constexpr int kBatch = 16;
@@ -108,8 +108,8 @@ struct Partials {
       float4 part[kBatch];
 #pragma unroll
       for (int i = 0; i < kBatch; ++i)
-        part[i] = __ldcg(reinterpret_cast<const float4*>(
-            from + min(first + i, num_splits - 1) * out_stride));
+        part[i] = __ldcg(
+            reinterpret_cast<const float4*>(from + min(first + i, num_splits - 1) * out_stride));
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         const float weight = shared.split_weight[row][first + i];
@@ -183,8 +183,8 @@ __device__ void write_item(const AttendParams& params, const DecodeItem& item, i
   });
 }
 
-// Reports that this item's partial state is written; returns how many were before it. By one thread,
-// after a barrier of those that wrote.
+// Reports that this item's partial state is written; returns how many were before it. By one
+// thread, after a barrier of those that wrote.
 __device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& item, int head) {
   return atomic_increment_release(
       params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head);
