@@ -85,6 +85,8 @@ std::vector<Case> cases() {
       {"decode_256x512", uniform(256, 1, 512), true},
       {"decode_256x2k", uniform(256, 1, 2048), true},
       {"decode_ragged_64", ragged(), true},
+      {"decode_q4_1x1k", uniform(1, 4, 1024), true},
+      {"decode_q4_256x512", uniform(256, 4, 512), true},
       {"decode_q4_16x8k", uniform(16, 4, 8192), true},
       {"decode_window1k_64x8k", with_window(uniform(64, 1, 8192), 1024), true},
       {"prefill_dense_16x1k", only_prefill(uniform(16, 1024, 1024, 0)), false},

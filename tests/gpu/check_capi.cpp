@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -156,10 +157,29 @@ struct Step {
     for (Both* both : {&start, &lens, &slots, &causal}) both->upload();
   }
 
-  void run(Plan& plan, bool on_device, void* workspace, cudaStream_t stream) {
-    const auto at = [&](Both& both) { return on_device ? both.device : both.host.data(); };
-    const auto ints = [&](Both& both) { return static_cast<const int32_t*>(at(both)); };
+  // The layer's tensors on one side.
+  struct Views {
+    Tensor keys, values, query, out, lse;
+    Layer layer;
+  };
+  void make_views(bool on_device, Views& views) {
+    const auto at = [&](Both& both) -> void* { return on_device ? both.device : both.host.data(); };
     const Spec& s = c.spec;
+    const int64_t pages = c.limits.num_pages, tokens = c.num_tokens;
+    views.keys = {at(key_cache), s.dtype, {pages, s.page_size, s.num_kv_heads, s.head_dim}};
+    views.values = {at(value_cache), s.dtype, {pages, s.page_size, s.num_kv_heads, s.head_dim_v}};
+    views.query = {at(query), s.dtype, {tokens, s.num_heads, s.head_dim}};
+    views.out = {at(out), s.dtype, {tokens, s.num_heads, s.head_dim_v}};
+    views.lse = {at(lse), PAGODA_F32, {s.num_heads, tokens}};
+    views.layer.key_cache = &views.keys, views.layer.value_cache = &views.values;
+    if (s.alibi != PAGODA_ALIBI_NONE)
+      views.layer.alibi_slopes = static_cast<const float*>(at(slopes));
+    if (s.has_sinks) views.layer.sinks = static_cast<const float*>(at(sinks));
+  }
+
+  void run(Plan& plan, bool on_device, void* workspace, cudaStream_t stream) {
+    const auto at = [&](Both& both) -> void* { return on_device ? both.device : both.host.data(); };
+    const auto ints = [&](Both& both) { return static_cast<const int32_t*>(at(both)); };
     Batch batch;
     batch.num_reqs = c.num_reqs, batch.num_tokens = c.num_tokens;
     batch.query_start_loc = ints(start), batch.seq_lens = ints(lens);
@@ -167,19 +187,18 @@ struct Step {
     batch.page_table_stride = batch.page_table_width = c.width;
     batch.slot_mapping = static_cast<const int64_t*>(at(slots));
     batch.causal = static_cast<const uint8_t*>(at(causal));
-    const int64_t pages = c.limits.num_pages, tokens = c.num_tokens;
-    Tensor keys(at(key_cache), s.dtype, {pages, s.page_size, s.num_kv_heads, s.head_dim});
-    Tensor values(at(value_cache), s.dtype, {pages, s.page_size, s.num_kv_heads, s.head_dim_v});
-    Layer layer;
-    layer.key_cache = &keys, layer.value_cache = &values;
-    if (s.alibi != PAGODA_ALIBI_NONE) layer.alibi_slopes = static_cast<const float*>(at(slopes));
-    if (s.has_sinks) layer.sinks = static_cast<const float*>(at(sinks));
-    const Tensor lses(at(lse), PAGODA_F32, {s.num_heads, tokens});
+    const int64_t tokens = c.num_tokens, heads = c.spec.num_kv_heads;
+    Views views;
+    make_views(on_device, views);
     plan.prepare(batch, workspace, plan.workspace_size(), stream);
-    plan.update_cache(layer, {at(key), s.dtype, {tokens, s.num_kv_heads, s.head_dim}},
-                      {at(value), s.dtype, {tokens, s.num_kv_heads, s.head_dim_v}}, stream);
-    plan.forward(layer, {at(query), s.dtype, {tokens, s.num_heads, s.head_dim}},
-                 {at(out), s.dtype, {tokens, s.num_heads, s.head_dim_v}}, &lses, stream);
+    plan.update_cache(views.layer, {at(key), c.spec.dtype, {tokens, heads, c.spec.head_dim}},
+                      {at(value), c.spec.dtype, {tokens, heads, c.spec.head_dim_v}}, stream);
+    plan.forward(views.layer, views.query, views.out, &views.lse, stream);
+  }
+  void forward(Plan& plan, cudaStream_t stream) {
+    Views views;
+    make_views(true, views);
+    plan.forward(views.layer, views.query, views.out, &views.lse, stream);
   }
 };
 
@@ -257,7 +276,7 @@ std::string check_merge(uint64_t seed, Context& gpu, Context& reference) {
     both->upload();
   }
   for (const bool on_device : {false, true}) {
-    const auto at = [&](Both& both) { return on_device ? both.device : both.host.data(); };
+    const auto at = [&](Both& both) -> void* { return on_device ? both.device : both.host.data(); };
     const Tensor out_a(at(a), c.spec.dtype, {tokens, heads, dim});
     const Tensor out_b(at(b), c.spec.dtype, {tokens, heads, dim});
     const Tensor out(at(to), c.spec.dtype, {tokens, heads, dim});
@@ -280,6 +299,21 @@ std::string check_merge(uint64_t seed, Context& gpu, Context& reference) {
   return "";
 }
 
+// Microseconds that a call of forward keeps the host, outside a graph.
+double time_forward(Context& gpu, uint64_t seed) {
+  Case c(seed);
+  Step step(c);
+  Plan plan(gpu, c.spec, c.limits, c.tuning);
+  Both workspace(plan.workspace_size() + 256);
+  step.run(plan, true, workspace.device, nullptr);
+  constexpr int kCalls = 200;
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < kCalls; ++i) step.forward(plan, nullptr);
+  const auto end = std::chrono::steady_clock::now();
+  check_cuda(cudaDeviceSynchronize(), "running");
+  return std::chrono::duration<double, std::micro>(end - begin).count() / kCalls;
+}
+
 int run(int cases, uint64_t first) {
   ContextOptions options;
   options.backend = "cuda";
@@ -287,6 +321,7 @@ int run(int cases, uint64_t first) {
   options.backend = "reference";
   Context reference(options);
   std::printf("%s\n", doctor().c_str());
+  std::printf("host time of forward: %.2f us\n", time_forward(gpu, first));
   int failed = 0;
   for (int i = 0; i < cases && failed < 10; ++i) {
     const uint64_t seed = first + static_cast<uint64_t>(i);

@@ -289,9 +289,9 @@ class DeviceStep {
 
   void make_schedule_memory() {
     const int group = params.group.value;
-    const int rows = spec.rows_per_item                       ? spec.rows_per_item
-                     : max_rows() <= 8 || spec.head_dim > 128 ? 8
-                                                              : 16;
+    const bool wide = max_rows() > 8 && find_kernel({Phase::decode, spec.dtype, spec.head_dim,
+                                                     spec.head_dim_v, 16}) != nullptr;
+    const int rows = spec.rows_per_item ? spec.rows_per_item : wide ? 16 : 8;
     const int64_t max_items = int64_t(num_reqs) * (kMaxDecodeRows / rows) * kMaxSplits +
                               (int64_t(num_tokens) * group + rows - 1) / rows + 1;
     const int64_t max_slots = int64_t(num_reqs) * kMaxSplitRows * spec.num_kv_heads;
