@@ -3,9 +3,9 @@
 #pragma once
 
 #include "../device/element.cuh"
-#include "../device/score.cuh"
 #include "decode_stream.cuh"
 #include "decode_traits.cuh"
+#include "score.cuh"
 
 namespace pagoda::cuda::decode {
 

@@ -5,8 +5,8 @@
 // never waits for one that the page table's owner has not long had time to deliver.
 #pragma once
 
-#include "../device/paged_keys.cuh"
 #include "decode_traits.cuh"
+#include "paged_keys.cuh"
 
 namespace pagoda::cuda::decode {
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "../device/element.cuh"
-#include "../device/score.cuh"
 #include "decode_traits.cuh"
+#include "score.cuh"
 
 namespace pagoda::cuda::decode {
 

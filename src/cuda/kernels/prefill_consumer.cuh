@@ -8,10 +8,10 @@
 #pragma once
 
 #include "../device/element.cuh"
-#include "../device/score.cuh"
 #include "../device/wgmma.cuh"
 #include "prefill_producer.cuh"
 #include "prefill_traits.cuh"
+#include "score.cuh"
 
 namespace pagoda::cuda::prefill {
 

@@ -3,7 +3,7 @@
 // whose rows are packed from several tokens and heads.
 #pragma once
 
-#include "../device/paged_keys.cuh"
+#include "paged_keys.cuh"
 #include "prefill_traits.cuh"
 
 namespace pagoda::cuda::prefill {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "../attend_params.h"
-#include "ptx.cuh"
+#include "../device/ptx.cuh"
 
 namespace pagoda::cuda {
 
