@@ -93,8 +93,8 @@ class Finisher {
     if (n < 0 || work_.item(n).num_splits == 1) return;
     const DecodeItem& item = work_.item(n);
     if (__shfl_sync(~0u, before_, 0) + 1 != static_cast<uint32_t>(item.num_splits)) return;
-    merge_splits<Tr>(work_.params, work_.shared, item, work_.head(n), lane_, 32,
-                     [] { __syncwarp(); });
+    merge_splits<Tr, 4, 4>(work_.params, work_.shared, item, work_.head(n), lane_, 32,
+                           [] { __syncwarp(); });
     __syncwarp();
   }
 
@@ -118,8 +118,8 @@ __device__ void finish_last_item(const Work<Tr>& work) {
   if (threadIdx.x == 0) shared.arrivals_before = arrive(work.params, item, head);
   __syncthreads();
   if (shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_splits)) return;
-  merge_splits<Tr>(work.params, shared, item, head, threadIdx.x, Tr::kThreads,
-                   [] { __syncthreads(); });
+  merge_splits<Tr, 1, 16>(work.params, shared, item, head, threadIdx.x, Tr::kThreads,
+                          [] { __syncthreads(); });
 }
 
 template <class Tr>
