@@ -1,6 +1,6 @@
-// Times the attention kernels on the device: bench_attend [json file] [name filter] [keys per split]. Each case is
-// captured as a graph of one launch per layer, the layers' caches together far above the second-level
-// cache; the figure is the median of replays, per layer.
+// Times the attention kernels on the device: bench_attend [json file] [name filter] [keys per
+// split]. Each case is captured as a graph of one launch per layer, the layers' caches together far
+// above the second-level cache; the figure is the median of replays, per layer.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -85,6 +85,8 @@ std::vector<Case> cases() {
       {"decode_256x512", uniform(256, 1, 512), true},
       {"decode_256x2k", uniform(256, 1, 2048), true},
       {"decode_ragged_64", ragged(), true},
+      {"decode_q4_1x1k", uniform(1, 4, 1024), true},
+      {"decode_q4_256x512", uniform(256, 4, 512), true},
       {"decode_q4_16x8k", uniform(16, 4, 8192), true},
       {"decode_window1k_64x8k", with_window(uniform(64, 1, 8192), 1024), true},
       {"prefill_dense_16x1k", only_prefill(uniform(16, 1024, 1024, 0)), false},
@@ -99,7 +101,8 @@ std::vector<Case> cases() {
       {"prefill_page16_8x512_on_4k", only_prefill(uniform(8, 512, 4608)), false},
       {"prefill_page16_1x512", only_prefill(uniform(1, 512, 512)), false},
       {"prefill_page256_4x4k", only_prefill(uniform(4, 4096, 4096, 256)), false},
-      {"prefill_window1k_1x16k", only_prefill(with_window(uniform(1, 16384, 16384, 0), 1024)), false},
+      {"prefill_window1k_1x16k", only_prefill(with_window(uniform(1, 16384, 16384, 0), 1024)),
+       false},
       {"prefill_d64_1x16k", only_prefill(with_head_dim(uniform(1, 16384, 16384, 0), 64)), false},
       {"prefill_d256_1x8k", only_prefill(with_head_dim(uniform(1, 8192, 8192, 0), 256)), false},
       {"mixed_2k_on_8k_63x4k", mixed(), false},
@@ -172,16 +175,16 @@ int main(int argc, char** argv) {
   cudaDriverGetVersion(&driver);
   std::FILE* json = std::fopen(json_path, "w");
   if (!json) return std::perror(json_path), 1;
-  std::fprintf(json, "{\"device\": \"%s\", \"driver\": %d, \"time\": %lld, \"cases\": [", device.name,
-               driver, static_cast<long long>(std::time(nullptr)));
+  std::fprintf(json, "{\"device\": \"%s\", \"driver\": %d, \"time\": %lld, \"cases\": [",
+               device.name, driver, static_cast<long long>(std::time(nullptr)));
   std::printf("%-26s %10s %8s %8s %8s  %s\n", "case", "us", "TB/s", "TFLOP/s", "spread", "error");
   const char* separator = "";
   for (Case c : cases()) {
     if (argc > 3) c.spec.split_keys = std::atoi(argv[3]);
     if (c.name.find(filter) == std::string::npos) continue;
     try {
-      const bool check = c.spec.query_lens.size() * size_t(c.spec.query_lens[0]) *
-                             c.spec.seq_lens[0] < 5'000'000;
+      const bool check =
+          c.spec.query_lens.size() * size_t(c.spec.query_lens[0]) * c.spec.seq_lens[0] < 5'000'000;
       const Result r = measure(c, check);
       std::printf("%-26s %10.2f %8.3f %8.1f %7.1f%%  %.2f\n", c.name.c_str(), r.microseconds,
                   r.terabytes, r.teraflops, 100 * r.spread,

@@ -22,8 +22,8 @@ struct KeyView {
 
 // The logit in base 2, so that the kernels need one multiplication before exp2.
 struct Score2 {
-  float scale = 1;      // softmax_scale * log2(e); with a soft-cap, the factor inside exp2
-  float cap = 0;        // logit_softcap * log2(e); 0: none
+  float scale = 1;  // softmax_scale * log2(e); with a soft-cap, the factor inside exp2
+  float cap = 0;    // logit_softcap * log2(e); 0: none
   Alibi alibi = Alibi::none;
 
   static Score2 from(const Score& score) {
@@ -46,8 +46,8 @@ struct AttendParams {
   int64_t lse_head_stride = 0;
   int64_t lse_token_stride = 0;
 
-  const int32_t* page_table = nullptr;  // [num_reqs, page_table_stride] or null
-  int64_t page_table_stride = 0;        // elements
+  const int32_t* page_table = nullptr;     // [num_reqs, page_table_stride] or null
+  int64_t page_table_stride = 0;           // elements
   const int32_t* key_start_loc = nullptr;  // [num_reqs + 1], read where page_table is null
   int32_t page_size = 0;
 
@@ -58,13 +58,13 @@ struct AttendParams {
   const float* alibi_slopes = nullptr;  // [num_heads] or null
   const float* sinks = nullptr;         // [num_heads] or null
 
-  const struct ScheduleHeader* schedule = nullptr;   // see schedule.h
-  const struct DecodeItem* decode_items = nullptr;   // [schedule->num_decode_items]
-  const struct PrefillTile* prefill_tiles = nullptr; // [schedule->num_prefill_tiles]
-  float* partial_out = nullptr;     // [slots, head_dim_v], a slot for each row, head and split
-  float* partial_ml = nullptr;      // [slots, 2]
-  uint32_t* next_tile = nullptr;    // of prefill; 0 between launches
-  uint32_t* arrivals = nullptr;     // [slots], 0 between launches
+  const struct ScheduleHeader* schedule = nullptr;    // see schedule.h
+  const struct DecodeItem* decode_items = nullptr;    // [schedule->num_decode_items]
+  const struct PrefillTile* prefill_tiles = nullptr;  // [schedule->num_prefill_tiles]
+  float* partial_out = nullptr;   // [slots, head_dim_v], a slot for each row, head and split
+  float* partial_ml = nullptr;    // [slots, 2]
+  uint32_t* next_tile = nullptr;  // of prefill; 0 between launches
+  uint32_t* arrivals = nullptr;   // [slots], 0 between launches
 };
 
 // What the kernels that fetch keys with the copy engine are told besides.
@@ -75,8 +75,8 @@ struct PrefillParams {
 };
 
 #ifdef __CUDACC__
-// A packed row, taken apart: row r is token r / group of its request and query head r % group of its
-// key head.
+// A packed row, taken apart: row r is token r / group of its request and query head r % group of
+// its key head.
 struct PackedRow {
   int32_t token, query_head;
 

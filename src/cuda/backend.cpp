@@ -1,5 +1,5 @@
-// The CUDA backend: the functions of backend.h in terms of the files beside this one. Host code; the
-// kernels are behind kernel_table.h and launch.h.
+// The CUDA backend: the functions of backend.h in terms of the files beside this one. Host code;
+// the kernels are behind kernel_table.h and launch.h.
 #include "../backend/backend.h"
 
 #include <cuda_runtime_api.h>
@@ -100,8 +100,8 @@ class CudaBackend final : public Backend {
   static int64_t max_rows(const Prepared& prepared) {
     return int64_t{prepared.batch.max_query_len} * prepared.problem.group();
   }
-  // By the step's bound: eight rows where that is enough. Rows do not meet, so results do not depend
-  // on it.
+  // By the step's bound: eight rows where that is enough. Rows do not meet, so results do not
+  // depend on it.
   static const KernelEntry& decode_of(const Prepared& prepared) {
     const CudaKernel& kernel = kernel_of(prepared);
     const bool wide = max_rows(prepared) > 8 && kernel.decode[1] != nullptr;

@@ -1,5 +1,6 @@
-// Host and device. Division of a number below 2^31 by a number that a launch knows: one multiplication
-// and a shift (Granlund and Montgomery, "Division by invariant integers using multiplication").
+// Host and device. Division of a number below 2^31 by a number that a launch knows: one
+// multiplication and a shift (Granlund and Montgomery, "Division by invariant integers using
+// multiplication").
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ struct Divisor {
 
 #ifdef __CUDACC__
   __device__ int32_t divide(int32_t n) const {
-    return value == 1 ? n : static_cast<int32_t>(__umulhi(static_cast<uint32_t>(n), factor) >> shift);
+    return value == 1 ? n
+                      : static_cast<int32_t>(__umulhi(static_cast<uint32_t>(n), factor) >> shift);
   }
 #endif
 };

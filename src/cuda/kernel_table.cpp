@@ -7,9 +7,8 @@ namespace pagoda::cuda {
 namespace {
 
 int row_of(const KernelEntry& entry) {
-  return static_cast<int>(std::find(kKernelConfigs, kKernelConfigs + kNumKernelConfigs,
-                                    entry.config) -
-                          kKernelConfigs);
+  return static_cast<int>(
+      std::find(kKernelConfigs, kKernelConfigs + kNumKernelConfigs, entry.config) - kKernelConfigs);
 }
 
 template <int... kShards>

@@ -7,8 +7,8 @@
 
 namespace pagoda::cuda {
 
-// Strides in elements become strides in bytes. Throws Failure where a row that the kernels move by 16
-// bytes does not start at a multiple of 16.
+// Strides in elements become strides in bytes. Throws Failure where a row that the kernels move by
+// 16 bytes does not start at a multiple of 16.
 AttendParams attend_params_of(const Prepared& prepared, const Attend& step, const Layer& layer,
                               const Operands& operands);
 PrefillParams prefill_params_of(const AttendParams& params, const Problem& problem);

@@ -1,6 +1,6 @@
-// Host and device. The schedule of a step: which pieces of which requests the kernels work on. It is
-// made on the device from the step's lengths (kernels/schedule.cu) and shared by all layers, so no
-// length is ever needed on the host and a captured graph follows new lengths.
+// Host and device. The schedule of a step: which pieces of which requests the kernels work on. It
+// is made on the device from the step's lengths (kernels/schedule.cu) and shared by all layers, so
+// no length is ever needed on the host and a captured graph follows new lengths.
 //
 // Rows. The query tokens of a request times the query heads of one key head are packed: row r is
 // token r / group, head r % group. Every item exists once and is run for every key head.
@@ -22,8 +22,8 @@ inline constexpr int32_t kMaxDecodeRows = 64;
 inline constexpr int32_t kMaxSplits = 32;
 inline constexpr int32_t kMaxSplitRows = 256;
 
-// Keys per split unless tuned otherwise. Shorter splits would spread a single request better and cost
-// a full batch more than the 5 % that its independence of the batch may cost.
+// Keys per split unless tuned otherwise. Shorter splits would spread a single request better and
+// cost a full batch more than the 5 % that its independence of the batch may cost.
 inline constexpr int32_t kSplitKeys = 1024;
 
 inline constexpr int32_t kItemIsCausal = 1;
@@ -74,8 +74,8 @@ struct ScheduleParams {
   Mask mask;
   SplitRule splits;
   ScheduleHeader* header = nullptr;
-  DecodeItem* decode_items = nullptr;   // [max_decode_items]
-  PrefillTile* prefill_tiles = nullptr; // [max_prefill_tiles]
+  DecodeItem* decode_items = nullptr;    // [max_decode_items]
+  PrefillTile* prefill_tiles = nullptr;  // [max_prefill_tiles]
 };
 
 // The rule as it applies to a request.

@@ -6,8 +6,8 @@ namespace pagoda::cuda {
 namespace {
 
 std::string name_of_row(const KernelConfig& row) {
-  std::string name = std::string("sm90.") + pagoda::name_of(row.dtype) + ".d" +
-                     std::to_string(row.head_dim);
+  std::string name =
+      std::string("sm90.") + pagoda::name_of(row.dtype) + ".d" + std::to_string(row.head_dim);
   return row.head_dim == row.head_dim_v ? name : name + "x" + std::to_string(row.head_dim_v);
 }
 
@@ -51,7 +51,8 @@ Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& p
   Selection selection;
   std::vector<std::string>& reasons = selection.reasons;
   if (problem.kv_format != PAGODA_KV_SAME)
-    reasons.emplace_back("spec.kv_format names a quantised cache; the cuda backend has only KV_SAME");
+    reasons.emplace_back(
+        "spec.kv_format names a quantised cache; the cuda backend has only KV_SAME");
   if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
     reasons.push_back(std::string("spec.dtype is ") + pagoda::name_of(problem.dtype) +
                       "; the cuda backend has kernels for bf16 and f16");

@@ -12,7 +12,7 @@ namespace pagoda::cuda {
 // The kernels that share a plan's steps: requests of few rows go to a decode kernel, the others to
 // the prefill kernel.
 struct CudaKernel : Kernel {
-  const KernelEntry* decode[2] = {};     // of 8 and of 16 rows per item; the second may be null
+  const KernelEntry* decode[2] = {};  // of 8 and of 16 rows per item; the second may be null
   const KernelEntry* prefill = nullptr;
 };
 

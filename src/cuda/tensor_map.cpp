@@ -36,8 +36,8 @@ CUtensorMap make_key_map(const KeyView& view, Dtype dtype, int32_t box_rows) {
   const int64_t stride[] = {view.page_stride / element, view.head_stride / element,
                             view.token_stride / element, 1};
   const std::string reason = why_not_tma(view.data, dtype, 4, shape, stride);
-  expect(reason.empty(), PAGODA_UNSUPPORTED, "keys or values that the copy engine cannot address: ",
-         reason);
+  expect(reason.empty(), PAGODA_UNSUPPORTED,
+         "keys or values that the copy engine cannot address: ", reason);
 
   const auto size = [](int64_t n) { return static_cast<cuuint64_t>(n); };
   const cuuint64_t dims[] = {size(view.head_dim), size(view.page_size), size(view.num_kv_heads),

@@ -9,13 +9,13 @@
 namespace pagoda::cuda {
 
 struct CacheWriteSide {
-  const void* source = nullptr;  // [num_tokens, num_kv_heads, head_dim]
+  const void* source = nullptr;                             // [num_tokens, num_kv_heads, head_dim]
   int64_t source_token_stride = 0, source_head_stride = 0;  // bytes
   KeyView cache;
 };
 
 struct CacheWriteParams {
-  CacheWriteSide key, value;  // of 16-bit elements
+  CacheWriteSide key, value;              // of 16-bit elements
   const int64_t* slot_mapping = nullptr;  // [num_tokens], below 0: not written
   int32_t num_tokens = 0;
 };

@@ -84,8 +84,8 @@ std::string text_of(const StepSpec& spec) {
                 "%s d %d/%d heads %d/%d page %d%s causal %d window %d,%d cap %g alibi %d sinks %d "
                 "splits %d padding %d%s",
                 name_of(spec.dtype), spec.head_dim, spec.head_dim_v, spec.num_heads,
-                spec.num_kv_heads, spec.page_size, spec.heads_first ? " hnd" : "",
-                spec.mask.causal, spec.mask.window_left, spec.mask.window_right, spec.score.softcap,
+                spec.num_kv_heads, spec.page_size, spec.heads_first ? " hnd" : "", spec.mask.causal,
+                spec.mask.window_left, spec.mask.window_right, spec.score.softcap,
                 static_cast<int>(spec.score.alibi), spec.has_sinks, spec.num_splits,
                 spec.num_padding_tokens, spec.causal.empty() ? "" : " causal by request");
   std::string result = text;

@@ -1,8 +1,10 @@
 // The CUDA backend through pagoda.h against the reference backend: check_capi [cases] [first seed].
-// Whole steps with update_cache, graphs replayed with other lengths, merges. Returns 1 if any failed.
+// Whole steps with update_cache, graphs replayed with other lengths, merges. Returns 1 if any
+// failed.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -62,7 +64,8 @@ struct Case {
   int num_reqs, num_tokens, width, group;
 
   explicit Case(uint64_t seed) : random(seed) {
-    static constexpr int dims[][2] = {{64, 64}, {80, 80}, {96, 96}, {128, 128}, {192, 128}, {256, 256}};
+    static constexpr int dims[][2] = {{64, 64},   {80, 80},   {96, 96},
+                                      {128, 128}, {192, 128}, {256, 256}};
     const auto& dim = dims[below(6)];
     spec.head_dim = dim[0], spec.head_dim_v = dim[1];
     spec.num_kv_heads = 1 + below(4);
@@ -71,7 +74,8 @@ struct Case {
     spec.dtype = below(2) ? PAGODA_BF16 : PAGODA_F16;
     spec.page_size = 8 * (1 + below(9));
     spec.causal = below(4) != 0;
-    if (below(3) == 0) spec.has_window = 1, spec.window_left = below(200), spec.window_right = below(20);
+    if (below(3) == 0)
+      spec.has_window = 1, spec.window_left = below(200), spec.window_right = below(20);
     if (below(4) == 0) spec.logit_softcap = 20;
     spec.alibi = static_cast<pagoda_alibi>(below(3));
     spec.has_sinks = below(2);
@@ -153,10 +157,29 @@ struct Step {
     for (Both* both : {&start, &lens, &slots, &causal}) both->upload();
   }
 
-  void run(Plan& plan, bool on_device, void* workspace, cudaStream_t stream) {
-    const auto at = [&](Both& both) { return on_device ? both.device : both.host.data(); };
-    const auto ints = [&](Both& both) { return static_cast<const int32_t*>(at(both)); };
+  // The layer's tensors on one side.
+  struct Views {
+    Tensor keys, values, query, out, lse;
+    Layer layer;
+  };
+  void make_views(bool on_device, Views& views) {
+    const auto at = [&](Both& both) -> void* { return on_device ? both.device : both.host.data(); };
     const Spec& s = c.spec;
+    const int64_t pages = c.limits.num_pages, tokens = c.num_tokens;
+    views.keys = {at(key_cache), s.dtype, {pages, s.page_size, s.num_kv_heads, s.head_dim}};
+    views.values = {at(value_cache), s.dtype, {pages, s.page_size, s.num_kv_heads, s.head_dim_v}};
+    views.query = {at(query), s.dtype, {tokens, s.num_heads, s.head_dim}};
+    views.out = {at(out), s.dtype, {tokens, s.num_heads, s.head_dim_v}};
+    views.lse = {at(lse), PAGODA_F32, {s.num_heads, tokens}};
+    views.layer.key_cache = &views.keys, views.layer.value_cache = &views.values;
+    if (s.alibi != PAGODA_ALIBI_NONE)
+      views.layer.alibi_slopes = static_cast<const float*>(at(slopes));
+    if (s.has_sinks) views.layer.sinks = static_cast<const float*>(at(sinks));
+  }
+
+  void run(Plan& plan, bool on_device, void* workspace, cudaStream_t stream) {
+    const auto at = [&](Both& both) -> void* { return on_device ? both.device : both.host.data(); };
+    const auto ints = [&](Both& both) { return static_cast<const int32_t*>(at(both)); };
     Batch batch;
     batch.num_reqs = c.num_reqs, batch.num_tokens = c.num_tokens;
     batch.query_start_loc = ints(start), batch.seq_lens = ints(lens);
@@ -164,19 +187,18 @@ struct Step {
     batch.page_table_stride = batch.page_table_width = c.width;
     batch.slot_mapping = static_cast<const int64_t*>(at(slots));
     batch.causal = static_cast<const uint8_t*>(at(causal));
-    const int64_t pages = c.limits.num_pages, tokens = c.num_tokens;
-    Tensor keys(at(key_cache), s.dtype, {pages, s.page_size, s.num_kv_heads, s.head_dim});
-    Tensor values(at(value_cache), s.dtype, {pages, s.page_size, s.num_kv_heads, s.head_dim_v});
-    Layer layer;
-    layer.key_cache = &keys, layer.value_cache = &values;
-    if (s.alibi != PAGODA_ALIBI_NONE) layer.alibi_slopes = static_cast<const float*>(at(slopes));
-    if (s.has_sinks) layer.sinks = static_cast<const float*>(at(sinks));
-    const Tensor lses(at(lse), PAGODA_F32, {s.num_heads, tokens});
+    const int64_t tokens = c.num_tokens, heads = c.spec.num_kv_heads;
+    Views views;
+    make_views(on_device, views);
     plan.prepare(batch, workspace, plan.workspace_size(), stream);
-    plan.update_cache(layer, {at(key), s.dtype, {tokens, s.num_kv_heads, s.head_dim}},
-                      {at(value), s.dtype, {tokens, s.num_kv_heads, s.head_dim_v}}, stream);
-    plan.forward(layer, {at(query), s.dtype, {tokens, s.num_heads, s.head_dim}},
-                 {at(out), s.dtype, {tokens, s.num_heads, s.head_dim_v}}, &lses, stream);
+    plan.update_cache(views.layer, {at(key), c.spec.dtype, {tokens, heads, c.spec.head_dim}},
+                      {at(value), c.spec.dtype, {tokens, heads, c.spec.head_dim_v}}, stream);
+    plan.forward(views.layer, views.query, views.out, &views.lse, stream);
+  }
+  void forward(Plan& plan, cudaStream_t stream) {
+    Views views;
+    make_views(true, views);
+    plan.forward(views.layer, views.query, views.out, &views.lse, stream);
   }
 };
 
@@ -249,15 +271,17 @@ std::string check_merge(uint64_t seed, Context& gpu, Context& reference) {
   c.fill_normal(a), c.fill_normal(b);
   for (Both* both : {&lse_a, &lse_b}) {
     for (size_t i = 0; i < lse_size / 4; ++i)
-      both->as<float>()[i] = c.below(5) ? float(c.below(100)) * 0.1f : (c.below(2) ? INFINITY : -INFINITY);
+      both->as<float>()[i] =
+          c.below(5) ? float(c.below(100)) * 0.1f : (c.below(2) ? INFINITY : -INFINITY);
     both->upload();
   }
   for (const bool on_device : {false, true}) {
-    const auto at = [&](Both& both) { return on_device ? both.device : both.host.data(); };
+    const auto at = [&](Both& both) -> void* { return on_device ? both.device : both.host.data(); };
     const Tensor out_a(at(a), c.spec.dtype, {tokens, heads, dim});
     const Tensor out_b(at(b), c.spec.dtype, {tokens, heads, dim});
     const Tensor out(at(to), c.spec.dtype, {tokens, heads, dim});
-    const Tensor l_a(at(lse_a), PAGODA_F32, {heads, tokens}), l_b(at(lse_b), PAGODA_F32, {heads, tokens});
+    const Tensor l_a(at(lse_a), PAGODA_F32, {heads, tokens}),
+        l_b(at(lse_b), PAGODA_F32, {heads, tokens});
     const Tensor l(at(lse), PAGODA_F32, {heads, tokens});
     Merge merge;
     merge.num_tokens_a = static_cast<int32_t>(tokens / 2);
@@ -269,9 +293,25 @@ std::string check_merge(uint64_t seed, Context& gpu, Context& reference) {
   const Bytes got = to.download();
   for (size_t i = 0; i < got.size() / 2; ++i) {
     const float x = read_element(got, i, c.spec.dtype), y = read_element(to.host, i, c.spec.dtype);
-    if (!(std::abs(x - y) <= 0.01f * std::abs(y) + 1e-3f)) return "merge: " + std::to_string(x) + " instead of " + std::to_string(y);
+    if (!(std::abs(x - y) <= 0.01f * std::abs(y) + 1e-3f))
+      return "merge: " + std::to_string(x) + " instead of " + std::to_string(y);
   }
   return "";
+}
+
+// Microseconds that a call of forward keeps the host, outside a graph.
+double time_forward(Context& gpu, uint64_t seed) {
+  Case c(seed);
+  Step step(c);
+  Plan plan(gpu, c.spec, c.limits, c.tuning);
+  Both workspace(plan.workspace_size() + 256);
+  step.run(plan, true, workspace.device, nullptr);
+  constexpr int kCalls = 200;
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < kCalls; ++i) step.forward(plan, nullptr);
+  const auto end = std::chrono::steady_clock::now();
+  check_cuda(cudaDeviceSynchronize(), "running");
+  return std::chrono::duration<double, std::micro>(end - begin).count() / kCalls;
 }
 
 int run(int cases, uint64_t first) {
@@ -281,6 +321,7 @@ int run(int cases, uint64_t first) {
   options.backend = "reference";
   Context reference(options);
   std::printf("%s\n", doctor().c_str());
+  std::printf("host time of forward: %.2f us\n", time_forward(gpu, first));
   int failed = 0;
   for (int i = 0; i < cases && failed < 10; ++i) {
     const uint64_t seed = first + static_cast<uint64_t>(i);

@@ -21,16 +21,16 @@ struct StepSpec {
   std::vector<uint8_t> causal;                // [num_reqs] or empty
   int num_padding_tokens = 0;
   int num_heads = 32, num_kv_heads = 8, head_dim = 128, head_dim_v = 128;
-  int page_size = 16;  // 0: keys come packed, without a cache
+  int page_size = 16;        // 0: keys come packed, without a cache
   bool heads_first = false;  // [page, head, token, d] instead of [page, token, head, d]
   int num_layers = 1;        // caches with the same page table
   Dtype dtype = PAGODA_BF16;
   Mask mask;
   Score score;
   bool has_sinks = false;
-  int32_t num_splits = 0;  // 0: automatic
-  int32_t split_keys = kSplitKeys;   // keys per split when automatic
-  int32_t rows_per_item = 0;  // 0: by the longest query
+  int32_t num_splits = 0;           // 0: automatic
+  int32_t split_keys = kSplitKeys;  // keys per split when automatic
+  int32_t rows_per_item = 0;        // 0: by the longest query
   bool needs_lse = true;
   bool only_prefill = false;  // the caller knows that no request is short
   uint64_t seed = 1;
@@ -250,8 +250,8 @@ class DeviceStep {
     check_cuda(cudaMemset(bytes.get(), 0xff, bytes.size()), "poisoning");  // NaN
     view.data = bytes.get();
     if (num_reqs)
-      fill_keys<><<<dim3(256, num_reqs), 256>>>(view, params, seq_lens.get(), head_dim,
-                                                spec.dtype, seed);
+      fill_keys<>
+          <<<dim3(256, num_reqs), 256>>>(view, params, seq_lens.get(), head_dim, spec.dtype, seed);
     check_cuda(cudaGetLastError(), "filling keys");
     return bytes;
   }
@@ -289,9 +289,9 @@ class DeviceStep {
 
   void make_schedule_memory() {
     const int group = params.group.value;
-    const int rows = spec.rows_per_item ? spec.rows_per_item
-                     : max_rows() <= 8 || spec.head_dim > 128 ? 8
-                                                             : 16;
+    const bool wide = max_rows() > 8 && find_kernel({Phase::decode, spec.dtype, spec.head_dim,
+                                                     spec.head_dim_v, 16}) != nullptr;
+    const int rows = spec.rows_per_item ? spec.rows_per_item : wide ? 16 : 8;
     const int64_t max_items = int64_t(num_reqs) * (kMaxDecodeRows / rows) * kMaxSplits +
                               (int64_t(num_tokens) * group + rows - 1) / rows + 1;
     const int64_t max_slots = int64_t(num_reqs) * kMaxSplitRows * spec.num_kv_heads;

@@ -50,8 +50,7 @@ __global__ void reference_attend(ReferenceParams r, ReferenceOut to) {
     const int query_len = r.s.query_start_loc[req + 1] - r.s.query_start_loc[req];
     const int seq_len = r.s.seq_lens[req];
     const int position = seq_len - query_len + token - r.s.query_start_loc[req];
-    const Mask mask =
-        mask_of_request(p.mask, r.s.causal ? r.s.causal[req] != 0 : p.mask.causal);
+    const Mask mask = mask_of_request(p.mask, r.s.causal ? r.s.causal[req] != 0 : p.mask.causal);
     const KeyRange keys = visible_keys(mask, position, seq_len);
     const auto* q = static_cast<const uint8_t*>(p.query) + token * p.query_token_stride +
                     head * p.query_head_stride;
@@ -103,8 +102,7 @@ __global__ void reference_attend(ReferenceParams r, ReferenceOut to) {
       to.out[at] = l > 0 ? o[c] / l : 0;
       to.magnitude[at] = l > 0 ? a[c] / l : 0;
     }
-  if (thread == 0)
-    to.lse[int64_t(head) * r.s.num_tokens + token] = l > 0 ? m + log(l) : -INFINITY;
+  if (thread == 0) to.lse[int64_t(head) * r.s.num_tokens + token] = l > 0 ? m + log(l) : -INFINITY;
 }
 
 struct Comparison {
@@ -140,7 +138,8 @@ inline Comparison compare_with_reference(const DeviceStep& step) {
   if (spec.needs_lse)
     for (size_t i = 0; i < want_lse.size(); ++i) {
       if (got_lse[i] == want_lse[i]) continue;
-      const double error = std::abs(got_lse[i] - want_lse[i]) / (2e-5 + 2e-6 * std::abs(want_lse[i]));
+      const double error =
+          std::abs(got_lse[i] - want_lse[i]) / (2e-5 + 2e-6 * std::abs(want_lse[i]));
       if (!(error <= worst.worst_lse)) worst.worst_lse = std::isnan(error) ? INFINITY : error;
     }
   return worst;

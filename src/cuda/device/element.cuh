@@ -1,5 +1,5 @@
-// Device only. What the kernels need to know about a 16-bit element type: its matrix product and its
-// packing.
+// Device only. What the kernels need to know about a 16-bit element type: its matrix product and
+// its packing.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,5 +1,5 @@
-// Device only. Where a 16-byte chunk of a row lies in a shared-memory tile, such that the eight rows
-// that one ldmatrix phase reads lie in different banks.
+// Device only. Where a 16-byte chunk of a row lies in a shared-memory tile, such that the eight
+// rows that one ldmatrix phase reads lie in different banks.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// Device only. The matrix product of a warp group: d += a * b with b, and a if it is not in registers,
-// in shared memory under the 128-byte swizzle. Asynchronous: between the call and the wait that covers
-// it, neither d nor a register of a may be touched.
+// Device only. The matrix product of a warp group: d += a * b with b, and a if it is not in
+// registers, in shared memory under the 128-byte swizzle. Asynchronous: between the call and the
+// wait that covers it, neither d nor a register of a may be touched.
 //
 // The operands of one instruction are listed in full, as PTX wants them; the lists are written by
 // macros that end with this file.
@@ -14,9 +14,9 @@
 
 namespace pagoda::cuda {
 
-// Rows of 64 elements that lie 128 bytes apart, swizzled. `along_k`: the elements of a row follow the
-// summed dimension (queries, keys); otherwise they follow the other one (values), and slab_bytes is
-// the distance to the next 64 of them.
+// Rows of 64 elements that lie 128 bytes apart, swizzled. `along_k`: the elements of a row follow
+// the summed dimension (queries, keys); otherwise they follow the other one (values), and
+// slab_bytes is the distance to the next 64 of them.
 template <bool kAlongK>
 __device__ inline uint64_t matrix_descriptor(uint32_t address, uint32_t slab_bytes) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
@@ -60,15 +60,20 @@ __device__ inline void keep_before_wait(float sum) {
 #define PAGODA_D8(i) PAGODA_D4(i), PAGODA_D4(i + 4)
 #define PAGODA_D16(i) PAGODA_D8(i), PAGODA_D8(i + 8)
 #define PAGODA_D32(i) PAGODA_D16(i), PAGODA_D16(i + 16)
-#define PAGODA_R8  \
-  "%0, %1, %2, %3, %4, %5, %6, %7"
-#define PAGODA_R16 PAGODA_R8 ", " \
-  "%8, %9, %10, %11, %12, %13, %14, %15"
-#define PAGODA_R32 PAGODA_R16 ", " \
-  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define PAGODA_R64 PAGODA_R32 ", " \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define PAGODA_R8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define PAGODA_R16 \
+  PAGODA_R8        \
+      ", "         \
+      "%8, %9, %10, %11, %12, %13, %14, %15"
+#define PAGODA_R32 \
+  PAGODA_R16       \
+      ", "         \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define PAGODA_R64                                                                       \
+  PAGODA_R32                                                                             \
+      ", "                                                                               \
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
 // One instruction for kN columns of b: m 64, k 16. a: [64, 16], b: [16, kN] behind a descriptor of
 // keys; or a in registers and b behind a descriptor of values.

@@ -1,10 +1,12 @@
 // Attention of few query rows over many keys: decoding, speculative decoding, short extensions.
-// Memory bound: every key and value is read once, and all else is arranged so that reads never stop.
+// Memory bound: every key and value is read once, and all else is arranged so that reads never
+// stop.
 //
 // An item is up to 8 * kRowTiles packed rows of one request against one split of its keys, for one
 // key head. Blocks walk the list of items with five warps:
 //
-//   four streams   share an item by taking every fourth tile of 16 keys. Each has a ring of tiles in
+//   four streams   share an item by taking every fourth tile of 16 keys. Each has a ring of tiles
+//   in
 //                  shared memory that it fills and empties itself, across the borders of items, so
 //                  no stream waits for another while keys come in.
 //   the clerk      fetches items and queries ahead of the streams, and behind them turns their four
@@ -22,8 +24,8 @@
 // so that eight rows, not sixteen, are the least that costs a full instruction. A thread holds keys
 // g and g + 8 and rows 2 c and 2 c + 1 of S^T, with g = lane / 4 and c = lane % 4.
 //
-// What a row's bits depend on: its request's length, its own query, its keys. Which keys a warp takes
-// is counted from key 0, the cuts from the length (schedule.h), and rows do not meet.
+// What a row's bits depend on: its request's length, its own query, its keys. Which keys a warp
+// takes is counted from key 0, the cuts from the length (schedule.h), and rows do not meet.
 #pragma once
 
 #include "decode_finish.cuh"
@@ -38,8 +40,8 @@ template <class Tr>
 __device__ void fetch_item(const Work<Tr>& work, int n) {
   if (n >= work.num_items) return;
   const int lane = threadIdx.x % 32, slot = n % Tr::kItems;
-  const auto* source = reinterpret_cast<const uint8_t*>(
-      work.params.decode_items + work.index(n) / work.params.num_kv_heads);
+  const auto* source = reinterpret_cast<const uint8_t*>(work.params.decode_items +
+                                                        work.index(n) / work.params.num_kv_heads);
   if (lane < static_cast<int>(sizeof(DecodeItem) / 16))
     cp_async_16(shared_address(&work.shared.items[slot]) + 16 * lane, source + 16 * lane, true);
   mbarrier_arrive_after_copies(work.shared.item_full[slot]);
@@ -91,7 +93,7 @@ class Finisher {
     if (n < 0 || work_.item(n).num_splits == 1) return;
     const DecodeItem& item = work_.item(n);
     if (__shfl_sync(~0u, before_, 0) + 1 != static_cast<uint32_t>(item.num_splits)) return;
-    merge_splits<Tr>(work_.params, work_.shared, item, work_.head(n), lane_, 32,
+    merge_splits<Tr, 4, 4>(work_.params, work_.shared, item, work_.head(n), lane_, 32,
                            [] { __syncwarp(); });
     __syncwarp();
   }
@@ -116,7 +118,7 @@ __device__ void finish_last_item(const Work<Tr>& work) {
   if (threadIdx.x == 0) shared.arrivals_before = arrive(work.params, item, head);
   __syncthreads();
   if (shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_splits)) return;
-  merge_splits<Tr>(work.params, shared, item, head, threadIdx.x, Tr::kThreads,
+  merge_splits<Tr, 1, 16>(work.params, shared, item, head, threadIdx.x, Tr::kThreads,
                           [] { __syncthreads(); });
 }
 

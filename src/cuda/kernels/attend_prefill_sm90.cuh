@@ -3,9 +3,10 @@
 // A tile is 128 packed rows of one request for one key head; blocks, one per multiprocessor, take
 // tiles from a list with the longest first, until there are none.
 //
-//   warp 0           takes work; keys and values by the copy engine, in boxes that never cross the
-//                    border of a page, two stages each
-//   warps 1 to 3     queries, for the next tile while this one is multiplied
+//   warp 0           takes work; keys by the copy engine, in boxes that never cross the border of a
+//                    page, two stages
+//   warp 1           values, likewise
+//   warps 2 and 3    queries, for the next tile while this one is multiplied
 //   warps 4 to 7     rows 0 to 63   (prefill_consumer.cuh)
 //   warps 8 to 11    rows 64 to 127
 //
@@ -14,8 +15,8 @@
 //   group 0             softmax        softmax
 //   group 1                  softmax        softmax
 //
-// Keys are visited from the last to the first, so the tiles that need a mask come together. Tiles are
-// counted from key 0 and never cut, so a row's bits depend on nothing but its request.
+// Keys are visited from the last to the first, so the tiles that need a mask come together. Tiles
+// are counted from key 0 and never cut, so a row's bits depend on nothing but its request.
 #pragma once
 
 #include "prefill_consumer.cuh"
@@ -26,10 +27,11 @@ namespace pagoda::cuda::prefill {
 
 template <class Tr>
 __device__ void init_barriers(typename Tr::Shared& shared) {
-  constexpr int kConsumerWarps = 4 * Tr::kGroups, kQueryWarps = 3;
+  constexpr int kConsumerWarps = 4 * Tr::kGroups;
   for (uint64_t& barrier : shared.work_full) mbarrier_init(barrier, 1);
-  for (uint64_t& barrier : shared.work_empty) mbarrier_init(barrier, kConsumerWarps + kQueryWarps);
-  for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, kQueryWarps);
+  for (uint64_t& barrier : shared.work_empty)
+    mbarrier_init(barrier, kConsumerWarps + Tr::kQueryWarps + 1);
+  for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, Tr::kQueryWarps);
   for (uint64_t& barrier : shared.query_empty) mbarrier_init(barrier, kConsumerWarps);
   for (int i = 0; i < Tr::kStages; ++i) {
     mbarrier_init(shared.key_full[i], 1);
@@ -58,6 +60,8 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     give_registers<Tr::kProducerRegisters>();
     if (threadIdx.x < 32)
       produce_keys<Tr>(params, shared);
+    else if (threadIdx.x < 64)
+      produce_values<Tr>(params, shared);
     else
       produce_queries<Tr>(params, shared);
   } else {

@@ -1,11 +1,11 @@
-// Device only. The end of an item: four streams' states become output rows or a partial state, and the
-// partial states of a request's splits become output rows.
+// Device only. The end of an item: four streams' states become output rows or a partial state, and
+// the partial states of a request's splits become output rows.
 #pragma once
 
 #include "../device/element.cuh"
-#include "../device/score.cuh"
 #include "decode_stream.cuh"
 #include "decode_traits.cuh"
+#include "score.cuh"
 
 namespace pagoda::cuda::decode {
 
@@ -50,8 +50,8 @@ __device__ void write_row(const AttendParams& params, const DecodeItem& item, in
 // The partial states of an item's tile of rows, for one key head.
 template <class Tr>
 struct Partials {
-  float* out;  // [num_rows, kHeadDimV] of the first split
-  float2* ml;  // [num_rows]
+  float* out;                     // [num_rows, kHeadDimV] of the first split
+  float2* ml;                     // [num_rows]
   int64_t out_stride, ml_stride;  // elements from split to split
 
   __device__ Partials(const AttendParams& params, const DecodeItem& item, int head) {
@@ -77,8 +77,8 @@ struct Partials {
     float2 part[Tr::kRows];
 #pragma unroll
     for (int k = 0; k < Tr::kRows; ++k)
-      part[k] = __ldcg(ml + min(split, num_splits - 1) * ml_stride +
-                       min(first + k * step, num_rows - 1));
+      part[k] =
+          __ldcg(ml + min(split, num_splits - 1) * ml_stride + min(first + k * step, num_rows - 1));
 #pragma unroll
     for (int k = 0; k < Tr::kRows; ++k) {
       const int row = first + k * step;
@@ -96,29 +96,35 @@ struct Partials {
     }
   }
 
-  // The weighted sum of the splits' outputs in their order. In batches whose loads are all under way
-  // before the first is used, as each may take microseconds: so no load is conditional, and those
-  // behind the last split repeat it.
-  __device__ float4 sum(const typename Tr::Shared& shared, int num_splits, int row,
-                        int column) const {
-    constexpr int kBatch = 16;
-    const float* from = out + row * Tr::kHeadDimV + column;
-    float4 total = {};
+  // The weighted sums of the splits' outputs in their order, for kSpots places (row, column) at
+  // once. In batches whose loads are all under way before the first is used, as each may take
+  // microseconds: so no load is conditional, and those behind the last split repeat it.
+  template <int kSpots, int kBatch>
+  __device__ void sum(const typename Tr::Shared& shared, int num_splits, const int (&row)[kSpots],
+                      const int (&column)[kSpots], float4 (&total)[kSpots]) const {
+#pragma unroll
+    for (int k = 0; k < kSpots; ++k) total[k] = {};
     for (int first = 0; first < num_splits; first += kBatch) {
-      float4 part[kBatch];
+      float4 part[kSpots][kBatch];
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i)
-        part[i] = __ldcg(reinterpret_cast<const float4*>(
-            from + min(first + i, num_splits - 1) * out_stride));
+      for (int k = 0; k < kSpots; ++k)
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const float weight = shared.split_weight[row][first + i];
-        const bool real = first + i < num_splits;
-        total.x += real ? weight * part[i].x : 0, total.y += real ? weight * part[i].y : 0;
-        total.z += real ? weight * part[i].z : 0, total.w += real ? weight * part[i].w : 0;
-      }
+        for (int i = 0; i < kBatch; ++i)
+          part[k][i] =
+              __ldcg(reinterpret_cast<const float4*>(out + row[k] * Tr::kHeadDimV + column[k] +
+                                                     min(first + i, num_splits - 1) * out_stride));
+#pragma unroll
+      for (int k = 0; k < kSpots; ++k)
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          const float weight = shared.split_weight[row[k]][first + i];
+          const bool real = first + i < num_splits;
+          total[k].x += real ? weight * part[k][i].x : 0;
+          total[k].y += real ? weight * part[k][i].y : 0;
+          total[k].z += real ? weight * part[k][i].z : 0;
+          total[k].w += real ? weight * part[k][i].w : 0;
+        }
     }
-    return total;
   }
 };
 
@@ -183,15 +189,15 @@ __device__ void write_item(const AttendParams& params, const DecodeItem& item, i
   });
 }
 
-// Reports that this item's partial state is written; returns how many were before it. By one thread,
-// after a barrier of those that wrote.
+// Reports that this item's partial state is written; returns how many were before it. By one
+// thread, after a barrier of those that wrote.
 __device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& item, int head) {
   return atomic_increment_release(
       params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head);
 }
 
 // Merges the splits of an item's rows, by the threads of some warps; `meet` is their barrier.
-template <class Tr, class Meet>
+template <class Tr, int kSpots, int kBatch, class Meet>
 __device__ __noinline__ void merge_splits(const AttendParams& params, typename Tr::Shared& shared,
                                           const DecodeItem& item, int head, int thread,
                                           int num_threads, Meet meet) {
@@ -201,11 +207,24 @@ __device__ __noinline__ void merge_splits(const AttendParams& params, typename T
   const Partials<Tr> partials(params, item, head);
   partials.weigh(shared, item.num_splits, item.num_rows, thread / 32, num_threads / 32);
   meet();
-  for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
-    const float2 ml = shared.merged_ml[row];
-    const float4 o = partials.sum(shared, item.num_splits, row, column);
-    write_row<Tr>(params, item, head, row, column, {ml.x, ml.y, o});
-  });
+  constexpr int kGroups = Tr::kHeadDimV / 4;
+  const int num_spots = item.num_rows * kGroups;
+  for (int first = thread; first < num_spots; first += kSpots * num_threads) {
+    int row[kSpots], column[kSpots];
+    float4 total[kSpots];
+#pragma unroll
+    for (int k = 0; k < kSpots; ++k) {
+      const int spot = min(first + k * num_threads, num_spots - 1);
+      row[k] = spot / kGroups, column[k] = spot % kGroups * 4;
+    }
+    partials.template sum<kSpots, kBatch>(shared, item.num_splits, row, column, total);
+#pragma unroll
+    for (int k = 0; k < kSpots; ++k) {
+      if (first + k * num_threads >= num_spots) continue;
+      const float2 ml = shared.merged_ml[row[k]];
+      write_row<Tr>(params, item, head, row[k], column[k], {ml.x, ml.y, total[k]});
+    }
+  }
 }
 
 }  // namespace pagoda::cuda::decode

@@ -1,12 +1,12 @@
-// Device only. The side of a stream that reads ahead: walks its tiles over all items of the block and
-// copies them into its ring, one tile per call.
+// Device only. The side of a stream that reads ahead: walks its tiles over all items of the block
+// and copies them into its ring, one tile per call.
 //
 // Page ids are asked for in batches of 32, one per lane, a batch before they are needed: the loader
 // never waits for one that the page table's owner has not long had time to deliver.
 #pragma once
 
-#include "../device/paged_keys.cuh"
 #include "decode_traits.cuh"
+#include "paged_keys.cuh"
 
 namespace pagoda::cuda::decode {
 
@@ -98,8 +98,8 @@ class Loader {
     }
     copy_rows<Tr::kKeyChunks, typename Tr::KeyTile>(destination, keys_, key_offset,
                                                     params.key.token_stride);
-    copy_rows<Tr::kValueChunks, typename Tr::ValueTile>(
-        destination + Tr::kKeyBytes, values_, value_offset, params.value.token_stride);
+    copy_rows<Tr::kValueChunks, typename Tr::ValueTile>(destination + Tr::kKeyBytes, values_,
+                                                        value_offset, params.value.token_stride);
   }
 
   // Rows that no query of the item sees become zeros: their bytes may be anything, NaN included,

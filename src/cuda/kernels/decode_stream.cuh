@@ -2,8 +2,8 @@
 #pragma once
 
 #include "../device/element.cuh"
-#include "../device/score.cuh"
 #include "decode_traits.cuh"
+#include "score.cuh"
 
 namespace pagoda::cuda::decode {
 
@@ -70,8 +70,8 @@ __device__ void load_query(QueryFragments<Tr>& q, const uint8_t* query) {
   for (int n = 0; n < Tr::kRowTiles; ++n)
 #pragma unroll
     for (int step = 0; step < Tr::kHeadDim / 16; ++step)
-      ldmatrix_x2(q[n][step], shared_address(query) + Tr::KeyTile::offset(
-                                                          8 * n + lane % 8, 2 * step + lane / 8 % 2));
+      ldmatrix_x2(q[n][step], shared_address(query) +
+                                  Tr::KeyTile::offset(8 * n + lane % 8, 2 * step + lane / 8 % 2));
 }
 
 // s = K Q^T for the 16 keys at `keys`.
@@ -133,8 +133,7 @@ __device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& stat
     for (int e = 0; e < 2; ++e) {
       float m = fmaxf(s[n][e], s[n][e + 2]);
 #pragma unroll
-      for (int lanes = 4; lanes < 32; lanes *= 2)
-        m = fmaxf(m, __shfl_xor_sync(~0u, m, lanes));
+      for (int lanes = 4; lanes < 32; lanes *= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, lanes));
       m = fmaxf(m, state.m[n][e]);
       moved |= m != state.m[n][e];
       const float reference = finite_or_zero(m);
@@ -168,8 +167,8 @@ __device__ void multiply_values(WarpState<Tr>& state, uint32_t values,
   for (int n = 0; n < Tr::kRowTiles; ++n)
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      weights[n][half] = movmatrix_trans(
-          Element<typename Tr::Type>::pack(p[n][2 * half], p[n][2 * half + 1]));
+      weights[n][half] =
+          movmatrix_trans(Element<typename Tr::Type>::pack(p[n][2 * half], p[n][2 * half + 1]));
   const int row = lane % 8 + lane / 16 * 8, odd_chunk = lane / 8 % 2;
 #pragma unroll
   for (int d = 0; d < Tr::kHeadDimV / 16; ++d) {

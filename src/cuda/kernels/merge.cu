@@ -42,7 +42,8 @@ __device__ float* lse_of(const MergeSide& side, int64_t token, int64_t head) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) merge_states(const __grid_constant__ MergeParams params) {
+__global__ void __launch_bounds__(kThreads)
+    merge_states(const __grid_constant__ MergeParams params) {
   wait_for_earlier_kernels();
   allow_next_kernel();
   const int64_t index = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
@@ -69,9 +70,10 @@ __global__ void __launch_bounds__(kThreads) merge_states(const __grid_constant__
 void launch_merge(const MergeParams& params, Dtype dtype, cudaStream_t stream) {
   const int64_t rows = int64_t{params.num_tokens} * params.num_heads;
   if (rows == 0) return;
-  const void* kernel = dtype == PAGODA_F32    ? reinterpret_cast<const void*>(&merge_states<float>)
-                       : dtype == PAGODA_BF16 ? reinterpret_cast<const void*>(&merge_states<__nv_bfloat16>)
-                                              : reinterpret_cast<const void*>(&merge_states<__half>);
+  const void* kernel = dtype == PAGODA_F32 ? reinterpret_cast<const void*>(&merge_states<float>)
+                       : dtype == PAGODA_BF16
+                           ? reinterpret_cast<const void*>(&merge_states<__nv_bfloat16>)
+                           : reinterpret_cast<const void*>(&merge_states<__half>);
   launch(kernel, {.blocks = (rows * 32 + kThreads - 1) / kThreads, .threads = kThreads}, params,
          stream, "launching merge_states");
 }

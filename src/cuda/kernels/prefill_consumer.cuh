@@ -3,21 +3,21 @@
 // the two groups take turns at the tensor cores, so that one group's exponentials run under the
 // other's products.
 //
-// A thread holds rows g and g + 8 of its warp's sixteen, and of every eight columns those at 2 c and
-// 2 c + 1, with g = lane / 4 and c = lane % 4.
+// A thread holds rows g and g + 8 of its warp's sixteen, and of every eight columns those at 2 c
+// and 2 c + 1, with g = lane / 4 and c = lane % 4.
 #pragma once
 
 #include "../device/element.cuh"
-#include "../device/score.cuh"
 #include "../device/wgmma.cuh"
 #include "prefill_producer.cuh"
 #include "prefill_traits.cuh"
+#include "score.cuh"
 
 namespace pagoda::cuda::prefill {
 
 // What a thread knows about its two rows.
 struct Rows {
-  int token[2];       // of the request
+  int token[2];  // of the request
   int query_head[2];
   bool real[2];
   int position[2];   // of the query in its sequence
@@ -128,8 +128,12 @@ class Consumer {
   }
 
   // The groups alternate: a group that has issued its products lets the other one issue.
-  __device__ void take_turn() { named_barrier_sync(1 + group_, 256); }
-  __device__ void pass_turn() { named_barrier_arrive(2 - group_, 256); }
+  __device__ void take_turn() {
+    named_barrier_sync(1 + group_, 256);
+  }
+  __device__ void pass_turn() {
+    named_barrier_arrive(2 - group_, 256);
+  }
 
   __device__ void release(uint64_t (&empty)[Tr::kStages], RingPosition<Tr::kStages>& position) {
     if (threadIdx.x % 32 == 0) mbarrier_arrive(empty[position.slot]);
@@ -145,8 +149,8 @@ class Consumer {
     using QueryTile = typename Tr::QueryTile;
     using KeyTile = typename Tr::KeyTile;
     mbarrier_wait(shared_.key_full[keys_.slot], keys_.parity);
-    const uint64_t query = matrix_descriptor<true>(
-        shared_address(shared_.query[query_.slot]) + group_ * 64 * 128, 0);
+    const uint64_t query =
+        matrix_descriptor<true>(shared_address(shared_.query[query_.slot]) + group_ * 64 * 128, 0);
     const uint64_t key = matrix_descriptor<true>(shared_address(shared_.key[keys_.slot]), 0);
     wgmma_fence();
 #pragma unroll
@@ -162,8 +166,8 @@ class Consumer {
   __device__ void begin_values(const PrefillTile& tile, int index) {
     mbarrier_wait(shared_.value_full[values_.slot], values_.parity);
     clear_unseen_values(tile, index);
-    const uint64_t value = matrix_descriptor<false>(
-        shared_address(shared_.value[values_.slot]), Tr::ValueTile::kSlabBytes);
+    const uint64_t value = matrix_descriptor<false>(shared_address(shared_.value[values_.slot]),
+                                                    Tr::ValueTile::kSlabBytes);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < Tr::kKeys / 16; ++step) {

@@ -1,20 +1,31 @@
 // Device only. The warp group that feeds the others. Its first warp hands out work and has the copy
-// engine bring keys and values, page by page; the other three bring the queries, whose rows are packed
-// from several tokens and heads.
+// engine bring keys, page by page; the second does so for values; the other two bring the queries,
+// whose rows are packed from several tokens and heads.
 #pragma once
 
-#include "../device/paged_keys.cuh"
+#include "paged_keys.cuh"
 #include "prefill_traits.cuh"
 
 namespace pagoda::cuda::prefill {
 
-// Brings the tiles of keys or values of one piece of work in falling order.
-template <class Tr>
-class KeyProducer {
+// A ring of tiles of keys or of values.
+template <class Tr, class Tile>
+struct TileRing {
+  uint8_t (&stages)[Tr::kStages][Tile::kBytes];
+  uint64_t (&full)[Tr::kStages];
+  uint64_t (&empty)[Tr::kStages];
+};
+
+// Brings the tiles of keys, or those of values, of one piece of work after the other, each in
+// falling order. By one warp.
+template <class Tr, class Tile>
+class TileProducer {
  public:
-  __device__ KeyProducer(const PrefillParams& params, typename Tr::Shared& shared)
+  __device__ TileProducer(const PrefillParams& params, const CUtensorMap& map,
+                          const TileRing<Tr, Tile>& ring)
       : params_(params),
-        shared_(shared),
+        map_(map),
+        ring_(ring),
         lane_(threadIdx.x % 32),
         num_boxes_(Tr::kKeys / params.box_rows) {}
 
@@ -25,10 +36,7 @@ class KeyProducer {
     Box box = find_box(tile, keys, tiles.end - 1);
     for (int i = tiles.end - 1; i >= tiles.first; --i) {
       const Box next = i > tiles.first ? find_box(tile, keys, i - 1) : Box{};
-      copy<typename Tr::KeyTile>(params_.key_map, shared_.key, shared_.key_full,
-                                 shared_.key_empty, box, head);
-      copy<typename Tr::ValueTile>(params_.value_map, shared_.value, shared_.value_full,
-                                   shared_.value_empty, box, head);
+      copy(box, head);
       position_.advance();
       box = next;
     }
@@ -42,38 +50,36 @@ class KeyProducer {
 
   __device__ Box find_box(const PrefillTile& tile, const PagedKeys& keys, int index) const {
     const int first = index * Tr::kKeys + lane_ * params_.box_rows;
-    const bool used = lane_ < num_boxes_ && first < tile.key_end &&
-                      first + params_.box_rows > tile.key_begin;
+    const bool used =
+        lane_ < num_boxes_ && first < tile.key_end && first + params_.box_rows > tile.key_begin;
     return used ? Box{keys.page_of(first), keys.row_of(first)} : Box{};
   }
 
-  template <class Tile>
-  __device__ void copy(const CUtensorMap& map, uint8_t (&stages)[Tr::kStages][Tile::kBytes],
-                       uint64_t (&full)[Tr::kStages], uint64_t (&empty)[Tr::kStages],
-                       const Box& box, int head) const {
+  __device__ void copy(const Box& box, int head) const {
     const int boxes = __popc(__ballot_sync(~0u, box.page >= 0));
-    mbarrier_wait(empty[position_.slot], position_.parity ^ 1);
+    uint64_t& full = ring_.full[position_.slot];
+    mbarrier_wait(ring_.empty[position_.slot], position_.parity ^ 1);
     if (lane_ == 0)
-      mbarrier_arrive_expect_bytes(full[position_.slot],
-                                   boxes * params_.box_rows * 128 * Tile::kSlabs);
+      mbarrier_arrive_expect_bytes(full, boxes * params_.box_rows * 128 * Tile::kSlabs);
     __syncwarp();
     if (box.page < 0) return;
     const uint32_t destination =
-        shared_address(stages[position_.slot]) + lane_ * params_.box_rows * 128;
+        shared_address(ring_.stages[position_.slot]) + lane_ * params_.box_rows * 128;
 #pragma unroll
     for (int slab = 0; slab < Tile::kSlabs; ++slab)
-      copy_box_4d(destination + slab * Tile::kSlabBytes, &map, full[position_.slot],
-                  slab * kSlabElements, box.row, head, box.page);
+      copy_box_4d(destination + slab * Tile::kSlabBytes, &map_, full, slab * kSlabElements, box.row,
+                  head, box.page);
   }
 
   const PrefillParams& params_;
-  typename Tr::Shared& shared_;
+  const CUtensorMap& map_;
+  const TileRing<Tr, Tile> ring_;
   const int lane_, num_boxes_;
   RingPosition<Tr::kStages> position_;
 };
 
-// Hands out tiles of work in the order of the list, to whichever block asks first; one key head after
-// the other, so that what the blocks read at one time stays in the second-level cache.
+// Hands out tiles of work in the order of the list, to whichever block asks first; one key head
+// after the other, so that what the blocks read at one time stays in the second-level cache.
 template <class Tr>
 class WorkSource {
  public:
@@ -90,7 +96,8 @@ class WorkSource {
     if (threadIdx.x % 32 == 0) {
       index = static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
       // Every block asks until it gets nothing, so the last one to ask is known by its number.
-      if (index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0) *params_.attend.next_tile = 0;
+      if (index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0)
+        *params_.attend.next_tile = 0;
     }
     return __shfl_sync(~0u, index, 0);
   }
@@ -102,8 +109,8 @@ class WorkSource {
     auto& work = shared_.work[position_.slot];
     const bool any = index < total_;
     if (any && lane < static_cast<int>(sizeof(PrefillTile) / 4))
-      reinterpret_cast<int32_t*>(&work.tile)[lane] = reinterpret_cast<const int32_t*>(
-          &params_.attend.prefill_tiles[index % num_tiles_])[lane];
+      reinterpret_cast<int32_t*>(&work.tile)[lane] =
+          reinterpret_cast<const int32_t*>(&params_.attend.prefill_tiles[index % num_tiles_])[lane];
     if (lane == 0) work.head = any ? index / num_tiles_ : -1;
     __syncwarp();
     if (lane == 0) mbarrier_arrive(shared_.work_full[position_.slot]);
@@ -124,7 +131,8 @@ class WorkSource {
 template <class Tr>
 __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& shared) {
   WorkSource<Tr> source(params, shared);
-  KeyProducer<Tr> producer(params, shared);
+  TileProducer<Tr, typename Tr::KeyTile> producer(params, params.key_map,
+                                                  {shared.key, shared.key_full, shared.key_empty});
   int index = source.first();
   while (source.publish(index)) {
     const PrefillTile tile = source.published().tile;
@@ -156,12 +164,23 @@ class WorkReader {
   RingPosition<Tr::kTiles> position_;
 };
 
-// By warps 1 to 3 of the group. Rows behind the last become zeros.
+template <class Tr>
+__device__ void produce_values(const PrefillParams& params, typename Tr::Shared& shared) {
+  TileProducer<Tr, typename Tr::ValueTile> producer(
+      params, params.value_map, {shared.value, shared.value_full, shared.value_empty});
+  WorkReader<Tr> reader(shared);
+  PrefillTile tile;
+  int head;
+  while (reader.read(tile, head)) producer.produce(tile, head);
+}
+
+// By the last warps of the group. Rows behind the last become zeros.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
-  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8, kRowsAtOnce = 96 / kLanes;
+  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
+  constexpr int kRowsAtOnce = 32 * Tr::kQueryWarps / kLanes;
   const AttendParams& attend = params.attend;
-  const int first_row = (threadIdx.x - 32) / kLanes, first_chunk = threadIdx.x % kLanes;
+  const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
   PrefillTile tile;

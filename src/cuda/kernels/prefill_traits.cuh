@@ -1,5 +1,5 @@
-// Device only. The shape of the prefill kernel and its shared memory; attend_prefill_sm90.cuh has the
-// picture.
+// Device only. The shape of the prefill kernel and its shared memory; attend_prefill_sm90.cuh has
+// the picture.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,8 @@ struct Traits {
 
   static constexpr int kGroups = 2;  // warp groups that multiply
   static constexpr int kThreads = 128 * (1 + kGroups);
+  static constexpr int kQueryWarps =
+      2;  // of the group that feeds; then one for keys, one for values
   static constexpr int kRows = 64 * kGroups;
   static constexpr int kKeys = keys_per_tile(kHeadDim, kHeadDimV);
 
@@ -51,7 +53,8 @@ struct Traits {
   };
 };
 
-// A place in a ring of kSlots, and the parity that its barrier has when the slot's content is there.
+// A place in a ring of kSlots, and the parity that its barrier has when the slot's content is
+// there.
 template <int kSlots>
 struct RingPosition {
   int slot = 0;

@@ -1,6 +1,6 @@
-// Turns a step's lengths into the lists of items that the attention kernels walk: once per step, one
-// block, no length on the host. Requests are cut by properties of their own (core/splits.h); prefill
-// tiles are put in order of falling length, so that the last ones to start are short.
+// Turns a step's lengths into the lists of items that the attention kernels walk: once per step,
+// one block, no length on the host. Requests are cut by properties of their own (core/splits.h);
+// prefill tiles are put in order of falling length, so that the last ones to start are short.
 #include "../device/block_scan.cuh"
 #include "../device/ptx.cuh"
 #include "../launch.h"
@@ -30,8 +30,8 @@ struct Request {
   // Keys that the packed rows [first, last] see; {0, 0} if none.
   __device__ KeyRange keys_of(const ScheduleParams& params, int first, int last) const {
     const int context = seq_len - query_len;
-    const KeyRange keys = any_visible(mask, context + first / params.group,
-                                      context + last / params.group, seq_len);
+    const KeyRange keys =
+        any_visible(mask, context + first / params.group, context + last / params.group, seq_len);
     return keys.empty() ? KeyRange{0, 0} : keys;
   }
 };

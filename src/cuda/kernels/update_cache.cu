@@ -1,5 +1,5 @@
-// Writes a step's keys and values into their pages: one launch for both, a bit copy. Threads copy 16
-// bytes each where every row starts at a multiple of 16, otherwise an element.
+// Writes a step's keys and values into their pages: one launch for both, a bit copy. Threads copy
+// 16 bytes each where every row starts at a multiple of 16, otherwise an element.
 #include "../device/ptx.cuh"
 #include "../launch.h"
 #include "../update_params.h"
@@ -47,7 +47,9 @@ bool is_aligned(const CacheWriteSide& side) {
   return (reinterpret_cast<uintptr_t>(side.source) | reinterpret_cast<uintptr_t>(side.cache.data) |
           static_cast<uint64_t>(side.source_token_stride | side.source_head_stride |
                                 side.cache.page_stride | side.cache.token_stride |
-                                side.cache.head_stride)) % 16 == 0;
+                                side.cache.head_stride)) %
+             16 ==
+         0;
 }
 
 }  // namespace

@@ -1,19 +1,19 @@
-// Device only. The logit of core/score.h in base 2, as the kernels compute it: fast instructions, no
-// branch but uniform ones.
+// Device only. The logit of core/score.h in base 2, as the kernels compute it: fast instructions,
+// no branch but uniform ones.
 #pragma once
 
 #include <cmath>
 
 #include "../attend_params.h"
-#include "ptx.cuh"
+#include "../device/ptx.cuh"
 
 namespace pagoda::cuda {
 
 inline constexpr float kLog2e = 1.4426950408889634f;
 inline constexpr float kLn2 = 0.6931471805599453f;
 
-// cap * tanh(x / cap) as cap * (1 - 2 / (exp(2 x / cap) + 1)): saturates at both ends, and its error
-// is a rounding of `cap`, where the tanh instruction has 2^-11.
+// cap * tanh(x / cap) as cap * (1 - 2 / (exp(2 x / cap) + 1)): saturates at both ends, and its
+// error is a rounding of `cap`, where the tanh instruction has 2^-11.
 __device__ inline float apply_cap(const Score2& score, float qk) {
   return score.cap - 2 * score.cap * rcp_approx(exp2_approx(qk * score.scale) + 1);
 }

@@ -22,8 +22,12 @@ struct PagedKeys {
         page_size(params.page_size) {}
 
   // Where keys [first, first + 8) lie; to be asked only for keys that the request has.
-  __device__ int32_t page_of(int first) const { return pages ? __ldg(pages + first / page_size) : 0; }
-  __device__ int32_t row_of(int first) const { return pages ? first % page_size : first_row + first; }
+  __device__ int32_t page_of(int first) const {
+    return pages ? __ldg(pages + first / page_size) : 0;
+  }
+  __device__ int32_t row_of(int first) const {
+    return pages ? first % page_size : first_row + first;
+  }
 };
 
 }  // namespace pagoda::cuda
