@@ -25,16 +25,16 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
   require(options.page_size > 0, ErrorKind::kInvalidArgument, "a page size of ", options.page_size,
           " tokens; it must be a positive multiple of 8");
   const int64_t pages_of_one = (max_seq_len + options.page_size - 1) / options.page_size;
-  return {.num_threads = options.num_threads,
-          .backend = options.backend,
-          .isa = options.isa,
-          .dtype = options.dtype,
-          .page_size = options.page_size,
-          .num_pages =
-              options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
-          .max_reqs = options.max_reqs,
-          .max_tokens = options.prefill_chunk + options.max_reqs - 1,
-          .max_seq_len = max_seq_len};
+  return {
+      .num_threads = options.num_threads,
+      .backend = options.backend,
+      .isa = options.isa,
+      .dtype = options.dtype,
+      .page_size = options.page_size,
+      .num_pages = options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
+      .max_reqs = options.max_reqs,
+      .max_tokens = options.prefill_chunk + options.max_reqs - 1,
+      .max_seq_len = max_seq_len};
 }
 
 // A group of layers has pages of its own: their bytes differ with the number of layers.
@@ -109,6 +109,7 @@ struct Runner::State {
   FinishReason write(Writer& writer, const Request& request, const Sampled& sampled,
                      std::string& new_text);
   void finish(const Request& request, Writer& writer);
+  std::vector<uint64_t> running_ids() const;
   StepWork work_of(const std::vector<ScheduledTokens>& step) const;
   void count(const StepWork& work, double duration);
 
@@ -130,7 +131,7 @@ bool Runner::State::step(const Runner& runner) {
   const StepWork work = work_of(step);
   const std::span<const float> logits = decoder.forward(arrays.fill(cache, step));
   scheduler.step_done();
-  if (runner.on_step) runner.on_step(cache);
+  if (runner.on_step) runner.on_step(cache, running_ids());
 
   const auto vocab_size = static_cast<size_t>(decoder.config().vocab_size);
   size_t row = 0;
@@ -143,6 +144,12 @@ bool Runner::State::step(const Runner& runner) {
   }
   count(work, seconds() - start);
   return true;
+}
+
+std::vector<uint64_t> Runner::State::running_ids() const {
+  std::vector<uint64_t> ids;
+  for (const auto& request : scheduler.running()) ids.push_back(request->id);
+  return ids;
 }
 
 StepWork Runner::State::work_of(const std::vector<ScheduledTokens>& step) const {
@@ -204,6 +211,7 @@ void Runner::State::finish(const Request& request, Writer& writer) {
   writer.generation.num_cached = request.num_cached;
   writer.generation.num_preemptions = request.num_preemptions;
   stats.prefix_hit_tokens += request.num_cached;
+  stats.generated_tokens += static_cast<int64_t>(writer.generation.tokens.size());
   finished.push_back(std::move(writer.generation));
   writers.erase(request.id);
   scheduler.finish(request);

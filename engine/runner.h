@@ -17,16 +17,16 @@
 namespace pagoda::engine {
 
 struct RunnerOptions {
-  int num_threads = 0;   // 0: all usable cores
-  std::string backend;   // empty: the best present
-  std::string isa;       // empty: the best of the machine
+  int num_threads = 0;  // 0: all usable cores
+  std::string backend;  // empty: the best present
+  std::string isa;      // empty: the best of the machine
   pagoda_dtype dtype = PAGODA_F32;
   int32_t page_size = 16;
   int64_t num_pages = 0;  // the null page included; 0: for max_reqs sequences of max_seq_len
   bool prefix_cache = true;
   int32_t prefill_chunk = 512;
-  int32_t max_reqs = 16;     // in one step
-  int32_t max_seq_len = 0;   // 0: the model's context length
+  int32_t max_reqs = 16;    // in one step
+  int32_t max_seq_len = 0;  // 0: the model's context length
 };
 
 struct GenerationOptions {
@@ -47,17 +47,18 @@ struct Generation {
   std::vector<Sampled> sampled;  // of each of them, if logprobs were asked for
   std::string text;
   FinishReason finish = FinishReason::kNone;
-  int32_t num_prompt = 0;       // tokens
-  int32_t num_cached = 0;       // of these, found in the prefix cache
+  int32_t num_prompt = 0;  // tokens
+  int32_t num_cached = 0;  // of these, found in the prefix cache
   int32_t num_preemptions = 0;
 };
 
 struct RunnerStats {
-  int64_t prompt_tokens = 0;  // computed of prompts, and again after preemptions
-  int64_t decode_tokens = 0;  // computed one at a time, each to give the next
-  double prompt_seconds = 0;  // a step's time is shared by its tokens
+  int64_t prompt_tokens = 0;     // computed of prompts, and again after preemptions
+  int64_t decode_tokens = 0;     // computed one at a time, each to give the next
+  int64_t generated_tokens = 0;  // the first after each prompt included
+  double prompt_seconds = 0;     // a step's time is shared by its tokens
   double decode_seconds = 0;
-  int64_t num_pages = 0;      // that can be given out
+  int64_t num_pages = 0;         // that can be given out
   int64_t max_used_pages = 0;    // at a time
   int64_t max_shared_pages = 0;  // of these, held by several requests
   int64_t prefix_hit_tokens = 0;
@@ -71,11 +72,12 @@ class Runner {
          const Progress& progress = {});
   ~Runner();
 
-  // Called from step: text that is new and will not change, perhaps empty, and the generation so far.
+  // Called from step: text that is new and will not change, perhaps empty, and the generation so
+  // far.
   std::function<void(const Generation&, const std::string& new_text)> on_text;
 
-  // Called after each step, e.g. to look at the cache.
-  std::function<void(const Cache&)> on_step;
+  // Called after each step with the requests that hold pages, e.g. to look at the cache.
+  std::function<void(const Cache&, const std::vector<uint64_t>& running)> on_step;
 
   // Called while prompts are read: tokens of running requests computed and known.
   std::function<void(int64_t computed, int64_t known)> on_prompt_progress;

@@ -42,7 +42,9 @@ int main(void) {
 
   pagoda_context* context;
   pagoda_plan* plan;
-  check(pagoda_context_create(NULL, &context));
+  pagoda_context_options options = PAGODA_INIT(pagoda_context_options);
+  options.backend = "cpu"; /* the arrays below lie in host memory */
+  check(pagoda_context_create(&options, &context));
 
   pagoda_spec spec = PAGODA_INIT(pagoda_spec);
   spec.num_heads = kHeads;

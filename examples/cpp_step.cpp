@@ -72,6 +72,12 @@ class Layer {
   }
 
  private:
+  static pagoda::ContextOptions on_the_cpu() {
+    pagoda::ContextOptions options;
+    options.backend = "cpu";  // the arrays lie in host memory
+    return options;
+  }
+
   static pagoda::Spec spec() {
     pagoda::Spec spec;
     spec.num_heads = kHeads;
@@ -101,7 +107,7 @@ class Layer {
     return all;
   }
 
-  pagoda::Context context_;
+  pagoda::Context context_{on_the_cpu()};
   pagoda::Plan plan_;
   std::vector<float> keys_, values_;
   std::unique_ptr<std::byte, decltype(&std::free)> workspace_;

@@ -137,6 +137,7 @@ void add_all() {
   add_decode("16x4096/bf16", {.num_reqs = 16, .seq_len = 4096});
   add_decode("1x16384/bf16", {.seq_len = 16384});
   add_decode("1x4096/bf16/4queries", {.query_len = 4, .seq_len = 4096});
+  add_decode("1x256/bf16/warm", {.seq_len = 256}, false);
   add_decode("1x512/bf16/warm", {.seq_len = 512}, false);
   add_decode("1x4096/bf16/warm", {.seq_len = 4096}, false);
   for (int32_t group : {1, 3, 7, 8, 17})

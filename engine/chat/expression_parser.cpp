@@ -136,11 +136,11 @@ class ExpressionParser {
   }
 
   bool take_comparison(Comparison& comparison) {
-    constexpr std::pair<std::string_view, Comparison> kComparisons[] = {
+    constexpr std::pair<std::string_view, Comparison> comparisons[] = {
         {"==", Comparison::kEqual},  {"!=", Comparison::kNotEqual},
         {"<", Comparison::kLess},    {"<=", Comparison::kLessEqual},
         {">", Comparison::kGreater}, {">=", Comparison::kGreaterEqual}};
-    for (const auto& [text, value] : kComparisons) {
+    for (const auto& [text, value] : comparisons) {
       if (!stream_.skip_operator(text)) continue;
       comparison = value;
       return true;

@@ -194,7 +194,7 @@ Value filter_int(const Value& input, const CallArguments& arguments) {
   if (input.is_bool() || input.is_int()) return input.as_int();
   if (input.is_float()) return static_cast<int64_t>(input.as_float());
   const Value& otherwise = arguments.get(0, "default");
-  const Value failed = otherwise.is_undefined() ? Value(int64_t{0}) : otherwise;
+  Value failed = otherwise.is_undefined() ? Value(int64_t{0}) : otherwise;
   if (!input.is_string()) return failed;
   const std::string_view text = strip_left(strip_right(input.as_string()));
   int64_t value = 0;

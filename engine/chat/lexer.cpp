@@ -217,10 +217,10 @@ class Lexer {
   // Appends what the escape behind a backslash means and returns its length. Unknown ones stay as
   // they are, backslash included, as in Python.
   size_t append_escape(std::string_view raw, std::string& text) const {
-    constexpr std::string_view kFrom = "ntrbfav0\\'\"", kTo("\n\t\r\b\f\a\v\0\\'\"", 11);
+    constexpr std::string_view from = "ntrbfav0\\'\"", to("\n\t\r\b\f\a\v\0\\'\"", 11);
     if (raw[0] == '\n') return 1;  // a continued line
-    if (const size_t at = kFrom.find(raw[0]); at != std::string_view::npos) {
-      text += kTo[at];
+    if (const size_t at = from.find(raw[0]); at != std::string_view::npos) {
+      text += to[at];
       return 1;
     }
     const size_t digits = raw[0] == 'x' ? 2 : raw[0] == 'u' ? 4 : raw[0] == 'U' ? 8 : 0;

@@ -198,11 +198,11 @@ Value format_time(const CallArguments& arguments, const std::tm& now) {
 }  // namespace
 
 const Value& CallArguments::get(size_t index, std::string_view name) const {
-  static const Value kUndefined;
+  static const Value undefined;
   if (index < positional.size()) return positional[index];
   for (const auto& [given, value] : named)
     if (given == name) return value;
-  return kUndefined;
+  return undefined;
 }
 
 void CallArguments::require_at_most(size_t count, std::string_view callee) const {

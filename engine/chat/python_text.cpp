@@ -105,8 +105,8 @@ std::string quoted_text(std::string_view text) {
     } else if (c == '\n' || c == '\r' || c == '\t') {
       quoted += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
     } else if (byte < 0x20 || byte == 0x7F) {
-      constexpr const char* kHex = "0123456789abcdef";
-      quoted += std::string("\\x") + kHex[byte >> 4] + kHex[byte & 15];
+      constexpr const char* hex = "0123456789abcdef";
+      quoted += std::string("\\x") + hex[byte >> 4] + hex[byte & 15];
     } else {
       quoted += c;
     }
@@ -134,13 +134,13 @@ std::string repr(const Value& value) {
 std::string json_string(std::string_view text) {
   std::string quoted = "\"";
   for (char c : text) {
-    constexpr std::string_view kFrom = "\"\\\n\r\t\b\f", kTo = "\"\\nrtbf";
-    if (const size_t at = kFrom.find(c); at != std::string_view::npos) {
+    constexpr std::string_view plain = "\"\\\n\r\t\b\f", escaped = "\"\\nrtbf";
+    if (const size_t at = plain.find(c); at != std::string_view::npos) {
       quoted += '\\';
-      quoted += kTo[at];
+      quoted += escaped[at];
     } else if (static_cast<uint8_t>(c) < 0x20) {
-      constexpr const char* kHex = "0123456789abcdef";
-      quoted += std::string("\\u00") + kHex[c >> 4] + kHex[c & 15];
+      constexpr const char* hex = "0123456789abcdef";
+      quoted += std::string("\\u00") + hex[c >> 4] + hex[c & 15];
     } else {
       quoted += c;
     }

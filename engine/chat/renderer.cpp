@@ -200,7 +200,7 @@ class Renderer {
   }
 
   Value evaluate(const Unary& node, Place place) {
-    const Value operand = evaluate(*node.operand);
+    Value operand = evaluate(*node.operand);
     if (node.op == UnaryOperator::kNot) return !operand.is_true();
     if (!operand.is_number())
       fail_at(place, "a sign in front of a value of type ", operand.type_name());

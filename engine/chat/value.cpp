@@ -95,9 +95,9 @@ bool Value::is_true() const {
 }
 
 const char* Value::type_name() const {
-  constexpr const char* kNames[] = {"undefined", "NoneType", "bool", "int",     "float",
-                                    "str",       "list",     "dict", "function"};
-  return kNames[data_.index()];
+  constexpr const char* names[] = {"undefined", "NoneType", "bool", "int",     "float",
+                                   "str",       "list",     "dict", "function"};
+  return names[data_.index()];
 }
 
 bool operator==(const Value& a, const Value& b) {

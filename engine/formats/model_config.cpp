@@ -45,8 +45,8 @@ void check_rope(const ModelConfig& config, const std::string& where) {
 }  // namespace
 
 const char* name_of(Architecture architecture) {
-  constexpr const char* kNames[] = {"llama", "qwen2", "qwen3", "smollm3"};
-  return kNames[static_cast<int>(architecture)];
+  constexpr const char* names[] = {"llama", "qwen2", "qwen3", "smollm3"};
+  return names[static_cast<int>(architecture)];
 }
 
 void add_biases(ModelConfig& config, const std::function<bool(std::string_view)>& has_tensor) {

@@ -5,6 +5,7 @@
 //   Q5_1  d f16, m f16 | fifth bits u32 | nibbles                                   | d n + m
 //   Q8_0  d f16 | 32 x i8                                                           | d n
 //   Q4_K  d f16, m f16 | 12 bytes: 8 scales and 8 minima of 6 bits | 128 bytes      | d s n - m t
+//   Q5_K  as Q4_K, with 32 bytes of fifth bits before the nibbles                   | d s n - m t
 //   Q6_K  128 bytes low, 64 bytes high | 16 x i8 scales | d f16                     | d s (n - 32)
 #include "engine/formats/quants.h"
 
@@ -98,9 +99,9 @@ void restore_q5_1(Bytes in, float* out) {
   for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(five_bits(in + 8, fifth, i)) + m;
 }
 
-// The 6-bit scale and minimum of sub-group j of Q4_K. The first four of each lie in the low bits of
-// bytes 0-3 and 4-7; of the last four, bytes 8-11 hold the low nibbles (scale low, minimum high)
-// and the top bits of bytes 0-3 and 4-7 the two bits above them.
+// The 6-bit scale and minimum of sub-group j of Q4_K and Q5_K. The first four of each lie in the
+// low bits of bytes 0-3 and 4-7; of the last four, bytes 8-11 hold the low nibbles (scale low,
+// minimum high) and the top bits of bytes 0-3 and 4-7 the two bits above them.
 struct ScaleAndMin {
   float scale, minimum;
 };
@@ -112,15 +113,30 @@ ScaleAndMin scale_and_min(Bytes packed, int j) {
   return {static_cast<float>(scale), static_cast<float>(minimum)};
 }
 
+// The nibble of element `lane` of sub-group j: two sub-groups of 32 share 32 bytes, low ones first.
+int k_nibble(Bytes nibbles, int j, int lane) {
+  const uint8_t byte = nibbles[j / 2 * 32 + lane];
+  return j % 2 == 0 ? byte & 15 : byte >> 4;
+}
+
 void restore_q4_k(Bytes in, float* out) {
   const float d = load_half(in);
   const float m = load_half(in + 2);
-  const Bytes nibbles = in + 16;
-  for (int j = 0; j < 8; ++j) {  // sub-groups of 32; two share 32 bytes, low nibbles first
+  for (int j = 0; j < 8; ++j) {
+    const ScaleAndMin s = scale_and_min(in + 4, j);
+    for (int i = 0; i < 32; ++i)
+      out[j * 32 + i] = d * s.scale * static_cast<float>(k_nibble(in + 16, j, i)) - m * s.minimum;
+  }
+}
+
+void restore_q5_k(Bytes in, float* out) {
+  const float d = load_half(in);
+  const float m = load_half(in + 2);
+  const Bytes fifth = in + 16;  // bit j of byte i is that of element i of sub-group j
+  for (int j = 0; j < 8; ++j) {
     const ScaleAndMin s = scale_and_min(in + 4, j);
     for (int i = 0; i < 32; ++i) {
-      const uint8_t byte = nibbles[j / 2 * 32 + i];
-      const int n = j % 2 == 0 ? byte & 15 : byte >> 4;
+      const int n = k_nibble(in + 48, j, i) | (fifth[i] >> j & 1) << 4;
       out[j * 32 + i] = d * s.scale * static_cast<float>(n) - m * s.minimum;
     }
   }
@@ -180,6 +196,8 @@ void dequantize(TensorType type, std::span<const std::byte> bytes, std::span<flo
       return restore_all<restore_q8_0>(in, out.data(), groups, t);
     case TensorType::kQ4_K:
       return restore_all<restore_q4_k>(in, out.data(), groups, t);
+    case TensorType::kQ5_K:
+      return restore_all<restore_q5_k>(in, out.data(), groups, t);
     case TensorType::kQ6_K:
       return restore_all<restore_q6_k>(in, out.data(), groups, t);
   }

@@ -22,6 +22,7 @@ enum class TensorType {
   kQ5_1,
   kQ8_0,
   kQ4_K,
+  kQ5_K,
   kQ6_K,
 };
 

@@ -39,7 +39,8 @@ inline float exp_inline(float x) {
   p = p * r + 1.0f / 6;
   p = p * r + 0.5f;
   p = p * r * r + r + 1.0f;
-  const auto exponent = (std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRoundToInt)) << 23;
+  const auto exponent = (std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRoundToInt))
+                        << 23;
   return std::bit_cast<float>(std::bit_cast<int32_t>(p) + exponent);
 }
 

@@ -12,8 +12,8 @@ Rope::Rope(const RopeConfig& config, int64_t max_positions)
   for (int64_t i = 0; i < num_pairs_; i++) {
     const double factor =
         config.frequency_factors.empty() ? 1.0 : config.frequency_factors[static_cast<size_t>(i)];
-    const double frequency =
-        std::pow(config.theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.num_dims));
+    const double frequency = std::pow(
+        config.theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.num_dims));
     for (int64_t position = 0; position < max_positions; position++) {
       const double angle = static_cast<double>(position) * frequency / factor;
       const auto at = static_cast<size_t>(position * num_pairs_ + i);

@@ -1,5 +1,5 @@
-// Rotary position embedding (Su et al. 2021): pair i of a head turns by an angle that grows with the
-// token's position. Cosines and sines are tabulated once, computed in double.
+// Rotary position embedding (Su et al. 2021): pair i of a head turns by an angle that grows with
+// the token's position. Cosines and sines are tabulated once, computed in double.
 #pragma once
 
 #include <cstdint>

@@ -137,8 +137,7 @@ namespace {
 bool agrees(Product& product, int rows, int64_t num_outputs, const float* in, const void* packed,
             const float* expected, float* out) {
   product.run(0, in, packed, out);
-  return std::memcmp(out, expected,
-                     static_cast<size_t>(rows * num_outputs) * sizeof(float)) == 0;
+  return std::memcmp(out, expected, static_cast<size_t>(rows * num_outputs) * sizeof(float)) == 0;
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ class Threads {
   std::atomic<int64_t> next_item_{0};
   std::atomic<int> num_working_{0};
   std::atomic<bool> stop_{false};
-  std::mutex mutex_;            // guards error_
+  std::mutex mutex_;  // guards error_
   std::exception_ptr error_;
 };
 

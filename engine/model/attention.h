@@ -40,9 +40,9 @@ class Attention {
   std::vector<int> group_of_layer_;  // [layers]
   KvMemory memory_;
   Context context_;
-  std::vector<Plan> plans_;                    // [groups]
-  std::vector<Array<std::byte>> workspaces_;   // [groups]
-  Array<uint16_t> typed_qkv_, typed_out_;      // empty for F32
+  std::vector<Plan> plans_;                   // [groups]
+  std::vector<Array<std::byte>> workspaces_;  // [groups]
+  Array<uint16_t> typed_qkv_, typed_out_;     // empty for F32
 };
 
 }  // namespace pagoda::engine

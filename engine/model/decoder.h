@@ -18,9 +18,9 @@
 namespace pagoda::engine {
 
 struct DecoderOptions {
-  int num_threads = 0;   // 0: all usable cores
-  std::string backend;   // empty: the best present
-  std::string isa;       // of attention; empty: the best of the machine
+  int num_threads = 0;              // 0: all usable cores
+  std::string backend;              // empty: the best present
+  std::string isa;                  // of attention; empty: the best of the machine
   pagoda_dtype dtype = PAGODA_F32;  // of attention and of the cache: F32, F16 or BF16
   int32_t page_size = 16;
   int64_t num_pages = 0;    // of each group, the null page included
@@ -52,9 +52,9 @@ class Decoder {
   ~Decoder();
 
   const ModelConfig& config() const;
-  const DecoderOptions& options() const;           // max_seq_len and num_threads as resolved
-  const std::vector<LayerGroup>& groups() const;   // each has a page table of its own
-  std::string describe() const;                    // the plans, as text
+  const DecoderOptions& options() const;          // max_seq_len and num_threads as resolved
+  const std::vector<LayerGroup>& groups() const;  // each has a page table of its own
+  std::string describe() const;                   // the plans, as text
   Threads& threads();
 
   // Writes this step's keys and values to their pages.

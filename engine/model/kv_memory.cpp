@@ -10,7 +10,8 @@ std::vector<LayerGroup> group_layers(const ModelConfig& config) {
     const auto window = static_cast<int32_t>(config.layers[layer].sliding_window);
     const auto same = [&](const LayerGroup& group) { return group.window == window; };
     auto group = std::find_if(groups.begin(), groups.end(), same);
-    if (group == groups.end()) group = groups.insert(groups.end(), {.window = window, .layers = {}});
+    if (group == groups.end())
+      group = groups.insert(groups.end(), {.window = window, .layers = {}});
     group->layers.push_back(static_cast<int>(layer));
   }
   return groups;
@@ -42,8 +43,8 @@ KvMemory::KvMemory(const ModelConfig& config, const std::vector<LayerGroup>& gro
   std::byte* next = memory_.data();
   for (size_t layer = 0; layer < config.layers.size(); layer++)
     for (Tensor* tensor : {&keys_[layer], &values_[layer]}) {
-      *tensor = Tensor(next, dtype, {num_pages, page_size, heads, dim},
-                       {page, dim, page_size * dim, 1});
+      *tensor =
+          Tensor(next, dtype, {num_pages, page_size, heads, dim}, {page, dim, page_size * dim, 1});
       next += num_pages * page * bytes_of(dtype);
     }
 }

@@ -12,8 +12,8 @@
 namespace pagoda::engine {
 
 struct LayerGroup {
-  int32_t window = 0;        // keys a query sees, itself included; 0: all
-  std::vector<int> layers;   // their numbers, ascending
+  int32_t window = 0;       // keys a query sees, itself included; 0: all
+  std::vector<int> layers;  // their numbers, ascending
 };
 
 // In order of their first layers.

@@ -77,8 +77,8 @@ LayerWeights load_layer(Loader& load, const ModelConfig& config, int64_t index) 
   const std::string layer = "blk." + std::to_string(index) + ".";
   return {
       .attention_norm = load.vector(layer + "attn_norm.weight"),
-      .qkv = load.matrix(
-          {layer + "attn_q.weight", layer + "attn_k.weight", layer + "attn_v.weight"}),
+      .qkv =
+          load.matrix({layer + "attn_q.weight", layer + "attn_k.weight", layer + "attn_v.weight"}),
       .qkv_bias = load.joined_vector(
           {layer + "attn_q.bias", layer + "attn_k.bias", layer + "attn_v.bias"}, config.qkv_bias),
       .query_norm = load.vector(layer + "attn_q_norm.weight", config.qk_norm),

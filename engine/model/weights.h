@@ -14,15 +14,15 @@ namespace pagoda::engine {
 
 struct LayerWeights {
   std::vector<float> attention_norm;  // [hidden_size]
-  std::unique_ptr<Matrix> qkv;        // query, key and value rows: hidden -> (heads + 2 kv_heads) * d
-  std::vector<float> qkv_bias;        // [(heads + 2 kv_heads) * head_dim], or empty
-  std::vector<float> query_norm;      // [head_dim], or empty
-  std::vector<float> key_norm;        // [head_dim], or empty
-  std::unique_ptr<Matrix> attention_out;   // heads * d -> hidden
-  std::vector<float> attention_out_bias;   // [hidden_size], or empty
-  std::vector<float> ffn_norm;             // [hidden_size]
-  std::unique_ptr<Matrix> gate_up;         // hidden -> gate rows, then up rows: 2 * ffn_size
-  std::unique_ptr<Matrix> down;            // ffn_size -> hidden
+  std::unique_ptr<Matrix> qkv;    // query, key and value rows: hidden -> (heads + 2 kv_heads) * d
+  std::vector<float> qkv_bias;    // [(heads + 2 kv_heads) * head_dim], or empty
+  std::vector<float> query_norm;  // [head_dim], or empty
+  std::vector<float> key_norm;    // [head_dim], or empty
+  std::unique_ptr<Matrix> attention_out;  // heads * d -> hidden
+  std::vector<float> attention_out_bias;  // [hidden_size], or empty
+  std::vector<float> ffn_norm;            // [hidden_size]
+  std::unique_ptr<Matrix> gate_up;        // hidden -> gate rows, then up rows: 2 * ffn_size
+  std::unique_ptr<Matrix> down;           // ffn_size -> hidden
 };
 
 struct Weights {

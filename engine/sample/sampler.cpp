@@ -36,8 +36,7 @@ void check_sampling(const SamplingOptions& options) {
   check_option(options.top_k >= 0, "top-k", options.top_k, "0 (all tokens) or above");
   check_option(options.top_p > 0 && options.top_p <= 1, "top-p", options.top_p,
                "above 0 and at most 1");
-  check_option(options.min_p >= 0 && options.min_p <= 1, "min-p", options.min_p,
-               "between 0 and 1");
+  check_option(options.min_p >= 0 && options.min_p <= 1, "min-p", options.min_p, "between 0 and 1");
   check_option(finite(options.repetition_penalty) && options.repetition_penalty > 0,
                "repetition-penalty", options.repetition_penalty, "above 0 (1 is none)");
 }

@@ -12,10 +12,10 @@ struct Request {
   int32_t num_prompt = 0;
   int32_t max_generated = 0;  // tokens
 
-  int32_t num_computed = 0;      // tokens whose keys and values are in the cache
-  int32_t num_cached = 0;        // of these, found there when the request first began
+  int32_t num_computed = 0;  // tokens whose keys and values are in the cache
+  int32_t num_cached = 0;    // of these, found there when the request first began
   int32_t num_preemptions = 0;
-  bool has_begun = false;        // was admitted at least once
+  bool has_begun = false;  // was admitted at least once
 
   int32_t num_known() const { return static_cast<int32_t>(tokens.size()); }
   int32_t num_generated() const { return num_known() - num_prompt; }

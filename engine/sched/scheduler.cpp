@@ -88,7 +88,8 @@ void Scheduler::schedule_running() {
 }
 
 int32_t Scheduler::chunk_of(const Request& request, int32_t tokens_left) const {
-  return std::min({request.num_known() - request.num_computed, options_.prefill_chunk, tokens_left});
+  return std::min(
+      {request.num_known() - request.num_computed, options_.prefill_chunk, tokens_left});
 }
 
 // False if running_[index] itself had to give its pages up.

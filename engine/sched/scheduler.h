@@ -21,10 +21,10 @@
 namespace pagoda::engine {
 
 struct SchedulerOptions {
-  int32_t max_reqs = 16;         // running at a time
-  int32_t max_step_tokens = 0;   // computed in one step; at least max_reqs. 0: what fits both below
-  int32_t prefill_chunk = 512;   // of one request's tokens, computed in one step
-  int32_t max_seq_len = 0;       // tokens of prompt and output together
+  int32_t max_reqs = 16;        // running at a time
+  int32_t max_step_tokens = 0;  // computed in one step; at least max_reqs. 0: what fits both below
+  int32_t prefill_chunk = 512;  // of one request's tokens, computed in one step
+  int32_t max_seq_len = 0;      // tokens of prompt and output together
 };
 
 // Tokens num_computed .. num_computed + num_tokens - 1 of a request.
@@ -47,7 +47,8 @@ class Scheduler {
   // num_pools of the cache; it and the options' limits are those of the decoder.
   Scheduler(Cache& cache, int32_t num_pools, const SchedulerOptions& options);
 
-  // Errors: kInvalidArgument for a request that could not be served even alone, with what to change.
+  // Errors: kInvalidArgument for a request that could not be served even alone, with what to
+  // change.
   Request& add(std::vector<int32_t> prompt, int32_t max_generated);
 
   bool has_work() const { return !running_.empty() || !waiting_.empty(); }

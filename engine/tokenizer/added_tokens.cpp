@@ -34,7 +34,7 @@ const AddedToken* AddedTokens::match_at(std::string_view text, bool parse_contro
 void AddedTokens::split(std::string_view text, bool parse_control,
                         const std::function<void(std::string_view)>& use_text,
                         const std::function<void(TokenId)>& use_token) const {
-  constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
+  constexpr std::string_view white_space = " \t\n\v\f\r";
   size_t begin = 0;  // of the text not yet given out
   size_t at = 0;
   while (at < text.size()) {
@@ -44,11 +44,11 @@ void AddedTokens::split(std::string_view text, bool parse_control,
       continue;
     }
     std::string_view before = text.substr(begin, at - begin);
-    if (token->strip_left) before = before.substr(0, before.find_last_not_of(kWhiteSpace) + 1);
+    if (token->strip_left) before = before.substr(0, before.find_last_not_of(white_space) + 1);
     if (!before.empty()) use_text(before);
     use_token(token->id);
     at += token->text.size();
-    if (token->strip_right) at = std::min(text.find_first_not_of(kWhiteSpace, at), text.size());
+    if (token->strip_right) at = std::min(text.find_first_not_of(white_space, at), text.size());
     begin = at;
   }
   if (begin < text.size()) use_text(text.substr(begin));

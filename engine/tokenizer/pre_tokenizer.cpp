@@ -27,7 +27,7 @@ std::string modern_expression(const std::string& digits) {
 }
 
 const std::vector<FamilyExpressions>& families() {
-  static const std::vector<FamilyExpressions> kFamilies = {
+  static const std::vector<FamilyExpressions> table = {
       {"gpt-2", {kGpt2Expression}},
       {"smollm", {R"(\p{N})", kGpt2Expression}},
       {"qwen2", {modern_expression(R"(\p{N})")}},
@@ -36,7 +36,7 @@ const std::vector<FamilyExpressions>& families() {
       {"llama3", {modern_expression(R"(\p{N}{1,3})")}},
       {"llama-v3", {modern_expression(R"(\p{N}{1,3})")}},
   };
-  return kFamilies;
+  return table;
 }
 
 }  // namespace

@@ -38,7 +38,14 @@ inline int round_up(int n, int unit) {
   return (n + unit - 1) / unit * unit;
 }
 
+// Bytes within which the machine prefetches on its own once it saw the first line.
+constexpr int kPrefetchReach = 4096;
+
 // pointers[i] for the keys start + i with begin <= i < end.
+//
+// Tiles are located one ahead of their use. Touching a single line of each stretch of memory then
+// is enough: it finds the page's translation and starts the machine's own prefetcher, which is
+// faster than naming every line.
 inline void locate(const PagedRows& rows, int start, int begin, int end, RowPointers& pointers) {
   for (int i = 0; i < begin; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
   for (int i = end; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
@@ -46,6 +53,8 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, RowPoin
     const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
     const int count = smaller(end - i, rows.page_size - offset);
     const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * rows.token_stride;
+    for (int64_t ahead = 0; ahead < count * rows.token_stride; ahead += kPrefetchReach)
+      prefetch(row + ahead);
     for (int j = 0; j < count; ++j, row += rows.token_stride) pointers[i + j] = row;
     i += count;
   }
@@ -86,8 +95,11 @@ struct Block {
 };
 
 inline void weigh_rows(const AttendTask& task, const Tile& tile, const Block& block) {
-  for (int r = 0; r < block.rows; ++r)
-    softmax_row(task, block.row + r, tile.start, round_up(block.end, kWidth), block.edge);
+  const int columns = round_up(block.end, kWidth);
+  const bool plain =
+      !block.edge && columns == kTileKeys && task.softcap == 0 && task.bias == Bias::none;
+  for (int row = block.row; row < block.row + block.rows; ++row)
+    plain ? softmax_plain_row(task, row) : softmax_row(task, row, tile.start, columns);
 }
 
 // Weights of every row for the tile, from packed keys.
@@ -106,16 +118,15 @@ inline void weigh(const AttendTask& task, const Tile& tile) {
   }
 }
 
-// Products of few rows with keys that are used as they are transposed. The keys' dimensions are the
-// outer loop, so that the sums of one block of keys do not wait for each other.
+// Products of few rows with keys that are used as they are transposed.
 template <class E, int kRows>
-inline void multiply_keys_in_place(const AttendTask& task, const Tile& tile, Ahead ahead) {
+inline void multiply_keys_in_place(const AttendTask& task, const Tile& tile, Ahead& ahead) {
   const int columns = round_up(tile.end, kWidth);
   const float* q = task.queries + static_cast<int64_t>(tile.first) * task.head_dim;
   float* scores = task.scores + static_cast<int64_t>(tile.first) * kTileKeys;
-  for (int d = 0; d < task.head_dim; d += KeyBlock<E>::kDims) {
-    const int dims = smaller(task.head_dim - d, KeyBlock<E>::kDims);
-    for (int key = 0; key < columns; key += kWidth) {
+  for (int key = 0; key < columns; key += kWidth) {
+    for (int d = 0; d < task.head_dim; d += KeyBlock<E>::kDims) {
+      const int dims = smaller(task.head_dim - d, KeyBlock<E>::kDims);
       F32 sum[kRows];
       const float* from[kRows];
 #pragma GCC unroll 8
@@ -123,10 +134,11 @@ inline void multiply_keys_in_place(const AttendTask& task, const Tile& tile, Ahe
         sum[r] = d == 0 ? broadcast(0.0f) : load(scores + r * kTileKeys + key);
         from[r] = q + static_cast<int64_t>(r) * task.head_dim + d;
       }
-      KeyBlock<E>::each(tile.keys, ahead, key, d, dims, [&](int i, F32 keys) {
+      KeyBlock<E>::each(
+          tile.keys, ahead, key, d, dims, [&](int i, F32 keys) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) sum[r] = fma(broadcast(from[r][i]), keys, sum[r]);
-      });
+            for (int r = 0; r < kRows; ++r) sum[r] = fma(broadcast(from[r][i]), keys, sum[r]);
+          });
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r) store(scores + r * kTileKeys + key, sum[r]);
     }
@@ -134,7 +146,7 @@ inline void multiply_keys_in_place(const AttendTask& task, const Tile& tile, Ahe
 }
 
 template <class E>
-inline void weigh_in_place(const AttendTask& task, const Tile& tile, Ahead ahead) {
+inline void weigh_in_place(const AttendTask& task, const Tile& tile, Ahead& ahead) {
   const Block block(task, tile, tile.first);
   switch (block.rows) {
     case 1:
@@ -186,17 +198,21 @@ inline void accumulate_packed(const AttendTask& task, const Tile& tile, bool exa
   }
 }
 
+// In steps of few keys, so that the columns of a row are read while it is still in the first-level
+// cache.
 template <class E>
-inline void accumulate_in_place(const AttendTask& task, const Tile& tile, Ahead ahead) {
+inline void accumulate_in_place(const AttendTask& task, const Tile& tile, Ahead& ahead) {
+  constexpr int kStep = 32;
   const Panels panels(task.head_dim_v);
-  for (int p = 0; p < panels.count; ++p) {
-    const Panel panel = panels.panel(p);
-    const int column = panel.first * kWidth;
-    const RowsB<E> values{.rows = tile.values,
-                          .ahead = ahead,
-                          .offset = column * E::kBytes,
-                          .columns = task.head_dim_v - column};
-    accumulate(task, tile.first, tile.last - tile.first, panel, values, tile.begin, tile.end);
+  const int rows = tile.last - tile.first;
+  for (int key = tile.begin; key < tile.end; key += kStep) {
+    const int end = smaller(key + kStep, tile.end);
+    for (int p = 0; p < panels.count; ++p) {
+      const Panel panel = panels.panel(p);
+      const RowsB<E> values{tile.values, PanelOfRow<E>(panel, task.head_dim_v), ahead};
+      accumulate(task, tile.first, rows, panel, values, key, end);
+    }
+    for (int row = tile.first; row < tile.last; ++row) task.rescale[row] = 1.0f;
   }
 }
 
@@ -206,26 +222,27 @@ inline bool is_uniform(const AttendTask& task, const Tile& tile) {
          task.visible_end[tile.first] - tile.start >= tile.end;
 }
 
-// The values of the tile are prefetched while its keys are worked on, and then the next tile's
-// keys.
-//
 // A value that one row sees and another does not is multiplied by a weight of 0 for the other,
 // which is NaN if the value is not finite. Such tiles are rare; there each row takes its own keys
 // alone.
 template <class E>
 inline void attend_tile(const AttendTask& task, const Tile& tile, const Tile* next) {
-  const Ahead values{tile.values, task.head_dim_v * E::kBytes};
-  const Ahead keys{next != nullptr ? next->keys : nullptr,
-                   next != nullptr ? task.head_dim * E::kBytes : 0};
+  const int key_bytes = task.head_dim * E::kBytes, value_bytes = task.head_dim_v * E::kBytes;
+  const Stretch next_keys =
+      next != nullptr ? Stretch{next->keys, next->begin, next->end, key_bytes, nullptr} : Stretch{};
+  const Stretch values{tile.values, tile.begin, tile.end, value_bytes,
+                       next != nullptr ? &next_keys : nullptr};
+  const Stretch keys{tile.keys, tile.begin, tile.end, key_bytes, &values};
+  Ahead ahead(&keys);
   const bool uniform = is_uniform(task, tile);
   if (uniform && tile.last - tile.first <= kBlockRows) {
-    weigh_in_place<E>(task, tile, values);
-    accumulate_in_place<E>(task, tile, keys);
+    weigh_in_place<E>(task, tile, ahead);
+    accumulate_in_place<E>(task, tile, ahead);
     return;
   }
-  pack_keys<E>(tile.keys, values, round_up(tile.end, kWidth), task.head_dim, task.packed_keys);
+  pack_keys<E>(tile.keys, ahead, round_up(tile.end, kWidth), task.head_dim, task.packed_keys);
   weigh(task, tile);
-  pack_values<E>(tile.values, keys, tile.begin, tile.end, task.head_dim_v, task.packed_values);
+  pack_values<E>(tile.values, ahead, tile.begin, tile.end, task.head_dim_v, task.packed_values);
   const bool exact =
       !uniform && !all_finite(task.packed_values, tile.begin, tile.end, task.head_dim_v);
   accumulate_packed(task, tile, exact);

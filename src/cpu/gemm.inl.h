@@ -21,78 +21,29 @@ struct PanelB {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) vector[v] = load(p + k * stride + v * kWidth);
   }
-  template <int kVectors>
-  static void enter(F32 (&)[kVectors]) {}
-  template <int kVectors>
-  static void leave(F32 (&)[kVectors]) {}
 };
 
 // b as rows where they lie: for so few rows of a that packing would not be used twice.
 template <class E>
 struct RowsB {
   const char* const* rows;  // [k] of elements
-  Ahead ahead;
-  int offset;   // bytes from a row's start to the panel
-  int columns;  // of the row from there; may be more than the panel has
+  PanelOfRow<E> panel;
+  Ahead& ahead;
 
   template <int kVectors>
   void row(int k, F32 (&vector)[kVectors]) const {
-    const char* from = rows[k] + offset;
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v)
-      vector[v] = E::load(from + v * kWidth * E::kBytes, first_lanes(columns - v * kWidth));
-    look_ahead<kVectors>(k);
-  }
-  template <int kVectors>
-  static void enter(F32 (&)[kVectors]) {}
-  template <int kVectors>
-  static void leave(F32 (&)[kVectors]) {}
-
-  template <int kVectors>
-  void look_ahead(int k) const {
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors * kWidth * E::kBytes; i += 64) ahead.line(k, offset + i);
+    constexpr int kEvery = 8;  // keys
+    ValueRow<E>::load(rows[k] + panel.offset, panel.lanes, vector);
+    if (k % kEvery == 0) ahead.advance(kEvery * kVectors * kWidth * E::kBytes);
   }
 };
-
-// Two vectors of bf16 are one of words, which are parted by cheaper instructions than those that
-// widen. The sums then hold the even columns in one vector and the odd ones in the next.
-template <>
-template <int kVectors>
-inline void RowsB<AsBf16>::row(int k, F32 (&vector)[kVectors]) const {
-  const char* from = rows[k] + offset;
-  if constexpr (kVectors % 2 == 0) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; v += 2) {
-      const F32 pairs = load_pairs(from + v * kWidth * 2, columns / 2 - v * kWidth / 2);
-      vector[v] = lower_of_pair(pairs);
-      vector[v + 1] = upper_of_pair(pairs);
-    }
-  } else {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v)
-      vector[v] = AsBf16::load(from + v * kWidth * 2, first_lanes(columns - v * kWidth));
-  }
-  look_ahead<kVectors>(k);
-}
-template <>
-template <int kVectors>
-inline void RowsB<AsBf16>::enter(F32 (&sum)[kVectors]) {
-  if constexpr (kVectors % 2 == 0)
-    for (int v = 0; v < kVectors; v += 2) part_columns(sum[v], sum[v + 1]);
-}
-template <>
-template <int kVectors>
-inline void RowsB<AsBf16>::leave(F32 (&sum)[kVectors]) {
-  if constexpr (kVectors % 2 == 0)
-    for (int v = 0; v < kVectors; v += 2) join_columns(sum[v], sum[v + 1]);
-}
 
 // a: [kRows, a_stride], c: [kRows, c_stride]. rescale: [kRows] what c is multiplied by before the
 // sums are added, or null to start from 0.
 template <int kRows, int kVectors, class B>
-inline void multiply(const float* a, int64_t a_stride, const B& b, int k_begin, int k_end,
+inline void multiply(const float* a, int64_t a_stride, const B& from, int k_begin, int k_end,
                      const float* rescale, float* c, int64_t c_stride) {
+  const B b = from;  // a copy, whose fields stay in registers
   F32 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -100,7 +51,6 @@ inline void multiply(const float* a, int64_t a_stride, const B& b, int k_begin, 
     for (int v = 0; v < kVectors; ++v)
       sum[r][v] = rescale == nullptr ? broadcast(0.0f)
                                      : load(c + r * c_stride + v * kWidth) * broadcast(rescale[r]);
-    B::enter(sum[r]);
   }
   for (int k = k_begin; k < k_end; ++k) {
     F32 vector[kVectors];
@@ -114,7 +64,6 @@ inline void multiply(const float* a, int64_t a_stride, const B& b, int k_begin, 
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    B::leave(sum[r]);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) store(c + r * c_stride + v * kWidth, sum[r][v]);
   }

@@ -38,7 +38,7 @@ struct PagedRows {
 struct State {
   float* m;  // [num_rows], padded
   float* l;  // [num_rows], padded
-  float* o;  // [num_rows, padded head_dim_v]
+  float* o;  // [num_rows, padded head_dim_v], columns in the kernel's order
 };
 
 // Rows of one head of keys (query tokens times the group's heads), in order of position, over the
@@ -80,7 +80,8 @@ struct Kernels {
   // to[i] = from[i] as float, n elements; n is a multiple of 8
   void (*widen)(Element element, const void* from, float* to, int32_t n);
 
-  // to[i] = from[i] * weight / divisor, rounded once to the element
+  // to = row of o * weight / divisor, rounded once to the element. from: [padded head_dim_v], n
+  // columns of it
   void (*narrow)(Element element, const float* from, float weight, float divisor, void* to,
                  int32_t n);
 

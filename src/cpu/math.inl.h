@@ -25,23 +25,26 @@ inline F32 exp(F32 x) {
   return select(less(x, broadcast(-87.0f)), broadcast(0.0f), scale_by_power(p, n));
 }
 
-// tanh x within 4 ulp: x P(x^2) / Q(x^2) on [-9.02, 9.02], beyond which the nearest float is +-1.
-// NaN stays NaN, since max and min return their second operand then.
+// tanh x within 6 ulp: x P(x^2) / Q(x^2) on [-9.02, 9.02], and exactly +-1 where that is the
+// nearest float. NaN stays NaN, since max and min return their second operand then.
 inline F32 tanh(F32 x) {
-  x = max(broadcast(-9.02f), min(broadcast(9.02f), x));
-  const F32 z = x * x;
+  const F32 one = broadcast(1.0f), minus_one = broadcast(-1.0f);
+  const F32 y = max(broadcast(-9.02f), min(broadcast(9.02f), x));
+  const F32 z = y * y;
   F32 p = broadcast(-1.2203493796926074e-11f);
   p = fma(p, z, broadcast(3.058506055405747e-08f));
   p = fma(p, z, broadcast(2.8007474614595236e-05f));
   p = fma(p, z, broadcast(0.003868328510529826f));
   p = fma(p, z, broadcast(0.13679915672687604f));
-  p = fma(p, z, broadcast(1.0f));
+  p = fma(p, z, one);
   F32 q = broadcast(1.2873677056642968e-06f);
   q = fma(q, z, broadcast(0.0003938632476979248f));
   q = fma(q, z, broadcast(0.027245841583148297f));
   q = fma(q, z, broadcast(0.47013247733287694f));
-  q = fma(q, z, broadcast(1.0f));
-  return max(broadcast(-1.0f), min(broadcast(1.0f), x * p / q));
+  q = fma(q, z, one);
+  const F32 inside = max(minus_one, min(one, y * p / q));
+  return select(less(broadcast(9.01f), x), one,
+                select(less(x, broadcast(-9.01f)), minus_one, inside));
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -9,7 +9,13 @@
 // panel of one vector would leave the multipliers waiting for each other:
 //
 //     packed_values  panels of [kTileKeys, vectors of the panel * kWidth]
+//
+// Two vectors of bf16 lie in memory as one vector of words, whose halves are parted by cheaper
+// instructions than those that widen. So within each two vectors of a panel the even columns of
+// bf16 values come first and then the odd ones, in packed_values and in the rows of o alike.
 #pragma once
+
+#include "ahead.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -41,17 +47,6 @@ inline float* panel_of(float* packed_values, Panel panel) {
   return packed_values + static_cast<int64_t>(panel.first) * kWidth * kTileKeys;
 }
 
-// Rows that are needed soon, prefetched a line at a time beside the work on others: in bursts the
-// machine drops prefetches.
-struct Ahead {
-  const char* const* rows;  // [kTileKeys]
-  int bytes;                // of a row; 0: nothing to prefetch
-
-  void line(int row, int offset) const {
-    if (offset < bytes) prefetch(rows[row] + offset);
-  }
-};
-
 // Calls use(i, keys) for each dimension d + i of the block of kWidth keys that starts at row `key`,
 // with that dimension of all its keys in one vector. Dimensions come in ascending order.
 //
@@ -61,14 +56,15 @@ struct KeyBlock {
   static constexpr int kDims = kWidth;
 
   template <class Use>
-  static void each(const char* const* rows, Ahead ahead, int key, int d, int dims, const Use& use) {
+  [[gnu::always_inline]] static void each(const char* const* rows, Ahead& ahead, int key, int d,
+                                          int dims, const Use& use) {
     const Lanes lanes = first_lanes(dims);
     F32 r[kWidth];
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
       r[i] = E::load(rows[key + i] + d * E::kBytes, lanes);
-      ahead.line(key + i, d * E::kBytes);
     }
+    ahead.advance(kWidth * kDims * E::kBytes);
     transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
@@ -83,14 +79,16 @@ struct KeyBlock<AsBf16> {
   static constexpr int kDims = 2 * kWidth;
 
   template <class Use>
-  static void each(const char* const* rows, Ahead ahead, int key, int d, int dims, const Use& use) {
+  [[gnu::always_inline]] static void each(const char* const* rows, Ahead& ahead, int key, int d,
+                                          int dims, const Use& use) {
     const int pairs = dims / 2;
+    const Lanes lanes = first_lanes(pairs);
     F32 r[kWidth];
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
-      r[i] = load_pairs(rows[key + i] + d * 2, pairs);
-      ahead.line(key + i, d * 2);
+      r[i] = load_pairs(rows[key + i] + d * 2, lanes);
     }
+    ahead.advance(kWidth * kDims * 2);
     transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
@@ -103,7 +101,7 @@ struct KeyBlock<AsBf16> {
 
 // The first `count` keys; count is a multiple of kWidth.
 template <class E>
-inline void pack_keys(const char* const* rows, Ahead ahead, int count, int head_dim,
+inline void pack_keys(const char* const* rows, Ahead& ahead, int count, int head_dim,
                       float* packed) {
   for (int key = 0; key < count; key += kWidth) {
     float* to = packed + static_cast<int64_t>(key / kPanel) * kPanel * head_dim + key % kPanel;
@@ -116,22 +114,79 @@ inline void pack_keys(const char* const* rows, Ahead ahead, int count, int head_
   }
 }
 
+// The first kVectors vectors of a row of values, as far as it has them, as floats. lanes: of each
+// vector; for parted columns, those of the words of two vectors stand at the first of them.
+template <class E>
+struct ValueRow {
+  template <int kVectors>
+  [[gnu::always_inline]] static void load(const char* from, const Lanes* lanes,
+                                          F32 (&vector)[kVectors]) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) vector[v] = E::load(from + v * kWidth * E::kBytes, lanes[v]);
+  }
+  static Lanes lanes_of(int, int columns) {
+    return first_lanes(columns);
+  }
+};
+
+template <>
+struct ValueRow<AsBf16> {
+  template <int kVectors>
+  [[gnu::always_inline]] static void load(const char* from, const Lanes* lanes,
+                                          F32 (&vector)[kVectors]) {
+#pragma GCC unroll 2
+    for (int v = 0; v + 1 < kVectors; v += 2) {
+      const F32 words = load_pairs(from + v * kWidth * 2, lanes[v]);
+      vector[v] = lower_of_pair(words);
+      vector[v + 1] = upper_of_pair(words);
+    }
+    if constexpr (kVectors % 2 == 1)
+      vector[kVectors - 1] = AsBf16::load(from + (kVectors - 1) * kWidth * 2, lanes[kVectors - 1]);
+  }
+  static Lanes lanes_of(int vectors_left, int columns) {
+    return first_lanes(vectors_left > 1 ? columns / 2 : columns);
+  }
+};
+
+// Where a panel lies in rows of values, wherever those lie.
+template <class E>
+struct PanelOfRow {
+  int offset;  // bytes from the row's start
+  Lanes lanes[kBlockVectors];
+
+  PanelOfRow(Panel panel, int head_dim_v) : offset(panel.first * kWidth * E::kBytes) {
+    for (int v = 0; v < panel.vectors; ++v)
+      lanes[v] =
+          ValueRow<E>::lanes_of(panel.vectors - v - v % 2, head_dim_v - (panel.first + v) * kWidth);
+  }
+};
+
+template <class E, int kVectors>
+inline void pack_panel(const char* const* rows, Ahead& ahead, int begin, int end,
+                       const PanelOfRow<E>& panel, float* to) {
+  for (int key = begin; key < end; ++key) {
+    F32 vector[kVectors];
+    ValueRow<E>::load(rows[key] + panel.offset, panel.lanes, vector);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store(to + (key * kVectors + v) * kWidth, vector[v]);
+    ahead.advance(kVectors * kWidth * E::kBytes);
+  }
+}
+
 // Only the keys in [begin, end) of the tile.
 template <class E>
-inline void pack_values(const char* const* rows, Ahead ahead, int begin, int end, int head_dim_v,
+inline void pack_values(const char* const* rows, Ahead& ahead, int begin, int end, int head_dim_v,
                         float* packed) {
   const Panels panels(head_dim_v);
   for (int p = 0; p < panels.count; ++p) {
     const Panel panel = panels.panel(p);
+    const PanelOfRow<E> from(panel, head_dim_v);
     float* to = panel_of(packed, panel);
-    const int64_t stride = static_cast<int64_t>(panel.vectors) * kWidth;
-    for (int key = begin; key < end; ++key) {
-      for (int v = 0; v < panel.vectors; ++v) {
-        const int column = (panel.first + v) * kWidth;
-        const Lanes lanes = first_lanes(head_dim_v - column);
-        store(to + key * stride + v * kWidth, E::load(rows[key] + column * E::kBytes, lanes));
-        ahead.line(key, column * E::kBytes);
-      }
+    if (panel.vectors == 1) pack_panel<E, 1>(rows, ahead, begin, end, from, to);
+    if (panel.vectors == 2) pack_panel<E, 2>(rows, ahead, begin, end, from, to);
+    if constexpr (kBlockVectors > 2) {
+      if (panel.vectors == 3) pack_panel<E, 3>(rows, ahead, begin, end, from, to);
+      if (panel.vectors == 4) pack_panel<E, 4>(rows, ahead, begin, end, from, to);
     }
   }
 }

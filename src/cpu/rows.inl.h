@@ -14,14 +14,32 @@ inline void widen_row(const char* from, float* to, int n) {
   }
 }
 
-// The last addition makes +0 of a -0, whose sign would tell how many hidden keys were added up.
+// One vector of the result. The last addition makes +0 of a -0, whose sign would tell how many
+// hidden keys were added up.
+inline F32 finished(F32 o, float weight, float divisor) {
+  return o * broadcast(weight) / broadcast(divisor) + broadcast(0.0f);
+}
+
+// A row of o, in the order of its columns that pack.inl.h names, to the caller's.
 template <class E>
 inline void narrow_row(const float* from, float weight, float divisor, char* to, int n) {
-  for (int i = 0; i < n; i += kWidth) {
-    const Lanes lanes = first_lanes(n - i);
-    const F32 x = AsF32::load(reinterpret_cast<const char*>(from + i), lanes);
-    const F32 y = x * broadcast(weight) / broadcast(divisor) + broadcast(0.0f);
-    E::store(to + i * E::kBytes, lanes, y);
+  const Panels panels(n);
+  for (int p = 0; p < panels.count; ++p) {
+    const Panel panel = panels.panel(p);
+    for (int v = 0; v < panel.vectors;) {
+      const int column = (panel.first + v) * kWidth;
+      F32 a = finished(load(from + column), weight, divisor);
+      if (E::kParted && v + 1 < panel.vectors) {
+        F32 b = finished(load(from + column + kWidth), weight, divisor);
+        join_columns(a, b);
+        E::store(to + column * E::kBytes, first_lanes(n - column), a);
+        E::store(to + (column + kWidth) * E::kBytes, first_lanes(n - column - kWidth), b);
+        v += 2;
+        continue;
+      }
+      E::store(to + column * E::kBytes, first_lanes(n - column), a);
+      ++v;
+    }
   }
 }
 

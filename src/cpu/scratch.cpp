@@ -12,7 +12,7 @@ namespace {
 // speed, never results.
 int32_t tile_rows(const Problem& problem) {
   const int32_t dim = std::max(problem.head_dim, problem.head_dim_v);
-  const int32_t rows = dim <= 128 ? 192 : dim <= 256 ? 96 : 48;
+  const int32_t rows = dim <= 128 ? 384 : dim <= 256 ? 192 : 96;
   const int64_t most = int64_t{problem.limits.max_query_len} * problem.group();
   return static_cast<int32_t>(round_up(std::min<int64_t>(rows, most), kRowPadding));
 }

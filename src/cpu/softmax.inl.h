@@ -27,17 +27,8 @@ inline F32 logits(const AttendTask& task, F32 product, F32 distance, float slope
 
 // Replaces the products of one row by logits, -inf where the row does not see the key, and returns
 // the largest. scores: [columns], in place; columns is a multiple of kWidth
-inline float logits_of_row(const AttendTask& task, int row, int tile, int columns, bool edge,
-                           float* scores) {
+inline float logits_of_row(const AttendTask& task, int row, int tile, int columns, float* scores) {
   F32 largest = broadcast(kMinusInfinity);
-  if (!edge && task.softcap == 0 && task.bias == Bias::none) {
-    for (int c = 0; c < columns; c += kWidth) {
-      const F32 s = load(scores + c) * broadcast(task.scale);
-      store(scores + c, s);
-      largest = max(s, largest);
-    }
-    return reduce_max(largest);
-  }
   const Columns seen{task.visible_begin[row] - tile, task.visible_end[row] - tile};
   const float slope = task.slope != nullptr ? task.slope[row] : 0.0f;
   const F32 lane = iota();
@@ -52,34 +43,65 @@ inline float logits_of_row(const AttendTask& task, int row, int tile, int column
   return reduce_max(largest);
 }
 
-// Updates (m, l) of a row and turns its products into weights; task.rescale[row] is what the row's
-// earlier output has to be multiplied by.
+// Takes the largest logit of a row's tile into account: sets m, and in task.rescale what the row's
+// earlier sum and output have to be multiplied by. Returns what is subtracted from the logits.
 //
 // A maximum of -inf means that nothing was seen yet. Subtracting it would give NaN, so such rows
 // subtract 0: all their weights are exp(-inf) = 0.
-inline void softmax_row(const AttendTask& task, int row, int tile, int columns, bool edge) {
-  float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
+inline float raise_maximum(const AttendTask& task, int row, float here) {
   const float before = task.state.m[row];
-  const float here = logits_of_row(task, row, tile, columns, edge, scores);
   const float m = here > before ? here : before;
-  const F32 shift = broadcast(m == kMinusInfinity ? 0.0f : m);
+  const float shift = m == kMinusInfinity ? 0.0f : m;
+  // An unchanged maximum rescales by exactly 1, which is what exp(0) would give.
+  float rescale = 1.0f;
+  if (m != before) {
+    float lanes[kWidth];
+    store(lanes, exp(broadcast(before - shift)));
+    rescale = lanes[0];
+  }
+  task.state.m[row] = m;
+  task.rescale[row] = rescale;
+  return shift;
+}
+
+inline void add_weights(const AttendTask& task, int row, F32 sum) {
+  task.state.l[row] = task.state.l[row] * task.rescale[row] + reduce_add(sum);
+}
+
+// The row's products become weights.
+inline void softmax_row(const AttendTask& task, int row, int tile, int columns) {
+  float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
+  const float here = logits_of_row(task, row, tile, columns, scores);
+  const F32 shift = broadcast(raise_maximum(task, row, here));
   F32 sum = broadcast(0.0f);
   for (int c = 0; c < columns; c += kWidth) {
     const F32 p = exp(load(scores + c) - shift);
     store(scores + c, p);
     sum = sum + p;
   }
-  const float added = reduce_add(sum);
-  // An unchanged maximum rescales by exactly 1, which is what exp(0) would give.
-  float rescale = 1.0f;
-  if (m != before) {
-    float lanes[kWidth];
-    store(lanes, exp(broadcast(before) - shift));
-    rescale = lanes[0];
+  add_weights(task, row, sum);
+}
+
+// The same for a row that sees the whole tile and has nothing but a scale: what most rows are. The
+// scores stay in registers.
+inline void softmax_plain_row(const AttendTask& task, int row) {
+  constexpr int kVectors = kTileKeys / kWidth;
+  float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
+  F32 s[kVectors];
+  F32 largest = broadcast(kMinusInfinity), sum = broadcast(0.0f);
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) {
+    s[v] = load(scores + v * kWidth) * broadcast(task.scale);
+    largest = max(s[v], largest);
   }
-  task.rescale[row] = rescale;
-  task.state.m[row] = m;
-  task.state.l[row] = task.state.l[row] * rescale + added;
+  const F32 shift = broadcast(raise_maximum(task, row, reduce_max(largest)));
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) {
+    const F32 p = exp(s[v] - shift);
+    store(scores + v * kWidth, p);
+    sum = sum + p;
+  }
+  add_weights(task, row, sum);
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -59,29 +59,48 @@ inline void tanh_of(const float* x, float* y, int32_t n) {
 inline void pack_keys_and_back(Element element, const void* const* rows, int32_t head_dim,
                                float* packed, float* unpacked) {
   RowPointers pointers;
+  Ahead ahead(nullptr);
   for (int i = 0; i < kTileKeys; ++i) pointers[i] = static_cast<const char*>(rows[i]);
   with_element(element,
-               [&]<class E>(E) { pack_keys<E>(pointers, Ahead{}, kTileKeys, head_dim, packed); });
+               [&]<class E>(E) { pack_keys<E>(pointers, ahead, kTileKeys, head_dim, packed); });
   for (int key = 0; key < kTileKeys; ++key)
     for (int d = 0; d < head_dim; ++d)
       unpacked[key * head_dim + d] =
           packed[key / kPanel * kPanel * head_dim + d * kPanel + key % kPanel];
 }
 
+// The columns of a row of o or of packed values in the caller's order.
+inline void in_order(bool parted, const float* row, int n, float* to) {
+  const Panels panels(n);
+  for (int p = 0; p < panels.count; ++p) {
+    const Panel panel = panels.panel(p);
+    for (int c = 0; c < panel.vectors * kWidth && panel.first * kWidth + c < n; ++c) {
+      const int pair = c / (2 * kWidth) * 2 * kWidth;
+      const bool single = pair / kWidth + 1 >= panel.vectors;
+      const int place = parted && !single ? pair + (c - pair) / 2 + c % 2 * kWidth : c;
+      to[panel.first * kWidth + c] = row[panel.first * kWidth + place];
+    }
+  }
+}
+
 inline void pack_values_and_back(Element element, const void* const* rows, int32_t head_dim_v,
                                  float* packed, float* unpacked) {
   RowPointers pointers;
+  Ahead ahead(nullptr);
   for (int i = 0; i < kTileKeys; ++i) pointers[i] = static_cast<const char*>(rows[i]);
   with_element(element, [&]<class E>(E) {
-    pack_values<E>(pointers, Ahead{}, 0, kTileKeys, head_dim_v, packed);
+    pack_values<E>(pointers, ahead, 0, kTileKeys, head_dim_v, packed);
   });
   const Panels panels(head_dim_v);
-  for (int p = 0; p < panels.count; ++p) {
-    const Panel panel = panels.panel(p);
-    const int width = panel.vectors * kWidth, first = panel.first * kWidth;
-    for (int key = 0; key < kTileKeys; ++key)
-      for (int c = 0; c < width && first + c < head_dim_v; ++c)
-        unpacked[key * head_dim_v + first + c] = panel_of(packed, panel)[key * width + c];
+  for (int key = 0; key < kTileKeys; ++key) {
+    float row[kMaxHeadDim];
+    for (int p = 0; p < panels.count; ++p) {
+      const Panel panel = panels.panel(p);
+      const int width = panel.vectors * kWidth;
+      for (int c = 0; c < width; ++c)
+        row[panel.first * kWidth + c] = panel_of(packed, panel)[key * width + c];
+    }
+    in_order(element == Element::bf16, row, head_dim_v, unpacked + key * head_dim_v);
   }
 }
 

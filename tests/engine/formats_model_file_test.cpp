@@ -310,7 +310,7 @@ TEST(ModelFile, ReadsStories260K) {
 
 TEST(ModelFile, ReadsSmolLm2) {
   const auto path = smollm2_file();
-  if (path.empty()) GTEST_SKIP() << "PAGODA_SMOLLM2 does not name SmolLM2's GGUF file";
+  if (path.empty()) GTEST_SKIP() << "SmolLM2 is not here; `pagoda pull smollm2` fetches it";
   const ModelFile model = ModelFile::open(path);
   const ModelConfig& config = model.config();
   EXPECT_EQ(config.num_layers, 30);

@@ -174,25 +174,43 @@ TEST(Quants, EveryScaleAndMinimumOfQ4_K) {
   }
 }
 
-TEST(Quants, EveryCodeOfQ4_K) {
-  Group scales = empty_group(TensorType::kQ4_K);
+// A group whose sub-group j has scale 1 + j and minimum 0.
+Group ascending_scales(TensorType type) {
+  Group scales = empty_group(type);
   put_half(scales, 0, kHalfTwo);
-  for (int j = 0; j < 8; ++j) {  // sub-group j has scale 1 + j
+  for (int j = 0; j < 8; ++j) {
     for (int bit = 0; bit < 6; ++bit) {
       const size_t at = q4_k_scale_position(j, 0, bit);
       if (((1 + j) >> bit & 1) != 0) scales[at / 8] |= static_cast<uint8_t>(1 << at % 8);
     }
   }
+  return scales;
+}
+
+float ascending_value(int element, int code) {
+  return 2.0f * static_cast<float>(1 + element / 32) * static_cast<float>(code);
+}
+
+// The nibble of an element of Q4_K and Q5_K, whose nibbles begin at byte `start`.
+template <int start>
+size_t k_nibble_position(int element, int bit) {
+  const int pair = element / 64, upper = element / 32 % 2, lane = element % 32;
+  return static_cast<size_t>((start + 32 * pair + lane) * 8 + 4 * upper + bit);
+}
+
+TEST(Quants, EveryCodeOfQ4_K) {
+  check_codes(TensorType::kQ4_K, ascending_scales(TensorType::kQ4_K), k_nibble_position<16>, 4,
+              ascending_value);
+}
+
+TEST(Quants, EveryCodeOfQ5_K) {
   check_codes(
-      TensorType::kQ4_K, scales,
+      TensorType::kQ5_K, ascending_scales(TensorType::kQ5_K),
       [](int element, int bit) {
-        const int pair = element / 64, upper = element / 32 % 2, lane = element % 32;
-        return static_cast<size_t>((16 + 32 * pair + lane) * 8 + 4 * upper + bit);
+        if (bit < 4) return k_nibble_position<48>(element, bit);
+        return static_cast<size_t>((16 + element % 32) * 8 + element / 32);
       },
-      4,
-      [](int element, int code) {
-        return 2.0f * static_cast<float>(1 + element / 32) * static_cast<float>(code);
-      });
+      5, ascending_value);
 }
 
 TEST(Quants, EveryCodeOfQ6_K) {
@@ -229,7 +247,7 @@ TEST(Quants, RandomGroupsEqualThoseOfTheGgufPackage) {
   const auto golden_types = nlohmann::json::parse(read_file(golden("quants.json")));
   const TensorType types[] = {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ5_0,
                               TensorType::kQ5_1, TensorType::kQ8_0, TensorType::kQ4_K,
-                              TensorType::kQ6_K};
+                              TensorType::kQ5_K, TensorType::kQ6_K};
   ASSERT_EQ(golden_types.size(), std::size(types));
   for (TensorType type : types) {
     const auto& golden_type = golden_types.at(traits(type).name);

@@ -84,7 +84,8 @@ TEST(Matrix, AddsBiasAndAddsToWhatIsThere) {
 }
 
 TEST(Matrix, ARowHasTheSameBitsInAnyCompany) {
-  for (const auto& [outputs, inputs] : {std::pair<int64_t, int64_t>{960, 576}, {576, 1536}, {44, 100}}) {
+  for (const auto& [outputs, inputs] :
+       {std::pair<int64_t, int64_t>{960, 576}, {576, 1536}, {44, 100}}) {
     const Case all(outputs, inputs, 131);
     Threads threads(1);
     Products products(threads);

@@ -2,7 +2,8 @@
 # generations, and the program.
 function(pagoda_runner_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/${name}_*test.cpp)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/${name}_test.cpp
+    ${CMAKE_CURRENT_LIST_DIR}/${name}_*_test.cpp)
   pagoda_test(engine_${name}_test SOURCES ${sources} ${arg_SOURCES} LIBS pagoda_engine ${arg_LIBS}
     LABELS ${arg_LABELS} TIMEOUT ${arg_TIMEOUT})
 endfunction()
@@ -17,3 +18,9 @@ foreach(isa AVX2 SSE41)
   set_tests_properties(engine_math_test_${isa} PROPERTIES
     LABELS quick TIMEOUT 300 ENVIRONMENT DNNL_MAX_CPU_ISA=${isa})
 endforeach()
+pagoda_runner_test(model SOURCES ${CMAKE_CURRENT_LIST_DIR}/random_model.cpp ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp)
+pagoda_runner_test(runner LABELS ci TIMEOUT 900)
+
+pagoda_runner_test(cli SOURCES ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp LABELS ci)
+target_compile_definitions(engine_cli_test PRIVATE PAGODA_CLI="$<TARGET_FILE:pagoda_cli>")
+add_dependencies(engine_cli_test pagoda_cli)

@@ -19,8 +19,7 @@ namespace {
 // Known answers distributed with the paper's code.
 TEST(Random, PhiloxGivesThePublishedAnswers) {
   using Four = std::array<uint32_t, 4>;
-  EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}),
-            (Four{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}), (Four{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   constexpr uint32_t kOnes = 0xffffffff;
   EXPECT_EQ(philox({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
             (Four{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
@@ -102,8 +101,8 @@ TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
   // Probabilities 0.62, 0.23, 0.11, 0.05 in the order 1, 0, 3, 2.
   const std::vector<double> p = softmax(kLogits, 1, {0, 1, 2, 3});
   const auto run = [&](double top_p) {
-    return histogram(kLogits,
-                     {.temperature = 1, .top_p = static_cast<float>(top_p), .seed = 8}, kDraws);
+    return histogram(kLogits, {.temperature = 1, .top_p = static_cast<float>(top_p), .seed = 8},
+                     kDraws);
   };
   EXPECT_EQ(run(p[1] * 0.99)[1], kDraws);
   EXPECT_LT(chi_square(run(p[1] * 1.01), softmax(kLogits, 1, {0, 1})), kLimit1);
@@ -114,8 +113,8 @@ TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
 TEST(Sampler, MinPKeepsAShareOfTheLargest) {
   const double ratio = std::exp(1.0f - 2.0f);  // of token 0 to token 1
   const auto run = [&](double min_p) {
-    return histogram(kLogits,
-                     {.temperature = 1, .min_p = static_cast<float>(min_p), .seed = 9}, kDraws);
+    return histogram(kLogits, {.temperature = 1, .min_p = static_cast<float>(min_p), .seed = 9},
+                     kDraws);
   };
   EXPECT_EQ(run(ratio * 1.01)[1], kDraws);
   EXPECT_LT(chi_square(run(ratio * 0.99), softmax(kLogits, 1, {0, 1})), kLimit1);
@@ -170,17 +169,16 @@ TEST(Sampler, ADrawIsAFunctionOfSeedAndCounter) {
   std::vector<int32_t> forwards, backwards;
   for (uint64_t i = 0; i < 50; i++)
     forwards.push_back(sampler.sample(kLogits, {}, i, options).token);
-  for (uint64_t i = 50; i-- > 0;)
-    backwards.push_back(other.sample(kLogits, {}, i, options).token);
+  for (uint64_t i = 50; i-- > 0;) backwards.push_back(other.sample(kLogits, {}, i, options).token);
   std::reverse(backwards.begin(), backwards.end());
   EXPECT_EQ(forwards, backwards);
 }
 
 TEST(Sampler, LogprobsAreOfTheModelsOwnDistribution) {
   Sampler sampler(4);
-  const Sampled sampled = sampler.sample(
-      kLogits, std::vector<int32_t>{1}, 0,
-      {.temperature = 3, .top_k = 1, .repetition_penalty = 9, .num_logprobs = 3});
+  const Sampled sampled =
+      sampler.sample(kLogits, std::vector<int32_t>{1}, 0,
+                     {.temperature = 3, .top_k = 1, .repetition_penalty = 9, .num_logprobs = 3});
   const std::vector<double> p = softmax(kLogits, 1, {0, 1, 2, 3});
   EXPECT_NEAR(sampled.logprob, std::log(p[static_cast<size_t>(sampled.token)]), 1e-6);
   ASSERT_EQ(sampled.most.size(), 3);

@@ -70,7 +70,8 @@ struct World {
 
 std::vector<int32_t> prompt_of(int32_t length, int32_t seed, int32_t common = 0) {
   std::vector<int32_t> tokens;
-  for (int32_t i = 0; i < length; i++) tokens.push_back(i < common ? i : (seed * 97 + i * 13) % 900);
+  for (int32_t i = 0; i < length; i++)
+    tokens.push_back(i < common ? i : (seed * 97 + i * 13) % 900);
   return tokens;
 }
 

@@ -25,10 +25,20 @@ inline std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(PAGODA_SOURCE_DIR) / "tests/engine/golden" / name;
 }
 
-// SmolLM2-135M-Instruct, where PAGODA_SMOLLM2 names the file; else empty.
+// SmolLM2-135M-Instruct: the file that PAGODA_SMOLLM2 names, else the one in the folder where
+// `pagoda pull` keeps models; empty when there is none.
 inline std::filesystem::path smollm2_file() {
-  const char* path = std::getenv("PAGODA_SMOLLM2");
-  return path == nullptr ? "" : path;
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::filesystem::path(value == nullptr ? "" : value);
+  };
+  if (const auto own = variable("PAGODA_SMOLLM2"); !own.empty()) return own;
+  std::filesystem::path cache = variable("PAGODA_CACHE");
+  if (cache.empty() && !variable("XDG_CACHE_HOME").empty())
+    cache = variable("XDG_CACHE_HOME") / "pagoda";
+  if (cache.empty()) cache = variable("HOME") / ".cache" / "pagoda";
+  const auto file = cache / "SmolLM2-135M-Instruct.Q4_1.gguf";
+  return std::filesystem::exists(file) ? file : std::filesystem::path();
 }
 
 }  // namespace pagoda::engine

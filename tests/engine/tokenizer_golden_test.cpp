@@ -111,7 +111,8 @@ TEST(TokenizerGolden, Gpt2AsTheTokenizersPackage) {
 // The prompts of the comparison with llama.cpp were encoded by it, each as one text but for the
 // long ones at the end, which are several texts one behind the other.
 TEST(TokenizerGolden, SmolLm2AsLlamaCpp) {
-  if (smollm2_file().empty()) GTEST_SKIP() << "PAGODA_SMOLLM2 does not name SmolLM2's GGUF file";
+  if (smollm2_file().empty())
+    GTEST_SKIP() << "SmolLM2 is not here; `pagoda pull smollm2` fetches it";
   const Tokenizer tokenizer = Tokenizer::from_gguf(GgufFile::open(smollm2_file()));
   const auto cases = nlohmann::json::parse(read_file(golden("smollm2_llamacpp.json")))["cases"];
   constexpr size_t kWholeTexts = 18;

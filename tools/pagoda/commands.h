@@ -8,7 +8,10 @@ namespace pagoda::cli {
 
 void add_doctor(CLI::App& app);
 void add_explain(CLI::App& app);
+void add_kvmap(CLI::App& app);
+void add_perplexity(CLI::App& app);
 void add_pull(CLI::App& app);
 void add_run(CLI::App& app);
+void add_tokenize(CLI::App& app);
 
 }  // namespace pagoda::cli

@@ -38,6 +38,9 @@ int main(int argc, char** argv) {
   add_pull(app);
   add_doctor(app);
   add_explain(app);
+  add_kvmap(app);
+  add_tokenize(app);
+  add_perplexity(app);
   try {
     app.parse(argc, argv);
     return 0;

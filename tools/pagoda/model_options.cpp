@@ -7,12 +7,16 @@
 
 namespace pagoda::cli {
 
-void add_model_options(CLI::App& command, ModelOptions& options) {
-  engine::RunnerOptions& runner = options.runner;
+void add_model_option(CLI::App& command, std::string& model) {
   command
-      .add_option("--model", options.model,
+      .add_option("--model", model,
                   "a .gguf file, a folder with safetensors, or the name of a pulled model")
       ->required();
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  engine::RunnerOptions& runner = options.runner;
+  add_model_option(command, options.model);
   command.add_option("--threads", runner.num_threads, "0: every core this process may use")
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));
@@ -29,7 +33,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
                      "pages of the cache, the null page included; 0: enough for every request");
   command.add_flag("--no-prefix-cache", options.no_prefix_cache,
                    "do not share the pages of equal beginnings");
-  command.add_option("--prefill-chunk", runner.prefill_chunk, "tokens of a prompt read in one step")
+  command
+      .add_option("--prefill-chunk", runner.prefill_chunk, "tokens of a prompt read in one step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
   command.add_option("--max-requests", runner.max_reqs, "under way at a time")
@@ -42,8 +47,8 @@ pagoda_dtype dtype_of(const std::string& name) {
   return name == "bf16" ? PAGODA_BF16 : PAGODA_F32;
 }
 
-LoadedModel open_model(const ModelOptions& options) {
-  engine::ModelFile file = engine::ModelFile::open(resolve_model(options.model));
+LoadedModel open_model(const std::string& path_or_name) {
+  engine::ModelFile file = engine::ModelFile::open(resolve_model(path_or_name));
   engine::Tokenizer tokenizer = engine::Tokenizer::from_model(file);
   return {.file = std::move(file), .tokenizer = std::move(tokenizer)};
 }

@@ -17,6 +17,9 @@ struct ModelOptions {
   bool quiet = false;  // no bars, no figures
 };
 
+// --model alone.
+void add_model_option(CLI::App& command, std::string& model);
+
 void add_model_options(CLI::App& command, ModelOptions& options);
 
 // "f32", "f16" or "bf16", which the flags have been checked to be.
@@ -28,7 +31,8 @@ struct LoadedModel {
   engine::Tokenizer tokenizer;
 };
 
-LoadedModel open_model(const ModelOptions& options);
+// A path, or the name of a pulled model.
+LoadedModel open_model(const std::string& path_or_name);
 
 // max_tokens: of the longest sequence to come, for the size of the page cache; 0: the context.
 std::unique_ptr<engine::Runner> make_runner(const LoadedModel& model, const ModelOptions& options,

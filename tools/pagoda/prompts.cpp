@@ -1,5 +1,6 @@
 #include "tools/pagoda/prompts.h"
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -37,8 +38,7 @@ Prompt prompt_of(const Json& object, const engine::GenerationOptions& defaults) 
 std::vector<Prompt> read_prompts(const std::filesystem::path& path,
                                  const engine::GenerationOptions& defaults) {
   std::ifstream file(path);
-  require(file.good(), ErrorKind::kNotFound, "the prompts file ", path.string(),
-          " cannot be read");
+  require(file.good(), ErrorKind::kNotFound, "the prompts file ", path.string(), " cannot be read");
   std::vector<Prompt> prompts;
   std::string line;
   for (int number = 1; std::getline(file, line); number++) {
@@ -78,11 +78,76 @@ std::vector<int32_t> PromptEncoder::encode(const std::string& text) const {
   std::vector<engine::ChatMessage> messages;
   if (!system_.empty()) messages.push_back({.role = "system", .content = system_});
   messages.push_back({.role = "user", .content = text});
-  const std::string rendered =
-      chat_->render(messages, {.bos_token = text_of(tokenizer.bos()),
-                               .eos_token = text_of(tokenizer.eos())});
+  const std::string rendered = chat_->render(
+      messages, {.bos_token = text_of(tokenizer.bos()), .eos_token = text_of(tokenizer.eos())});
   // The template writes what special tokens there are.
   return tokenizer.encode(rendered, {.add_special = false, .parse_special = true});
+}
+
+namespace {
+
+EncodedPrompt encode(const Prompt& prompt, const PromptEncoder& encoder, int64_t context) {
+  EncodedPrompt encoded = {.tokens = encoder.encode(prompt.text), .options = prompt.options};
+  const auto room = context - static_cast<int64_t>(encoded.tokens.size());
+  require(room > 0, ErrorKind::kInvalidArgument, "the prompt has ", encoded.tokens.size(),
+          " tokens, the model's context only ", context);
+  encoded.options.max_tokens =
+      static_cast<int32_t>(std::min<int64_t>(encoded.options.max_tokens, room));
+  encoded.options.at_text_start = prompt.text.empty() && !encoder.is_chat();
+  return encoded;
+}
+
+}  // namespace
+
+std::vector<EncodedPrompt> encode_prompts(const std::vector<Prompt>& prompts,
+                                          const PromptEncoder& encoder, const LoadedModel& model) {
+  std::vector<EncodedPrompt> encoded;
+  for (const Prompt& prompt : prompts)
+    encoded.push_back(encode(prompt, encoder, model.file.config().context_length));
+  return encoded;
+}
+
+int32_t longest_sequence(const std::vector<EncodedPrompt>& prompts) {
+  int32_t longest = 0;
+  for (const EncodedPrompt& prompt : prompts)
+    longest =
+        std::max(longest, static_cast<int32_t>(prompt.tokens.size()) + prompt.options.max_tokens);
+  return longest;
+}
+
+void add_generation_options(CLI::App& command, engine::GenerationOptions& options) {
+  engine::SamplingOptions& sampling = options.sampling;
+  command.add_option("--max-tokens", options.max_tokens, "to generate, at most")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 30));
+  command.add_option("--temperature", sampling.temperature, "0: the most probable token each time")
+      ->capture_default_str();
+  command.add_option("--top-k", sampling.top_k, "draw from this many tokens; 0: all")
+      ->capture_default_str();
+  command.add_option("--top-p", sampling.top_p, "draw from the fewest tokens of this probability")
+      ->capture_default_str();
+  command.add_option("--min-p", sampling.min_p, "draw from tokens of this share of the best one's")
+      ->capture_default_str();
+  command
+      .add_option("--repetition-penalty", sampling.repetition_penalty,
+                  "above 1: tokens that occurred become less probable")
+      ->capture_default_str();
+  command.add_option("--seed", sampling.seed, "of the draws")->capture_default_str();
+  command
+      .add_option("--logprobs", sampling.num_logprobs,
+                  "with --json: so many most probable tokens at each place")
+      ->check(CLI::Range(0, 1000));
+  command.add_option("--stop", options.stop, "end before this text; may be repeated")
+      ->allow_extra_args(false);
+  command.add_flag("--ignore-eos", options.ignore_eos, "do not end at the model's end token");
+}
+
+void add_chat_options(CLI::App& command, ChatChoice& choice) {
+  auto* chat = command.add_flag("--chat", choice.chat,
+                                "insist on the model's chat template (used if there is one)");
+  command.add_flag("--raw", choice.raw, "go on with the text, without a chat template")
+      ->excludes(chat);
+  command.add_option("--system", choice.system, "the chat's system message");
 }
 
 }  // namespace pagoda::cli

@@ -17,9 +17,9 @@ struct Prompt {
 };
 
 struct ChatChoice {
-  bool chat = false;  // insist on the model's template
-  bool raw = false;   // never use it; neither: use it if there is one
-  std::string system; // message in front; empty: what the template says
+  bool chat = false;   // insist on the model's template
+  bool raw = false;    // never use it; neither: use it if there is one
+  std::string system;  // message in front; empty: what the template says
 };
 
 // A prompt per line. A line that is a JSON object has "prompt", and may have max_tokens,
@@ -30,7 +30,8 @@ std::vector<Prompt> read_prompts(const std::filesystem::path& path,
 
 class PromptEncoder {
  public:
-  // `model` outlives the encoder. Errors: kInvalidArgument if chat was insisted on without a template.
+  // `model` outlives the encoder. Errors: kInvalidArgument if chat was insisted on without a
+  // template.
   PromptEncoder(const LoadedModel& model, const ChatChoice& choice);
   ~PromptEncoder();
 
@@ -42,5 +43,23 @@ class PromptEncoder {
   std::string system_;
   std::unique_ptr<engine::ChatTemplate> chat_;  // null: raw
 };
+
+struct EncodedPrompt {
+  std::vector<int32_t> tokens;
+  engine::GenerationOptions options;  // max_tokens cut to what the model's context has room for
+};
+
+// Errors: kInvalidArgument for a prompt that is longer than the context.
+std::vector<EncodedPrompt> encode_prompts(const std::vector<Prompt>& prompts,
+                                          const PromptEncoder& encoder, const LoadedModel& model);
+
+// Tokens of prompt and output together.
+int32_t longest_sequence(const std::vector<EncodedPrompt>& prompts);
+
+// --max-tokens, --temperature, ... --ignore-eos
+void add_generation_options(CLI::App& command, engine::GenerationOptions& options);
+
+// --chat, --raw, --system
+void add_chat_options(CLI::App& command, ChatChoice& choice);
 
 }  // namespace pagoda::cli

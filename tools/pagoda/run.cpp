@@ -25,52 +25,9 @@ struct RunOptions {
   std::string prompts_file;
 };
 
-void add_generation_options(CLI::App& command, engine::GenerationOptions& options) {
-  engine::SamplingOptions& sampling = options.sampling;
-  command.add_option("--max-tokens", options.max_tokens, "to generate, at most")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 30));
-  command.add_option("--temperature", sampling.temperature, "0: the most probable token each time")
-      ->capture_default_str();
-  command.add_option("--top-k", sampling.top_k, "draw from this many tokens; 0: all")
-      ->capture_default_str();
-  command.add_option("--top-p", sampling.top_p, "draw from the fewest tokens of this probability")
-      ->capture_default_str();
-  command.add_option("--min-p", sampling.min_p, "draw from tokens of this share of the best one's")
-      ->capture_default_str();
-  command
-      .add_option("--repetition-penalty", sampling.repetition_penalty,
-                  "above 1: tokens that occurred become less probable")
-      ->capture_default_str();
-  command.add_option("--seed", sampling.seed, "of the draws")->capture_default_str();
-  command.add_option("--logprobs", sampling.num_logprobs,
-                     "with --json: so many most probable tokens at each place")
-      ->check(CLI::Range(0, 1000));
-  command.add_option("--stop", options.stop, "end before this text; may be repeated")
-      ->allow_extra_args(false);
-  command.add_flag("--ignore-eos", options.ignore_eos, "do not end at the model's end token");
-}
-
 std::vector<Prompt> prompts_of(const RunOptions& options) {
   if (!options.prompts_file.empty()) return read_prompts(options.prompts_file, options.generation);
   return {{.text = options.prompt, .options = options.generation}};
-}
-
-struct EncodedPrompt {
-  std::vector<int32_t> tokens;
-  engine::GenerationOptions options;
-};
-
-// Cuts what was asked for to what the model's context has room for.
-EncodedPrompt encode(const Prompt& prompt, const PromptEncoder& encoder, int64_t context) {
-  EncodedPrompt encoded = {.tokens = encoder.encode(prompt.text), .options = prompt.options};
-  const auto room = context - static_cast<int64_t>(encoded.tokens.size());
-  engine::require(room > 0, engine::ErrorKind::kInvalidArgument, "the prompt has ",
-                  encoded.tokens.size(), " tokens, the model's context only ", context);
-  encoded.options.max_tokens =
-      static_cast<int32_t>(std::min<int64_t>(encoded.options.max_tokens, room));
-  encoded.options.at_text_start = prompt.text.empty() && !encoder.is_chat();
-  return encoded;
 }
 
 double per_second(int64_t count, double seconds) {
@@ -82,7 +39,7 @@ std::string figures(const engine::RunnerStats& stats) {
   line << std::fixed << std::setprecision(1);
   line << "prompt " << stats.prompt_tokens << " tokens, "
        << per_second(stats.prompt_tokens, stats.prompt_seconds) << "/s; generated "
-       << stats.decode_tokens << " tokens, "
+       << stats.generated_tokens << " tokens, "
        << per_second(stats.decode_tokens, stats.decode_seconds) << "/s; pages "
        << stats.max_used_pages << " of " << stats.num_pages << " used, " << stats.max_shared_pages
        << " shared; prefix hits " << stats.prefix_hit_tokens << " tokens; preemptions "
@@ -94,7 +51,7 @@ std::string figures_as_json(const engine::RunnerStats& stats) {
   const nlohmann::ordered_json figures = {
       {"prompt_tokens", stats.prompt_tokens},
       {"prompt_tokens_per_second", per_second(stats.prompt_tokens, stats.prompt_seconds)},
-      {"generated_tokens", stats.decode_tokens},
+      {"generated_tokens", stats.generated_tokens},
       {"generated_tokens_per_second", per_second(stats.decode_tokens, stats.decode_seconds)},
       {"pages", stats.num_pages},
       {"pages_used", stats.max_used_pages},
@@ -106,20 +63,14 @@ std::string figures_as_json(const engine::RunnerStats& stats) {
 }
 
 void run(const RunOptions& options) {
-  const LoadedModel model = open_model(options.model);
-  const PromptEncoder encoder(model, options.chat);
+  const LoadedModel model = open_model(options.model.model);
   const std::vector<Prompt> prompts = prompts_of(options);
-  std::vector<EncodedPrompt> encoded;
-  int64_t longest = 0;
-  for (const Prompt& prompt : prompts) {
-    encoded.push_back(encode(prompt, encoder, model.file.config().context_length));
-    longest = std::max(longest, static_cast<int64_t>(encoded.back().tokens.size()) +
-                                    encoded.back().options.max_tokens);
-  }
-  const auto runner = make_runner(model, options.model, static_cast<int32_t>(longest),
+  std::vector<EncodedPrompt> encoded =
+      encode_prompts(prompts, PromptEncoder(model, options.chat), model);
+  const auto runner = make_runner(model, options.model, longest_sequence(encoded),
                                   static_cast<int32_t>(prompts.size()));
   Printer printer(options.printer);
-  ProgressBar bar("reading", !options.model.quiet);
+  ProgressBar bar("reading", !options.model.quiet && prompts.size() == 1);
   runner->on_prompt_progress = [&](int64_t computed, int64_t known) {
     bar.show(static_cast<double>(computed) / static_cast<double>(known));
   };
@@ -141,17 +92,14 @@ void run(const RunOptions& options) {
 void add_run(CLI::App& app) {
   CLI::App* command = app.add_subcommand("run", "generate text");
   const auto options = std::make_shared<RunOptions>();
-  auto* prompt = command->add_option("--prompt", options->prompt, "what to answer, or to go on with");
+  auto* prompt =
+      command->add_option("--prompt", options->prompt, "what to answer, or to go on with");
   auto* file = command->add_option("--prompts-file", options->prompts_file,
                                    "a prompt per line, or JSON objects with a prompt each");
   prompt->excludes(file);
   add_model_options(*command, options->model);
   add_generation_options(*command, options->generation);
-  auto* chat = command->add_flag("--chat", options->chat.chat,
-                                 "insist on the model's chat template (used if there is one)");
-  command->add_flag("--raw", options->chat.raw, "go on with the text, without a chat template")
-      ->excludes(chat);
-  command->add_option("--system", options->chat.system, "the chat's system message");
+  add_chat_options(*command, options->chat);
   command->add_flag("--json", options->printer.json, "a line of JSON for each request");
   command->add_flag("--quiet", options->model.quiet, "only the text");
   command->add_flag("--token-ids", options->printer.token_ids, "token ids in place of text");

@@ -26,9 +26,8 @@ inline Lanes lanes_between(int begin, int end) {
   const __m256i before_end = _mm256_cmpgt_epi32(_mm256_set1_epi32(end), lane);
   return {_mm256_castsi256_ps(_mm256_and_si256(from_begin, before_end))};
 }
-// Rows are multiples of 8 elements, so loads and stores need no mask here.
-inline Lanes first_lanes(int) {
-  return {_mm256_castsi256_ps(_mm256_set1_epi32(-1))};
+inline Lanes first_lanes(int n) {
+  return lanes_between(0, n);
 }
 
 inline F32 broadcast(float x) {
@@ -104,8 +103,11 @@ inline float reduce_add(F32 a) {
   return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
+// Rows are multiples of 8 elements, so whole vectors are loaded and stored whatever lanes are
+// named.
 struct AsF32 {
   static constexpr int kBytes = 4;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes) {
     return {_mm256_loadu_ps(reinterpret_cast<const float*>(p))};
   }
@@ -114,6 +116,7 @@ struct AsF32 {
 
 struct AsF16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
   }
@@ -125,6 +128,7 @@ struct AsF16 {
 
 struct AsBf16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = true;
   static F32 load(const char* p, Lanes) {
     const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16))};
@@ -145,10 +149,9 @@ struct AsBf16 {
   }
 };
 
-// 8 pairs of bf16; a row has a multiple of 4 pairs, n of them are read and the rest are zero.
-inline F32 load_pairs(const char* p, int n) {
-  if (n >= 8) return {_mm256_loadu_ps(reinterpret_cast<const float*>(p))};
-  return {_mm256_zextps128_ps256(_mm_loadu_ps(reinterpret_cast<const float*>(p)))};
+// Pairs of bf16; lanes that are not named are zero.
+inline F32 load_pairs(const char* p, Lanes lanes) {
+  return {_mm256_maskload_ps(reinterpret_cast<const float*>(p), _mm256_castps_si256(lanes.bits))};
 }
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
@@ -159,13 +162,7 @@ inline F32 upper_of_pair(F32 a) {
   return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a.v), mask))};
 }
 
-// (a, b) as one row of 16 columns: its even columns to a, its odd ones to b; and the reverse.
-inline void part_columns(F32& a, F32& b) {
-  const __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0x88));
-  const __m256d odd = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0xdd));
-  a.v = _mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xd8));
-  b.v = _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8));
-}
+// The reverse for columns: the even ones in a and the odd ones in b, to one row in (a, b).
 inline void join_columns(F32& a, F32& b) {
   const __m256 low = _mm256_unpacklo_ps(a.v, b.v), high = _mm256_unpackhi_ps(a.v, b.v);
   a.v = _mm256_permute2f128_ps(low, high, 0x20);
@@ -177,7 +174,7 @@ inline void prefetch(const char* p) {
 }
 
 // r[i] lane j becomes r[j] lane i: 4x4 within 128-bit halves, then the halves.
-inline void transpose(F32 (&r)[8]) {
+[[gnu::always_inline]] inline void transpose(F32 (&r)[8]) {
   __m256 t[8];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i += 4) {

@@ -107,12 +107,14 @@ inline float reduce_add(F32 a) {
 
 struct AsF32 {
   static constexpr int kBytes = 4;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes lanes) { return {_mm512_maskz_loadu_ps(lanes.bits, p)}; }
   static void store(char* p, Lanes lanes, F32 a) { _mm512_mask_storeu_ps(p, lanes.bits, a.v); }
 };
 
 struct AsF16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes lanes) {
     return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes.bits, p))};
   }
@@ -124,6 +126,7 @@ struct AsF16 {
 
 struct AsBf16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = true;
   static F32 load(const char* p, Lanes lanes) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes.bits, p));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
@@ -142,9 +145,9 @@ struct AsBf16 {
   }
 };
 
-// 16 pairs of bf16; n pairs are read and the rest are zero.
-inline F32 load_pairs(const char* p, int n) {
-  return {_mm512_castsi512_ps(_mm512_maskz_loadu_epi32(first_lanes(n).bits, p))};
+// Pairs of bf16; lanes that are not named are zero.
+inline F32 load_pairs(const char* p, Lanes lanes) {
+  return {_mm512_castsi512_ps(_mm512_maskz_loadu_epi32(lanes.bits, p))};
 }
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
@@ -155,14 +158,7 @@ inline F32 upper_of_pair(F32 a) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), mask))};
 }
 
-// (a, b) as one row of 32 columns: its even columns to a, its odd ones to b; and the reverse.
-inline void part_columns(F32& a, F32& b) {
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-  const __m512 first = _mm512_permutex2var_ps(a.v, even, b.v);
-  b.v = _mm512_permutex2var_ps(a.v, odd, b.v);
-  a.v = first;
-}
+// The reverse for columns: the even ones in a and the odd ones in b, to one row in (a, b).
 inline void join_columns(F32& a, F32& b) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
@@ -176,7 +172,7 @@ inline void prefetch(const char* p) {
 }
 
 // r[i] lane j becomes r[j] lane i: 4x4 within 128-bit quarters, then the quarters.
-inline void transpose(F32 (&r)[16]) {
+[[gnu::always_inline]] inline void transpose(F32 (&r)[16]) {
   __m512 t[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 16; i += 4) {

@@ -40,9 +40,8 @@ inline Lanes lanes_between(int begin, int end) {
   const Int4 lane{0, 1, 2, 3};
   return {(lane >= begin) & (lane < end)};
 }
-// Rows are multiples of 8 elements, so loads and stores need no mask here.
-inline Lanes first_lanes(int) {
-  return {Int4{-1, -1, -1, -1}};
+inline Lanes first_lanes(int n) {
+  return lanes_between(0, n);
 }
 
 inline F32 broadcast(float x) {
@@ -122,8 +121,11 @@ inline float reduce_add(F32 a) {
   return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]);
 }
 
+// Rows are multiples of 8 elements, so whole vectors are loaded and stored whatever lanes are
+// named.
 struct AsF32 {
   static constexpr int kBytes = 4;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes) {
     F32 a;
     __builtin_memcpy(&a.v, p, sizeof a.v);
@@ -146,6 +148,7 @@ inline void store_4x16(char* p, Bits4 a) {
 // core/dtype.h has the same conversions for one element; a test holds the two together.
 struct AsF16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes) {
     const Bits4 half = load_4x16(p);
     const Bits4 magnitude = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
@@ -175,6 +178,7 @@ struct AsF16 {
 
 struct AsBf16 {
   static constexpr int kBytes = 2;
+  static constexpr bool kParted = true;
   static F32 load(const char* p, Lanes) { return {bits_as<Float4>(load_4x16(p) << 16)}; }
   // To the nearest, ties to even; a NaN stays one.
   static void store(char* p, Lanes, F32 a) {
@@ -184,9 +188,9 @@ struct AsBf16 {
   }
 };
 
-// 4 pairs of bf16: rows are multiples of 8 elements, so they are always there.
-inline F32 load_pairs(const char* p, int) {
-  return AsF32::load(p, first_lanes(4));
+// Pairs of bf16.
+inline F32 load_pairs(const char* p, Lanes lanes) {
+  return AsF32::load(p, lanes);
 }
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
@@ -204,12 +208,7 @@ inline F32 upper_of_pair(F32 a) {
 #endif
 }
 
-// (a, b) as one row of 8 columns: its even columns to a, its odd ones to b; and the reverse.
-inline void part_columns(F32& a, F32& b) {
-  const Float4 even{a.v[0], a.v[2], b.v[0], b.v[2]}, odd{a.v[1], a.v[3], b.v[1], b.v[3]};
-  a.v = even;
-  b.v = odd;
-}
+// The reverse for columns: the even ones in a and the odd ones in b, to one row in (a, b).
 inline void join_columns(F32& a, F32& b) {
   const Float4 low{a.v[0], b.v[0], a.v[1], b.v[1]}, high{a.v[2], b.v[2], a.v[3], b.v[3]};
   a.v = low;
@@ -221,7 +220,7 @@ inline void prefetch(const char* p) {
 }
 
 // r[i] lane j becomes r[j] lane i.
-inline void transpose(F32 (&r)[4]) {
+[[gnu::always_inline]] inline void transpose(F32 (&r)[4]) {
   F32 t[4];
   for (int i = 0; i < 4; ++i) t[i].v = Float4{r[0].v[i], r[1].v[i], r[2].v[i], r[3].v[i]};
   for (int i = 0; i < 4; ++i) r[i] = t[i];

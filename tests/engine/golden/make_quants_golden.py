@@ -12,7 +12,8 @@ import numpy
 
 NUM_GROUPS = 6
 # type -> byte offsets of the halves in a group
-SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q6_K": [208]}
+SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2],
+          "Q6_K": [208]}
 HALVES = numpy.array([1.0, -0.0371, 3.1e-6, 1250.0, -6.0e-8, 0.333], dtype=numpy.float16)
 
 

@@ -1,0 +1,202 @@
+// Times the attention kernels on the device: bench_attend [json file] [name filter] [keys per split]. Each case is
+// captured as a graph of one launch per layer, the layers' caches together far above the second-level
+// cache; the figure is the median of replays, per layer.
+#include <cuda_runtime.h>
+
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <string>
+
+#include "../../tests/gpu/reference.cuh"
+#include "../../tests/gpu/run_step.cuh"
+
+using namespace pagoda;
+using namespace pagoda::cuda;
+
+namespace {
+
+constexpr double kFootprint = 400e6;  // bytes of keys and values that a replay walks through
+
+struct Case {
+  std::string name;
+  StepSpec spec;
+  bool by_bytes;  // the figure that matters: TB/s, otherwise TFLOP/s
+};
+
+struct Result {
+  double microseconds, spread, terabytes, teraflops;
+  Comparison comparison;
+};
+
+StepSpec uniform(int num_reqs, int query_len, int seq_len, int page_size = 16) {
+  StepSpec spec;
+  spec.query_lens.assign(num_reqs, query_len);
+  spec.seq_lens.assign(num_reqs, seq_len);
+  spec.page_size = page_size;
+  return spec;
+}
+
+StepSpec ragged() {
+  StepSpec spec = uniform(64, 1, 128);
+  std::mt19937 random(7);
+  for (int32_t& n : spec.seq_lens) n = std::uniform_int_distribution<int>(128, 16384)(random);
+  return spec;
+}
+
+StepSpec with_window(StepSpec spec, int window) {
+  spec.mask.window_left = window - 1;
+  return spec;
+}
+
+StepSpec only_prefill(StepSpec spec) {
+  spec.only_prefill = true;
+  return spec;
+}
+
+StepSpec not_causal(StepSpec spec) {
+  spec.mask.causal = false;
+  return spec;
+}
+
+StepSpec mixed() {
+  StepSpec spec = uniform(64, 1, 4096);
+  spec.query_lens[0] = 2048, spec.seq_lens[0] = 8192 + 2048;
+  return spec;
+}
+
+StepSpec with_head_dim(StepSpec spec, int head_dim) {
+  spec.head_dim = spec.head_dim_v = head_dim;
+  return spec;
+}
+
+std::vector<Case> cases() {
+  return {
+      {"decode_1x1k", uniform(1, 1, 1024), true},
+      {"decode_1x4k", uniform(1, 1, 4096), true},
+      {"decode_1x8k", uniform(1, 1, 8192), true},
+      {"decode_1x32k", uniform(1, 1, 32768), true},
+      {"decode_1x128k", uniform(1, 1, 131072), true},
+      {"decode_8x1k", uniform(8, 1, 1024), true},
+      {"decode_8x4k", uniform(8, 1, 4096), true},
+      {"decode_16x8k", uniform(16, 1, 8192), true},
+      {"decode_64x1k", uniform(64, 1, 1024), true},
+      {"decode_64x8k", uniform(64, 1, 8192), true},
+      {"decode_256x512", uniform(256, 1, 512), true},
+      {"decode_256x2k", uniform(256, 1, 2048), true},
+      {"decode_ragged_64", ragged(), true},
+      {"decode_q4_16x8k", uniform(16, 4, 8192), true},
+      {"decode_window1k_64x8k", with_window(uniform(64, 1, 8192), 1024), true},
+      {"prefill_dense_16x1k", only_prefill(uniform(16, 1024, 1024, 0)), false},
+      {"prefill_dense_8x2k", only_prefill(uniform(8, 2048, 2048, 0)), false},
+      {"prefill_dense_4x4k", only_prefill(uniform(4, 4096, 4096, 0)), false},
+      {"prefill_dense_2x8k", only_prefill(uniform(2, 8192, 8192, 0)), false},
+      {"prefill_dense_1x16k", only_prefill(uniform(1, 16384, 16384, 0)), false},
+      {"prefill_full_8x2k", only_prefill(not_causal(uniform(8, 2048, 2048, 0))), false},
+      {"prefill_full_1x16k", only_prefill(not_causal(uniform(1, 16384, 16384, 0))), false},
+      {"prefill_page16_4x4k", only_prefill(uniform(4, 4096, 4096)), false},
+      {"prefill_page16_2k_on_16k", only_prefill(uniform(1, 2048, 18432)), false},
+      {"prefill_page16_8x512_on_4k", only_prefill(uniform(8, 512, 4608)), false},
+      {"prefill_page16_1x512", only_prefill(uniform(1, 512, 512)), false},
+      {"prefill_page256_4x4k", only_prefill(uniform(4, 4096, 4096, 256)), false},
+      {"prefill_window1k_1x16k", only_prefill(with_window(uniform(1, 16384, 16384, 0), 1024)), false},
+      {"prefill_d64_1x16k", only_prefill(with_head_dim(uniform(1, 16384, 16384, 0), 64)), false},
+      {"prefill_d256_1x8k", only_prefill(with_head_dim(uniform(1, 8192, 8192, 0), 256)), false},
+      {"mixed_2k_on_8k_63x4k", mixed(), false},
+  };
+}
+
+Result measure(const Case& c, bool check) {
+  StepSpec spec = c.spec;
+  spec.num_layers = 1;
+  {
+    double bytes = 0;
+    for (int32_t n : spec.seq_lens) bytes += n;
+    bytes *= spec.num_kv_heads * (spec.head_dim + spec.head_dim_v) * 2.0;
+    spec.num_layers = std::clamp(static_cast<int>(kFootprint / bytes + 0.999), 1, 96);
+  }
+  const DeviceStep step(spec);
+  const StepRunner runner(step);
+  cudaStream_t stream;
+  check_cuda(cudaStreamCreate(&stream), "creating a stream");
+  step.schedule(stream);
+  check_cuda(cudaStreamSynchronize(stream), "scheduling");
+
+  const int launches = std::max(spec.num_layers, 4);
+  cudaGraph_t graph;
+  cudaGraphExec_t replay;
+  check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing");
+  for (int i = 0; i < launches; ++i) runner.attend(i % spec.num_layers, stream);
+  check_cuda(cudaStreamEndCapture(stream, &graph), "capturing");
+  check_cuda(cudaGraphInstantiate(&replay, graph, 0), "instantiating the graph");
+
+  cudaEvent_t begin, end;
+  cudaEventCreate(&begin), cudaEventCreate(&end);
+  std::vector<double> times;
+  double total = 0;
+  for (int i = 0; i < 60 && (i < 8 || total < 0.12e6); ++i) {
+    cudaEventRecord(begin, stream);
+    check_cuda(cudaGraphLaunch(replay, stream), "replaying");
+    cudaEventRecord(end, stream);
+    check_cuda(cudaEventSynchronize(end), "running the graph");
+    float ms;
+    cudaEventElapsedTime(&ms, begin, end);
+    total += 1e3 * ms;
+    if (i >= 3) times.push_back(1e3 * ms / launches);
+  }
+  std::sort(times.begin(), times.end());
+  Result result{};
+  result.microseconds = times[times.size() / 2];
+  result.spread = (times[times.size() * 9 / 10] - times[times.size() / 10]) / result.microseconds;
+  result.terabytes = step.key_value_bytes() / result.microseconds * 1e-6;
+  result.teraflops = step.flops() / result.microseconds * 1e-6;
+  if (check) {
+    step.poison_outputs();
+    runner.attend(0, stream);
+    check_cuda(cudaStreamSynchronize(stream), "attending");
+    result.comparison = compare_with_reference(step);
+  }
+  cudaGraphExecDestroy(replay), cudaGraphDestroy(graph), cudaStreamDestroy(stream);
+  cudaEventDestroy(begin), cudaEventDestroy(end);
+  return result;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const char* json_path = argc > 1 ? argv[1] : "/dev/null";
+  const char* filter = argc > 2 ? argv[2] : "";
+  cudaDeviceProp device;
+  int driver = 0;
+  check_cuda(cudaGetDeviceProperties(&device, 0), "asking for the device");
+  cudaDriverGetVersion(&driver);
+  std::FILE* json = std::fopen(json_path, "w");
+  if (!json) return std::perror(json_path), 1;
+  std::fprintf(json, "{\"device\": \"%s\", \"driver\": %d, \"time\": %lld, \"cases\": [", device.name,
+               driver, static_cast<long long>(std::time(nullptr)));
+  std::printf("%-26s %10s %8s %8s %8s  %s\n", "case", "us", "TB/s", "TFLOP/s", "spread", "error");
+  const char* separator = "";
+  for (Case c : cases()) {
+    if (argc > 3) c.spec.split_keys = std::atoi(argv[3]);
+    if (c.name.find(filter) == std::string::npos) continue;
+    try {
+      const bool check = c.spec.query_lens.size() * size_t(c.spec.query_lens[0]) *
+                             c.spec.seq_lens[0] < 5'000'000;
+      const Result r = measure(c, check);
+      std::printf("%-26s %10.2f %8.3f %8.1f %7.1f%%  %.2f\n", c.name.c_str(), r.microseconds,
+                  r.terabytes, r.teraflops, 100 * r.spread,
+                  std::max(r.comparison.worst_out, r.comparison.worst_lse));
+      std::fprintf(json,
+                   "%s\n  {\"name\": \"%s\", \"us\": %.3f, \"spread\": %.4f, \"tb_s\": %.4f, "
+                   "\"tflop_s\": %.2f, \"ok\": %s}",
+                   separator, c.name.c_str(), r.microseconds, r.spread, r.terabytes, r.teraflops,
+                   r.comparison.ok() ? "true" : "false");
+      separator = ",";
+    } catch (const std::exception& error) {
+      std::printf("%-26s %s\n", c.name.c_str(), error.what());
+    }
+    std::fflush(stdout);
+  }
+  std::fprintf(json, "\n]}\n");
+  return std::fclose(json);
+}

@@ -1,0 +1,209 @@
+// Attention of few query rows over many keys: decoding, speculative decoding, short extensions.
+// Memory bound: every key and value is read once, and all else is arranged so that reads never stop.
+//
+// An item is up to 8 * kRowTiles packed rows of one request against one split of its keys, for one
+// key head. Blocks walk the list of items with five warps:
+//
+//   four streams   share an item by taking every fourth tile of 16 keys. Each has a ring of tiles in
+//                  shared memory that it fills and empties itself, across the borders of items, so
+//                  no stream waits for another while keys come in.
+//   the clerk      fetches items and queries ahead of the streams, and behind them turns their four
+//                  states into output rows or a partial state. Under load every access to device
+//                  memory takes microseconds; the clerk is the one who waits for those.
+//
+// A request of several splits leaves partial states; who arrives last merges them in the order of
+// the splits.
+//
+// The products are taken transposed, keys on the long side of the instruction:
+//
+//        S^T [16 keys, 8 rows]  = K [16, d] Q^T [d, 8]
+//        O^T [d, 8 rows]       += V^T [d, 16] P^T [16, 8]
+//
+// so that eight rows, not sixteen, are the least that costs a full instruction. A thread holds keys
+// g and g + 8 and rows 2 c and 2 c + 1 of S^T, with g = lane / 4 and c = lane % 4.
+//
+// What a row's bits depend on: its request's length, its own query, its keys. Which keys a warp takes
+// is counted from key 0, the cuts from the length (schedule.h), and rows do not meet.
+#pragma once
+
+#include "decode_finish.cuh"
+#include "decode_loader.cuh"
+#include "decode_stream.cuh"
+#include "decode_traits.cuh"
+
+namespace pagoda::cuda::decode {
+
+// The clerk's side in front of the streams: items and queries into their slots.
+template <class Tr>
+__device__ void fetch_item(const Work<Tr>& work, int n) {
+  if (n >= work.num_items) return;
+  const int lane = threadIdx.x % 32, slot = n % Tr::kItems;
+  const auto* source = reinterpret_cast<const uint8_t*>(
+      work.params.decode_items + work.index(n) / work.params.num_kv_heads);
+  if (lane < static_cast<int>(sizeof(DecodeItem) / 16))
+    cp_async_16(shared_address(&work.shared.items[slot]) + 16 * lane, source + 16 * lane, true);
+  mbarrier_arrive_after_copies(work.shared.item_full[slot]);
+}
+
+template <class Tr>
+__device__ void fetch_query(const Work<Tr>& work, int n) {
+  if (n >= work.num_items) return;
+  work.wait_item(n);
+  const AttendParams& params = work.params;
+  const DecodeItem& item = work.item(n);
+  const uint32_t destination = shared_address(work.shared.queries[n % Tr::kQueries]);
+#pragma unroll
+  for (int i = threadIdx.x % 32; i < Tr::kRows * Tr::kKeyChunks; i += 32) {
+    const int row = i / Tr::kKeyChunks, chunk = i % Tr::kKeyChunks;
+    const PackedRow packed(params, item.first_row + row, work.head(n));
+    const auto* source = static_cast<const uint8_t*>(params.query) +
+                         int64_t{item.query_start + packed.token} * params.query_token_stride +
+                         packed.query_head * params.query_head_stride;
+    cp_async_16(destination + Tr::KeyTile::offset(row, chunk), source + 16 * chunk,
+                row < item.num_rows);
+  }
+  mbarrier_arrive_after_copies(work.shared.query_full[n % Tr::kQueries]);
+}
+
+// The clerk's side behind the streams. What it asks of memory for one item is answered while it
+// works on the next: item n is written, its arrival reported with n + 1 and looked at with n + 2.
+template <class Tr>
+class Finisher {
+ public:
+  __device__ explicit Finisher(const Work<Tr>& work) : work_(work), lane_(threadIdx.x % 32) {}
+
+  __device__ void write(int n) {
+    auto& shared = work_.shared;
+    const int buffer = n % Tr::kStateBuffers;
+    mbarrier_wait(shared.state_full[buffer], n / Tr::kStateBuffers & 1);
+    write_item<Tr>(work_.params, work_.item(n), work_.head(n),
+                   shared.states + buffer * Tr::kRowTiles, lane_, 32);
+    __syncwarp();
+    if (lane_ == 0) mbarrier_arrive(shared.state_empty[buffer]);
+  }
+
+  __device__ void report(int n) {
+    if (n < 0 || work_.item(n).num_splits == 1) return;
+    if (lane_ == 0) before_ = arrive(work_.params, work_.item(n), work_.head(n));
+  }
+
+  __device__ void merge_if_last(int n) {
+    if (n < 0 || work_.item(n).num_splits == 1) return;
+    const DecodeItem& item = work_.item(n);
+    if (__shfl_sync(~0u, before_, 0) + 1 != static_cast<uint32_t>(item.num_splits)) return;
+    merge_splits<Tr>(work_.params, work_.shared, item, work_.head(n), lane_, 32,
+                           [] { __syncwarp(); });
+    __syncwarp();
+  }
+
+ private:
+  const Work<Tr>& work_;
+  const int lane_;
+  uint32_t before_ = 0;  // arrivals before the one last reported
+};
+
+// The block's last item is finished by all its warps, since none has anything else to do.
+template <class Tr>
+__device__ void finish_last_item(const Work<Tr>& work) {
+  auto& shared = work.shared;
+  const int n = work.num_items - 1, head = work.head(n);
+  const DecodeItem& item = work.item(n);
+  const auto* states = shared.states + n % Tr::kStateBuffers * Tr::kRowTiles;
+  __syncthreads();
+  write_item<Tr>(work.params, item, head, states, threadIdx.x, Tr::kThreads);
+  if (item.num_splits == 1) return;
+  __syncthreads();
+  if (threadIdx.x == 0) shared.arrivals_before = arrive(work.params, item, head);
+  __syncthreads();
+  if (shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_splits)) return;
+  merge_splits<Tr>(work.params, shared, item, head, threadIdx.x, Tr::kThreads,
+                          [] { __syncthreads(); });
+}
+
+template <class Tr>
+__device__ void run_clerk(const Work<Tr>& work) {
+  for (int n = 0; n < Tr::kItemsAhead; ++n) fetch_item(work, n);
+  for (int n = 0; n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
+  Finisher<Tr> finisher(work);
+  const int last = work.num_items - 1;
+  for (int n = 0; n < last; ++n) {
+    fetch_item(work, n + Tr::kItemsAhead);
+    fetch_query(work, n + Tr::kQueriesAhead);
+    finisher.merge_if_last(n - 2);
+    finisher.report(n - 1);
+    finisher.write(n);
+  }
+  finisher.merge_if_last(last - 2);
+  finisher.report(last - 1);
+  finisher.merge_if_last(last - 1);
+}
+
+template <class Tr>
+__device__ void run_stream(const Work<Tr>& work) {
+  auto& shared = work.shared;
+  const int stream = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const uint32_t ring = shared_address(shared.ring[stream]);
+  Loader<Tr> loader(work, ring);
+  WarpState<Tr> state;
+  int stage = 0;
+  for (int n = 0; n < work.num_items; ++n) {
+    work.wait_item(n);
+    const DecodeItem& item = work.item(n);
+    const Rows<Tr> rows(work.params, item, work.head(n));
+    const int first = item.key_begin / Tr::kTileKeys, key_end = item.key_end;
+    work.wait_query(n);
+    QueryFragments<Tr> q;
+    load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
+    state.clear();
+    for (int tile = first + ((stream - first) & (Tr::kStreams - 1)); tile * Tr::kTileKeys < key_end;
+         tile += Tr::kStreams) {
+      loader.wait(n);
+      const uint32_t keys = ring + stage * Tr::kStageBytes;
+      float s[Tr::kRowTiles][4];
+      multiply_keys<Tr>(s, keys, q);
+      finish_logits<Tr>(s, work.params.score, rows, tile * Tr::kTileKeys);
+      update_softmax<Tr>(s, state);
+      multiply_values<Tr>(state, keys + Tr::kKeyBytes, s);
+      __syncwarp();  // all lanes have read the tile
+      --loader.pending;
+      loader.load_next(n);
+      stage = stage + 1 == Tr::kStages ? 0 : stage + 1;
+    }
+    const int buffer = n % Tr::kStateBuffers;
+    if (n >= Tr::kStateBuffers)
+      mbarrier_wait(shared.state_empty[buffer], n / Tr::kStateBuffers - 1 & 1);
+    share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(shared.state_full[buffer]);
+  }
+}
+
+template <class Tr>
+__device__ void init_barriers(typename Tr::Shared& shared) {
+  for (uint64_t& barrier : shared.item_full) mbarrier_init(barrier, 32);
+  for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, 32);
+  for (int i = 0; i < Tr::kStateBuffers; ++i) {
+    mbarrier_init(shared.state_full[i], Tr::kStreams);
+    mbarrier_init(shared.state_empty[i], 1);
+  }
+}
+
+template <class Tr>
+__global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
+    attend_decode(const __grid_constant__ AttendParams params) {
+  extern __shared__ uint8_t memory[];
+  auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
+  if (threadIdx.x == 0) init_barriers<Tr>(shared);
+  wait_for_earlier_kernels();
+  allow_next_kernel();
+  const Work<Tr> work(params, shared);
+  __syncthreads();
+  if (work.num_items == 0) return;
+  if (threadIdx.x / 32 == Tr::kStreams)
+    run_clerk(work);
+  else
+    run_stream(work);
+  finish_last_item(work);
+}
+
+}  // namespace pagoda::cuda::decode

@@ -1,0 +1,89 @@
+// Device only. The shape of the decode kernel and its shared memory; attend_decode_sm90.cuh has the
+// picture.
+#pragma once
+
+#include <cstdint>
+
+#include "../attend_params.h"
+#include "../device/ptx.cuh"
+#include "../device/smem_tile.cuh"
+#include "../schedule.h"
+
+namespace pagoda::cuda::decode {
+
+template <class T, int kHeadDim_, int kHeadDimV_, int kRowTiles_>
+struct Traits {
+  using Type = T;
+  static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_, kRowTiles = kRowTiles_;
+  static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
+
+  static constexpr int kStreams = 4, kThreads = 32 * (kStreams + 1);
+  static constexpr int kTileKeys = 16;
+  static constexpr int kRows = 8 * kRowTiles;
+  static constexpr int kKeyChunks = kHeadDim / 8, kValueChunks = kHeadDimV / 8;
+  using KeyTile = RowTile<kKeyChunks>;
+  using ValueTile = RowTile<kValueChunks>;
+
+  static constexpr int kKeyBytes = kTileKeys * KeyTile::kRowBytes;
+  static constexpr int kStageBytes = kKeyBytes + kTileKeys * ValueTile::kRowBytes;
+
+  // These change speed, never results. More bytes in flight than the memory needs to be busy only
+  // wait in its queues, and all else waits behind them.
+  static constexpr int kItems = 8, kItemsAhead = 3;  // slots; how far ahead the clerk fills them
+  static constexpr int kQueries = 4, kQueriesAhead = 2;
+  static constexpr int kRingBytes = 72 * 1024;
+  static constexpr int kStages =
+      kRingBytes / (kStreams * kStageBytes) < 2 ? 2 : kRingBytes / (kStreams * kStageBytes);
+  static constexpr int kStateTiles = 2;  // row tiles of states that fit between streams and clerk
+  static constexpr int kStateBuffers = kStateTiles / kRowTiles;
+  static_assert(kStateBuffers >= 1);
+
+  // Two rows lie 8 banks apart, so that a transposed state is stored without conflicts.
+  static constexpr int kStatePitch = kHeadDimV + 4;
+
+  struct StateTile {
+    float out[kStreams][8][kStatePitch];
+    float2 ml[kStreams][8];
+  };
+  struct Shared {
+    alignas(128) uint8_t ring[kStreams][kStages][kStageBytes];
+    StateTile states[kStateTiles];
+    alignas(16) uint8_t queries[kQueries][kRows * KeyTile::kRowBytes];
+    DecodeItem items[kItems];
+    float split_weight[kRows][kMaxSplits];
+    float2 merged_ml[kRows];
+    uint64_t item_full[kItems], query_full[kQueries];
+    uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
+    uint32_t arrivals_before;
+  };
+  static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
+};
+
+// What all warps of a block know: the kernel's parameters and which items are this block's. The
+// block's n-th item has index first + n * stride in the list of items times key heads.
+template <class Tr>
+struct Work {
+  const AttendParams& params;
+  typename Tr::Shared& shared;
+  int num_items;  // of this block
+
+  __device__ Work(const AttendParams& params, typename Tr::Shared& shared)
+      : params(params), shared(shared) {
+    const int all = params.schedule->num_decode_items * params.num_kv_heads;
+    const int first = blockIdx.x, stride = gridDim.x;
+    num_items = first < all ? (all - first + stride - 1) / stride : 0;
+  }
+  __device__ int index(int n) const { return blockIdx.x + n * gridDim.x; }
+  __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
+  // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
+  __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }
+
+  __device__ void wait_item(int n) const {
+    mbarrier_wait(shared.item_full[n % Tr::kItems], n / Tr::kItems & 1);
+  }
+  __device__ void wait_query(int n) const {
+    mbarrier_wait(shared.query_full[n % Tr::kQueries], n / Tr::kQueries & 1);
+  }
+};
+
+}  // namespace pagoda::cuda::decode

@@ -1,0 +1,191 @@
+// Device only. The warp group that feeds the others. Its first warp hands out work and has the copy
+// engine bring keys and values, page by page; the other three bring the queries, whose rows are packed
+// from several tokens and heads.
+#pragma once
+
+#include "../device/paged_keys.cuh"
+#include "prefill_traits.cuh"
+
+namespace pagoda::cuda::prefill {
+
+// Brings the tiles of keys or values of one piece of work in falling order.
+template <class Tr>
+class KeyProducer {
+ public:
+  __device__ KeyProducer(const PrefillParams& params, typename Tr::Shared& shared)
+      : params_(params),
+        shared_(shared),
+        lane_(threadIdx.x % 32),
+        num_boxes_(Tr::kKeys / params.box_rows) {}
+
+  __device__ void produce(const PrefillTile& tile, int head) {
+    const KeyTiles<Tr> tiles(tile);
+    if (tiles.first >= tiles.end) return;
+    const PagedKeys keys(params_.attend, tile.req);
+    Box box = find_box(tile, keys, tiles.end - 1);
+    for (int i = tiles.end - 1; i >= tiles.first; --i) {
+      const Box next = i > tiles.first ? find_box(tile, keys, i - 1) : Box{};
+      copy<typename Tr::KeyTile>(params_.key_map, shared_.key, shared_.key_full,
+                                 shared_.key_empty, box, head);
+      copy<typename Tr::ValueTile>(params_.value_map, shared_.value, shared_.value_full,
+                                   shared_.value_empty, box, head);
+      position_.advance();
+      box = next;
+    }
+  }
+
+ private:
+  // The rows of a tile that one lane sends for. A box without keys of the work may have no page.
+  struct Box {
+    int32_t page = -1, row = 0;
+  };
+
+  __device__ Box find_box(const PrefillTile& tile, const PagedKeys& keys, int index) const {
+    const int first = index * Tr::kKeys + lane_ * params_.box_rows;
+    const bool used = lane_ < num_boxes_ && first < tile.key_end &&
+                      first + params_.box_rows > tile.key_begin;
+    return used ? Box{keys.page_of(first), keys.row_of(first)} : Box{};
+  }
+
+  template <class Tile>
+  __device__ void copy(const CUtensorMap& map, uint8_t (&stages)[Tr::kStages][Tile::kBytes],
+                       uint64_t (&full)[Tr::kStages], uint64_t (&empty)[Tr::kStages],
+                       const Box& box, int head) const {
+    const int boxes = __popc(__ballot_sync(~0u, box.page >= 0));
+    mbarrier_wait(empty[position_.slot], position_.parity ^ 1);
+    if (lane_ == 0)
+      mbarrier_arrive_expect_bytes(full[position_.slot],
+                                   boxes * params_.box_rows * 128 * Tile::kSlabs);
+    __syncwarp();
+    if (box.page < 0) return;
+    const uint32_t destination =
+        shared_address(stages[position_.slot]) + lane_ * params_.box_rows * 128;
+#pragma unroll
+    for (int slab = 0; slab < Tile::kSlabs; ++slab)
+      copy_box_4d(destination + slab * Tile::kSlabBytes, &map, full[position_.slot],
+                  slab * kSlabElements, box.row, head, box.page);
+  }
+
+  const PrefillParams& params_;
+  typename Tr::Shared& shared_;
+  const int lane_, num_boxes_;
+  RingPosition<Tr::kStages> position_;
+};
+
+// Hands out tiles of work in the order of the list, to whichever block asks first; one key head after
+// the other, so that what the blocks read at one time stays in the second-level cache.
+template <class Tr>
+class WorkSource {
+ public:
+  __device__ WorkSource(const PrefillParams& params, typename Tr::Shared& shared)
+      : params_(params),
+        shared_(shared),
+        num_tiles_(params.attend.schedule->num_prefill_tiles),
+        total_(num_tiles_ * params.attend.num_kv_heads) {}
+
+  // The index of this block's next piece of work; the first needs no counter.
+  __device__ int first() const { return blockIdx.x; }
+  __device__ int next() const {
+    int index = 0;
+    if (threadIdx.x % 32 == 0) {
+      index = static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
+      // Every block asks until it gets nothing, so the last one to ask is known by its number.
+      if (index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0) *params_.attend.next_tile = 0;
+    }
+    return __shfl_sync(~0u, index, 0);
+  }
+
+  // Puts the work where all warps see it; returns whether there was any.
+  __device__ bool publish(int index) {
+    const int lane = threadIdx.x % 32;
+    mbarrier_wait(shared_.work_empty[position_.slot], position_.parity ^ 1);
+    auto& work = shared_.work[position_.slot];
+    const bool any = index < total_;
+    if (any && lane < static_cast<int>(sizeof(PrefillTile) / 4))
+      reinterpret_cast<int32_t*>(&work.tile)[lane] = reinterpret_cast<const int32_t*>(
+          &params_.attend.prefill_tiles[index % num_tiles_])[lane];
+    if (lane == 0) work.head = any ? index / num_tiles_ : -1;
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(shared_.work_full[position_.slot]);
+    slot_ = position_.slot;
+    position_.advance();
+    return any;
+  }
+  __device__ const typename Tr::Work& published() const { return shared_.work[slot_]; }
+
+ private:
+  const PrefillParams& params_;
+  typename Tr::Shared& shared_;
+  const int num_tiles_, total_;
+  RingPosition<Tr::kTiles> position_;
+  int slot_ = 0;
+};
+
+template <class Tr>
+__device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& shared) {
+  WorkSource<Tr> source(params, shared);
+  KeyProducer<Tr> producer(params, shared);
+  int index = source.first();
+  while (source.publish(index)) {
+    const PrefillTile tile = source.published().tile;
+    const int head = source.published().head;
+    index = source.next();
+    producer.produce(tile, head);
+  }
+}
+
+// The other warps' view of the work: waits for the next piece.
+template <class Tr>
+class WorkReader {
+ public:
+  __device__ explicit WorkReader(typename Tr::Shared& shared) : shared_(shared) {}
+
+  // False at the end. What it filled in is a copy, so the slot is free again at once.
+  __device__ bool read(PrefillTile& tile, int& head) {
+    mbarrier_wait(shared_.work_full[position_.slot], position_.parity);
+    tile = shared_.work[position_.slot].tile;
+    head = shared_.work[position_.slot].head;
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.work_empty[position_.slot]);
+    position_.advance();
+    return head >= 0;
+  }
+
+ private:
+  typename Tr::Shared& shared_;
+  RingPosition<Tr::kTiles> position_;
+};
+
+// By warps 1 to 3 of the group. Rows behind the last become zeros.
+template <class Tr>
+__device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
+  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8, kRowsAtOnce = 96 / kLanes;
+  const AttendParams& attend = params.attend;
+  const int first_row = (threadIdx.x - 32) / kLanes, first_chunk = threadIdx.x % kLanes;
+  WorkReader<Tr> reader(shared);
+  RingPosition<Tr::kQueries> position;
+  PrefillTile tile;
+  int head;
+  while (reader.read(tile, head)) {
+    mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
+    const uint32_t destination = shared_address(shared.query[position.slot]);
+    for (int row = first_row; row < Tr::kRows; row += kRowsAtOnce) {
+      const bool real = tile.first_row + row < tile.query_len * attend.group.value;
+      const PackedRow packed(attend, tile.first_row + (real ? row : 0), head);
+      const auto* source = static_cast<const uint8_t*>(attend.query) +
+                           int64_t{tile.query_start + packed.token} * attend.query_token_stride +
+                           packed.query_head * attend.query_head_stride;
+#pragma unroll
+      for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
+        cp_async_16(destination + Tr::QueryTile::offset(row, chunk), source + 16 * chunk, real);
+    }
+    cp_async_commit();
+    cp_async_wait<0>();
+    fence_async_proxy();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[position.slot]);
+    position.advance();
+  }
+}
+
+}  // namespace pagoda::cuda::prefill

@@ -1,0 +1,74 @@
+// Device only. The shape of the prefill kernel and its shared memory; attend_prefill_sm90.cuh has the
+// picture.
+#pragma once
+
+#include <cstdint>
+
+#include "../attend_params.h"
+#include "../device/ptx.cuh"
+#include "../device/smem_tile.cuh"
+#include "../schedule.h"
+#include "prefill_keys.h"
+
+namespace pagoda::cuda::prefill {
+
+template <class T, int kHeadDim_, int kHeadDimV_>
+struct Traits {
+  using Type = T;
+  static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_;
+  static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
+
+  static constexpr int kGroups = 2;  // warp groups that multiply
+  static constexpr int kThreads = 128 * (1 + kGroups);
+  static constexpr int kRows = 64 * kGroups;
+  static constexpr int kKeys = keys_per_tile(kHeadDim, kHeadDimV);
+
+  using QueryTile = SlabTile<kRows, kHeadDim>;
+  using KeyTile = SlabTile<kKeys, kHeadDim>;
+  using ValueTile = SlabTile<kKeys, kHeadDimV>;
+
+  // These change speed, never results.
+  static constexpr int kStages = 2;
+  static constexpr int kQueries =
+      2 * QueryTile::kBytes + kStages * (KeyTile::kBytes + ValueTile::kBytes) <= 224 * 1024 ? 2 : 1;
+  static constexpr int kTiles = 2;  // tiles of work between the producer and its readers
+  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+
+  struct Work {
+    PrefillTile tile;
+    int32_t head;  // of the keys; below 0: there is no more work
+    int32_t unused[3];
+  };
+  struct Shared {
+    alignas(1024) uint8_t query[kQueries][QueryTile::kBytes];
+    alignas(1024) uint8_t key[kStages][KeyTile::kBytes];
+    alignas(1024) uint8_t value[kStages][ValueTile::kBytes];
+    alignas(16) Work work[kTiles];
+    uint64_t work_full[kTiles], work_empty[kTiles];
+    uint64_t query_full[kQueries], query_empty[kQueries];
+    uint64_t key_full[kStages], key_empty[kStages];
+    uint64_t value_full[kStages], value_empty[kStages];
+  };
+};
+
+// A place in a ring of kSlots, and the parity that its barrier has when the slot's content is there.
+template <int kSlots>
+struct RingPosition {
+  int slot = 0;
+  uint32_t parity = 0;
+
+  __device__ void advance() {
+    if (++slot == kSlots) slot = 0, parity ^= 1;
+  }
+};
+
+// Tiles of kKeys keys that hold [key_begin, key_end), counted from key 0.
+template <class Tr>
+struct KeyTiles {
+  int first, end;
+
+  __device__ explicit KeyTiles(const PrefillTile& tile)
+      : first(tile.key_begin / Tr::kKeys), end((tile.key_end + Tr::kKeys - 1) / Tr::kKeys) {}
+};
+
+}  // namespace pagoda::cuda::prefill

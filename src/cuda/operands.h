@@ -1,0 +1,20 @@
+// Host. From the interface's tensors to what the kernels are told.
+#pragma once
+
+#include "../backend/backend.h"
+#include "attend_params.h"
+#include "update_params.h"
+
+namespace pagoda::cuda {
+
+// Strides in elements become strides in bytes. Throws Failure where a row that the kernels move by 16
+// bytes does not start at a multiple of 16.
+AttendParams attend_params_of(const Prepared& prepared, const Attend& step, const Layer& layer,
+                              const Operands& operands);
+PrefillParams prefill_params_of(const AttendParams& params, const Problem& problem);
+
+CacheWriteParams cache_write_params_of(const Prepared& prepared, const Layer& layer,
+                                       const TensorView& key, const TensorView& value);
+MergeParams merge_params_of(const MergeOperands& operands);
+
+}  // namespace pagoda::cuda

@@ -1,0 +1,72 @@
+#include "select.h"
+
+#include <set>
+
+namespace pagoda::cuda {
+namespace {
+
+std::string name_of_row(const KernelConfig& row) {
+  std::string name = std::string("sm90.") + pagoda::name_of(row.dtype) + ".d" +
+                     std::to_string(row.head_dim);
+  return row.head_dim == row.head_dim_v ? name : name + "x" + std::to_string(row.head_dim_v);
+}
+
+std::string list_of_head_dims() {
+  std::set<std::pair<int, int>> dims;
+  for (const KernelEntry& entry : kernel_entries())
+    dims.emplace(entry.config.head_dim, entry.config.head_dim_v);
+  std::string list;
+  for (const auto& [head_dim, head_dim_v] : dims)
+    list += (list.empty() ? "" : ", ") + std::to_string(head_dim) +
+            (head_dim == head_dim_v ? "" : "/" + std::to_string(head_dim_v));
+  return list;
+}
+
+bool serves(const CudaKernel& kernel, const Problem& problem) {
+  const KernelConfig& row = kernel.prefill->config;
+  return row.dtype == problem.dtype && row.head_dim == problem.head_dim &&
+         row.head_dim_v == problem.head_dim_v;
+}
+
+}  // namespace
+
+std::vector<CudaKernel> available_kernels() {
+  std::vector<CudaKernel> kernels;
+  for (const KernelEntry& entry : kernel_entries()) {
+    if (entry.config.phase != Phase::prefill) continue;
+    CudaKernel kernel;
+    kernel.name = name_of_row(entry.config);
+    kernel.prefill = &entry;
+    for (int i = 0; i < 2; ++i) {
+      KernelConfig decode = entry.config;
+      decode.phase = Phase::decode, decode.rows = 8 << i;
+      kernel.decode[i] = find_kernel(decode);
+    }
+    kernels.push_back(kernel);
+  }
+  return kernels;
+}
+
+Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& problem) {
+  Selection selection;
+  std::vector<std::string>& reasons = selection.reasons;
+  if (problem.kv_format != PAGODA_KV_SAME)
+    reasons.emplace_back("spec.kv_format names a quantised cache; the cuda backend has only KV_SAME");
+  if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
+    reasons.push_back(std::string("spec.dtype is ") + pagoda::name_of(problem.dtype) +
+                      "; the cuda backend has kernels for bf16 and f16");
+  const CudaKernel* found = nullptr;
+  for (const CudaKernel& kernel : kernels)
+    if (found == nullptr && serves(kernel, problem)) found = &kernel;
+  if (found == nullptr && reasons.empty())
+    reasons.push_back("spec.head_dim is " + std::to_string(problem.head_dim) +
+                      " and spec.head_dim_v is " + std::to_string(problem.head_dim_v) +
+                      "; the cuda backend has " + list_of_head_dims());
+  if (found != nullptr && !problem.tuning.kernel.empty() && problem.tuning.kernel != found->name)
+    reasons.push_back("tuning.kernel is \"" + problem.tuning.kernel +
+                      "\"; the cuda backend serves this problem with " + found->name);
+  if (reasons.empty()) selection.kernel = found;
+  return selection;
+}
+
+}  // namespace pagoda::cuda

@@ -1,0 +1,21 @@
+// Host. Tensor maps of keys and values: what the copy engine needs to fetch rows of a page by page id.
+// Made once per cache and kernel, and constant while the cache stays where it is.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+#include "../core/dtype.h"
+#include "attend_params.h"
+
+namespace pagoda::cuda {
+
+// Rows that one copy brings: the largest divisor of `tile_keys` that also divides the page size, so
+// that no copy crosses the border of a page. Without a cache any row may be the first: page_size 0.
+int32_t box_rows_of(int32_t page_size, int32_t tile_keys);
+
+// Boxes of [box_rows, 64 elements], swizzled by 128 bytes. Throws Failure for what no map describes.
+CUtensorMap make_key_map(const KeyView& view, Dtype dtype, int32_t box_rows);
+
+}  // namespace pagoda::cuda

@@ -1,0 +1,57 @@
+// Decides whole tiles: whether a mask is empty, full or undecided over a box of queries and keys,
+// without looking at an element. Never wrong; where it cannot know it says undecided.
+#pragma once
+
+#include <vector>
+
+#include "bindings.h"
+#include "evaluate.h"
+#include "interval.h"
+#include "program.h"
+
+namespace pagoda::mask {
+
+// The box that is this one point.
+Box box_of(const Point& point);
+
+class Analyzer {
+ public:
+  // Both outlive the analyzer. Allocates here and nowhere else.
+  Analyzer(const Program& program, const Bindings& bindings);
+
+  // From the outside in; each call keeps what the ones before have fixed, and what the bindings
+  // held at set_request. Ranges include both ends. The query and key ranges of `request` are not
+  // read.
+  void set_request(const Box& request);
+  void set_queries(int64_t first, int64_t last);
+  Truth decide(int64_t first_key, int64_t last_key);
+
+  // What evaluation of the last box, which was undecided, may leave out.
+  Pruning pruning() const;
+
+ private:
+  struct Form {
+    IntForm i;
+    RealForm f;
+    Truth truth;
+  };
+
+  void run(Rank rank);
+  int32_t effective_root() const;
+  bool all_narrow() const;
+  bool rows_differ(const Instr& instr, const Form& form) const;
+  Form form_of(const Instr& instr) const;
+  Form leaf(const Instr& instr) const;
+  Form looked_up(const Instr& instr) const;
+  Form selected(const Instr& instr) const;
+  const Form& arg(const Instr& instr, int i) const {
+    return forms_[static_cast<size_t>(instr.args[i])];
+  }
+
+  const Program& program_;
+  const Bindings& bindings_;
+  Box box_{};
+  std::vector<Form> forms_;  // [program.code]
+};
+
+}  // namespace pagoda::mask

@@ -1,0 +1,141 @@
+#include "rows.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "lane_machine.h"
+
+namespace pagoda::mask {
+
+namespace {
+
+bool same(const Value& a, const Value& b) {
+  return a.i == b.i && std::bit_cast<uint32_t>(a.f) == std::bit_cast<uint32_t>(b.f);
+}
+
+}  // namespace
+
+RowEvaluator::RowEvaluator(const Program& program, const Bindings& bindings)
+    : program_(program),
+      bindings_(bindings),
+      scalars_(program.code.size()),
+      changed_(program.code.size(), 0),
+      lanes_(static_cast<size_t>(program.num_lane_buffers * kLaneBytes)),
+      bits_(static_cast<size_t>(program.num_bit_buffers) * (kMaxLanes / 32)) {
+  for (size_t i = 0; i < program.code.size(); ++i) {
+    const Instr& instr = program.code[i];
+    if (instr.op == Op::constant && instr.type == Type::real)
+      scalars_[i].f = std::bit_cast<float>(static_cast<int32_t>(instr.value));
+    if (instr.op == Op::constant && instr.type != Type::real) scalars_[i].i = instr.value;
+  }
+}
+
+void RowEvaluator::set_request(const Point& request) {
+  point_ = request;
+  // A linear integer is stored by its value at k = 0.
+  point_[Variable::key] = 0;
+  run_request();
+}
+
+void RowEvaluator::set_keys(int64_t first, int width, const Pruning& pruning) {
+  first_ = first;
+  width_ = width;
+  pruning_ = pruning;
+  is_first_row_ = true;
+  if (pruning.narrow)
+    run_keys<int32_t>();
+  else
+    run_keys<int64_t>();
+}
+
+void RowEvaluator::mask_row(int64_t query, uint32_t* bits) {
+  point_[Variable::query] = query;
+  run_row();
+  const size_t index =
+      pruning_.root < 0 ? program_.code.size() - 1 : static_cast<size_t>(pruning_.root);
+  const Instr& root = program_.code[index];
+  const int words = width_ / 32;
+  if (root.buffer < 0) {
+    std::fill_n(bits, words, scalars_[index].i != 0 ? ~0u : 0u);
+  } else {
+    const uint32_t* from = bits_.data() + static_cast<int64_t>(root.buffer) * (kMaxLanes / 32);
+    for (int w = 0; w < words; ++w) bits[w] = from[w];
+  }
+}
+
+void RowEvaluator::score_row(int64_t query, float* scores) {
+  point_[Variable::query] = query;
+  score_ = scores;
+  run_row();
+  const Instr& root = program_.root();
+  if (root.buffer < 0) {
+    std::fill_n(scores, width_, scalars_.back().f);
+  } else {
+    const std::byte* from = lanes_.data() + root.buffer * kLaneBytes;
+    std::copy_n(reinterpret_cast<const float*>(from), width_, scores);
+  }
+}
+
+void RowEvaluator::run_request() {
+  for (int32_t index : program_.scalars[0])
+    scalars_[static_cast<size_t>(index)] = scalar_of(program_.code[static_cast<size_t>(index)]);
+}
+
+void RowEvaluator::run_row() {
+  for (int32_t index : program_.scalars[1]) {
+    if (!pruning_.needs(index)) continue;
+    Value& scalar = scalars_[static_cast<size_t>(index)];
+    const Value value = scalar_of(program_.code[static_cast<size_t>(index)]);
+    changed_[static_cast<size_t>(index)] = !same(value, scalar);
+    scalar = value;
+  }
+  if (pruning_.narrow)
+    run_elements<int32_t>();
+  else
+    run_elements<int64_t>();
+  is_first_row_ = false;
+}
+
+template <class Int>
+void RowEvaluator::run_keys() {
+  LaneMachine<Int> machine(*this);
+  for (int32_t index : program_.vectors[0])
+    if (pruning_.needs(index)) machine.run(program_.code[static_cast<size_t>(index)]);
+}
+
+// What depends on nothing that changed since the row before stays: a document id compared with
+// those of the keys is compared once per document, not once per query.
+template <class Int>
+void RowEvaluator::run_elements() {
+  LaneMachine<Int> machine(*this);
+  for (int32_t index : program_.vectors[1]) {
+    if (!pruning_.needs(index)) continue;
+    const Instr& instr = program_.code[static_cast<size_t>(index)];
+    uint8_t changed = instr.args[0] < 0;  // the score
+    for (int i = 0; i < kMaxArgs && instr.args[i] >= 0; ++i)
+      changed |= changed_[static_cast<size_t>(instr.args[i])];
+    changed_[static_cast<size_t>(index)] = changed;
+    if (changed != 0 || is_first_row_) machine.run(instr);
+  }
+}
+
+Value RowEvaluator::scalar_of(const Instr& instr) const {
+  const auto arg = [&](int i) -> const Value& {
+    return scalars_[static_cast<size_t>(instr.args[i])];
+  };
+  if (instr.op == Op::variable) return {.i = point_.variables[instr.value]};
+  if (instr.op == Op::parameter) return bindings_.parameter(instr.value);
+  // By far the most frequent; everything else goes through the general function.
+  if (instr.type == Type::integer && instr.op == Op::add)
+    return {.i = wrap_add(arg(0).i, arg(1).i)};
+  if (instr.type == Type::integer && instr.op == Op::subtract)
+    return {.i = wrap_subtract(arg(0).i, arg(1).i)};
+  const Value a = arg(0);
+  const Value b = instr.args[1] < 0 ? Value{} : arg(1);
+  const Value c = instr.args[2] < 0 ? Value{} : arg(2);
+  if (instr.op != Op::lookup) return apply(instr.op, instr.arg_type, a, b, c);
+  const int64_t indices[kMaxArgs] = {a.i, b.i, c.i};
+  return bindings_.table(instr.value).lookup(bindings_.table_symbol(instr.value), indices);
+}
+
+}  // namespace pagoda::mask

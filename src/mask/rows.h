@@ -1,0 +1,63 @@
+// The mask of one query over a stretch of keys, as bits, many keys at a time. The vectorised
+// counterpart of evaluate(): plain loops over packed arrays that a compiler turns into vector code.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "bindings.h"
+#include "evaluate.h"
+#include "program.h"
+
+namespace pagoda::mask {
+
+inline constexpr int kMaxLanes = 256;  // keys in one stretch
+inline constexpr int64_t kLaneBytes = int64_t{kMaxLanes} * 8;
+
+class RowEvaluator {
+ public:
+  // Both outlive the evaluator. Allocates here and nowhere else.
+  RowEvaluator(const Program& program, const Bindings& bindings);
+
+  // From the outside in. `request` gives every variable but q and k.
+  void set_request(const Point& request);
+
+  // Keys [first, first + width), `width` a multiple of 32 up to kMaxLanes. `pruning` holds for a
+  // box that has all queries that follow, and all of these keys whose bits matter; it changes
+  // speed, never results.
+  void set_keys(int64_t first, int width, const Pruning& pruning);
+
+  // bits: [width / 32]; bit i is the key first + i.
+  void mask_row(int64_t query, uint32_t* bits);
+
+  // scores: [width], replaced by the value of the score expression.
+  void score_row(int64_t query, float* scores);
+
+ private:
+  template <class Int>
+  friend class LaneMachine;
+
+  void run_request();
+  void run_row();
+  template <class Int>
+  void run_keys();
+  template <class Int>
+  void run_elements();
+  Value scalar_of(const Instr& instr) const;
+
+  const Program& program_;
+  const Bindings& bindings_;
+  Point point_;
+  int64_t first_ = 0;
+  int width_ = 0;
+  Pruning pruning_;
+  bool is_first_row_ = true;  // since set_keys
+  const float* score_ = nullptr;
+  std::vector<Value> scalars_;    // [code]; of a linear integer: its value at k = 0
+  std::vector<uint8_t> changed_;  // [code] 1: differs from the row before
+  std::vector<std::byte> lanes_;  // [num_lane_buffers, kMaxLanes] of int32, int64 or float
+  std::vector<uint32_t> bits_;    // [num_bit_buffers, kMaxLanes / 32]
+};
+
+}  // namespace pagoda::mask

@@ -1,0 +1,107 @@
+#include "tile_decider.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace pagoda::mask {
+namespace {
+
+// These change speed, never results: below them a tile is evaluated without dividing it.
+constexpr int64_t kMinRowsToDivide = 8;
+constexpr int32_t kMinKeysToDivide = 64;
+
+// The bits of the keys below `limit` in the word whose first key is `first`.
+uint32_t existing(int64_t first, int64_t limit) {
+  const int64_t count = std::clamp<int64_t>(limit - first, 0, 32);
+  return static_cast<uint32_t>((uint64_t{1} << count) - 1);
+}
+
+}  // namespace
+
+TileDecider::TileDecider(const Program& program, const Bindings& bindings, int32_t tile_q,
+                         int32_t tile_kv)
+    : tile_kv_(tile_kv),
+      analyzer_(program, bindings),
+      rows_(program, bindings),
+      bits_(static_cast<size_t>(tile_q) * static_cast<size_t>(tile_kv / 32)) {}
+
+void TileDecider::set_request(const Box& box, const Point& point) {
+  analyzer_.set_request(box);
+  rows_.set_request(point);
+}
+
+TileBits TileDecider::resolve(int64_t tile) {
+  const int64_t num_queries = last_query_ - first_query_ + 1;
+  if (num_queries < kMinRowsToDivide || tile_kv_ < kMinKeysToDivide)
+    return evaluate(tile, first_query_, num_queries, num_keys_, pruning());
+  divide(tile);
+  return classify(tile, num_queries, num_keys_);
+}
+
+void TileDecider::divide(int64_t tile) {
+  ++num_evaluated;
+  const int64_t middle = first_query_ + (last_query_ - first_query_ + 1) / 2;
+  for (const auto& [first, last] : {std::pair{first_query_, middle - 1}, {middle, last_query_}}) {
+    analyzer_.set_queries(first, last);
+    evaluate_part(first, last, tile * tile_kv_);
+    evaluate_part(first, last, tile * tile_kv_ + tile_kv_ / 2);
+  }
+  analyzer_.set_queries(first_query_, last_query_);
+}
+
+void TileDecider::evaluate_part(int64_t first_query, int64_t last_query, int64_t first_key) {
+  const int32_t words = tile_kv_ / 64, stride = tile_kv_ / 32;
+  uint32_t* to = bits_.data() + (first_query - first_query_) * stride + first_key % tile_kv_ / 32;
+  const int64_t last_key = std::min<int64_t>(first_key + tile_kv_ / 2, num_keys_) - 1;
+  Truth truth = Truth::empty;
+  if (last_key >= first_key) truth = analyzer_.decide(first_key, last_key);
+  if (truth == Truth::undecided) rows_.set_keys(first_key, tile_kv_ / 2, analyzer_.pruning());
+  for (int64_t query = first_query; query <= last_query; ++query, to += stride) {
+    if (truth == Truth::undecided)
+      rows_.mask_row(query, to);
+    else
+      std::fill_n(to, words, truth == Truth::full ? ~0u : 0u);
+  }
+}
+
+TileBits TileDecider::evaluate(int64_t tile, int64_t first_query, int64_t num_queries,
+                               int64_t num_keys, const Pruning& pruning) {
+  ++num_evaluated;
+  rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
+  for (int64_t i = 0; i < num_queries; ++i)
+    rows_.mask_row(first_query + i, bits_.data() + i * (tile_kv_ / 32));
+  return classify(tile, num_queries, num_keys);
+}
+
+void TileDecider::evaluate_row(int64_t tile, int64_t query, const Pruning& pruning,
+                               uint32_t* bits) {
+  rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
+  rows_.mask_row(query, bits);
+}
+
+TileBits TileDecider::repeat(int64_t tile, const uint32_t* bits, int64_t num_queries,
+                             int64_t num_keys) {
+  const int64_t words = tile_kv_ / 32;
+  for (int64_t i = 0; i < num_queries; ++i) std::copy_n(bits, words, bits_.data() + i * words);
+  return classify(tile, num_queries, num_keys);
+}
+
+TileBits TileDecider::classify(int64_t tile, int64_t num_queries, int64_t num_keys) {
+  const int64_t stride = tile_kv_ / 32;
+  uint32_t any_shown = 0, any_hidden = 0;
+  for (int64_t w = 0; w < stride; ++w) {
+    const uint32_t exists = existing(tile * tile_kv_ + 32 * w, num_keys);
+    for (int64_t at = w; at < num_queries * stride; at += stride) {
+      uint32_t& word = bits_[static_cast<size_t>(at)];
+      word &= exists;
+      any_shown |= word;
+      any_hidden |= word ^ exists;
+    }
+  }
+  const Truth truth = any_shown == 0    ? Truth::empty
+                      : any_hidden == 0 ? Truth::full
+                                        : Truth::undecided;
+  return {truth, bits_.data(), num_queries * stride};
+}
+
+}  // namespace pagoda::mask

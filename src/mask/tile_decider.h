@@ -1,0 +1,93 @@
+// Finds the tiles of one row of tiles: analysis first, on stretches of tiles that are halved while
+// they stay undecided; then a single undecided tile is divided once more and what is left of it
+// evaluated into bits.
+#pragma once
+
+#include <vector>
+
+#include "analyzer.h"
+#include "block_mask.h"
+#include "rows.h"
+
+namespace pagoda::mask {
+
+// Bits of one tile: [queries that exist, tile_kv / 32].
+struct TileBits {
+  Truth truth;
+  const uint32_t* bits;  // valid if undecided, until the next tile
+  int64_t words;
+};
+
+class TileDecider {
+ public:
+  TileDecider(const Program& program, const Bindings& bindings, int32_t tile_q, int32_t tile_kv);
+
+  // One request and head, as for Analyzer and RowEvaluator.
+  void set_request(const Box& box, const Point& point);
+  void set_point(const Point& point) { rows_.set_request(point); }  // for evaluate() alone
+
+  // Calls full(first_tile, end_tile) and undecided(tile) for the tiles [0, ceil(num_keys /
+  // tile_kv)) in ascending order. Queries are those of one tile, both ends included.
+  template <class Full, class Undecided>
+  void visit(int64_t first_query, int64_t last_query, int64_t num_keys, const Full& full,
+             const Undecided& undecided) {
+    first_query_ = first_query;
+    last_query_ = last_query;
+    num_keys_ = num_keys;
+    analyzer_.set_queries(first_query, last_query);
+    const int64_t tiles = (num_keys + tile_kv_ - 1) / tile_kv_;
+    if (tiles > 0) descend(0, tiles, full, undecided);
+  }
+
+  // Within `undecided`: the truth about the tile, exactly.
+  TileBits resolve(int64_t tile);
+
+  // Within `undecided`: what evaluation of the tile may leave out.
+  Pruning pruning() const { return analyzer_.pruning(); }
+
+  // The same by evaluation alone, for one tile of `num_queries` from `first_query` on and keys
+  // below `num_keys`, all of them within the box of `pruning`.
+  TileBits evaluate(int64_t tile, int64_t first_query, int64_t num_queries, int64_t num_keys,
+                    const Pruning& pruning);
+
+  // One row of a tile, [tile_kv / 32], keys that do not exist included; and the tile of which every
+  // row is that one.
+  void evaluate_row(int64_t tile, int64_t query, const Pruning& pruning, uint32_t* bits);
+  TileBits repeat(int64_t tile, const uint32_t* bits, int64_t num_queries, int64_t num_keys);
+
+  // How many stretches were analysed, and single tiles evaluated, so far.
+  int64_t num_analysed = 0;
+  int64_t num_evaluated = 0;
+
+ private:
+  template <class Full, class Undecided>
+  void descend(int64_t first, int64_t count, const Full& full, const Undecided& undecided);
+
+  void divide(int64_t tile);
+  void evaluate_part(int64_t first_query, int64_t last_query, int64_t first_key);
+  TileBits classify(int64_t tile, int64_t num_queries, int64_t num_keys);
+
+  const int32_t tile_kv_;
+  Analyzer analyzer_;
+  RowEvaluator rows_;
+  std::vector<uint32_t> bits_;  // [tile_q, tile_kv / 32]
+  int64_t first_query_ = 0, last_query_ = 0, num_keys_ = 0;
+};
+
+template <class Full, class Undecided>
+void TileDecider::descend(int64_t first, int64_t count, const Full& full,
+                          const Undecided& undecided) {
+  ++num_analysed;
+  const int64_t end_key = std::min((first + count) * tile_kv_, num_keys_);
+  const Truth truth = analyzer_.decide(first * tile_kv_, end_key - 1);
+  if (truth == Truth::empty) return;
+  if (truth == Truth::full) return full(first, first + count);
+  if (count == 1) return undecided(first);
+  // Halves at powers of two keep the stretches aligned with groups of tables.
+  int64_t half = 1;
+  while (2 * half < count) half *= 2;
+  descend(first, half, full, undecided);
+  descend(first + half, count - half, full, undecided);
+}
+
+}  // namespace pagoda::mask

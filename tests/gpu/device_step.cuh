@@ -1,0 +1,338 @@
+// A step on the device, made from lengths: random queries, keys and values, shuffled pages, NaN in
+// every byte that no request owns, poisoned outputs. Shared by the checks and the benchmarks.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "../../src/cuda/launch.h"
+#include "../../src/cuda/tensor_map.h"
+
+namespace pagoda::cuda {
+
+struct StepSpec {
+  std::vector<int32_t> query_lens, seq_lens;  // [num_reqs]
+  std::vector<uint8_t> causal;                // [num_reqs] or empty
+  int num_padding_tokens = 0;
+  int num_heads = 32, num_kv_heads = 8, head_dim = 128, head_dim_v = 128;
+  int page_size = 16;  // 0: keys come packed, without a cache
+  bool heads_first = false;  // [page, head, token, d] instead of [page, token, head, d]
+  int num_layers = 1;        // caches with the same page table
+  Dtype dtype = PAGODA_BF16;
+  Mask mask;
+  Score score;
+  bool has_sinks = false;
+  int32_t num_splits = 0;  // 0: automatic
+  int32_t split_keys = kSplitKeys;   // keys per split when automatic
+  int32_t rows_per_item = 0;  // 0: by the longest query
+  bool needs_lse = true;
+  bool only_prefill = false;  // the caller knows that no request is short
+  uint64_t seed = 1;
+};
+
+template <class T>
+class DeviceArray {
+ public:
+  DeviceArray() = default;
+  explicit DeviceArray(size_t count) : count_(count) {
+    if (count) check_cuda(cudaMalloc(&data_, count * sizeof(T)), "allocating");
+  }
+  explicit DeviceArray(const std::vector<T>& host) : DeviceArray(host.size()) {
+    if (count_)
+      check_cuda(cudaMemcpy(data_, host.data(), count_ * sizeof(T), cudaMemcpyHostToDevice),
+                 "copying");
+  }
+  DeviceArray(DeviceArray&& other) noexcept { *this = std::move(other); }
+  DeviceArray& operator=(DeviceArray&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(count_, other.count_);
+    return *this;
+  }
+  ~DeviceArray() { cudaFree(data_); }
+
+  T* get() const { return static_cast<T*>(data_); }
+  size_t size() const { return count_; }
+  std::vector<T> host() const {
+    std::vector<T> copy(count_);
+    check_cuda(cudaMemcpy(copy.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost),
+               "copying back");
+    return copy;
+  }
+
+ private:
+  void* data_ = nullptr;
+  size_t count_ = 0;
+};
+
+__device__ inline float random_normal(uint64_t seed, uint64_t index) {
+  uint64_t x = seed * 0x9e3779b97f4a7c15ull + index * 0xbf58476d1ce4e5b9ull;
+  x ^= x >> 30, x *= 0xbf58476d1ce4e5b9ull, x ^= x >> 27, x *= 0x94d049bb133111ebull, x ^= x >> 31;
+  const float u = (static_cast<uint32_t>(x) + 1.0f) * 2.3283064e-10f;
+  const float v = static_cast<uint32_t>(x >> 32) * 2.3283064e-10f;
+  return sqrtf(-2 * logf(fminf(u, 1.0f))) * cospif(2 * v);
+}
+
+__device__ inline void store_element(void* data, size_t index, Dtype dtype, float value) {
+  if (dtype == PAGODA_BF16)
+    static_cast<__nv_bfloat16*>(data)[index] = __float2bfloat16(value);
+  else
+    static_cast<__half*>(data)[index] = __float2half(value);
+}
+
+template <int = 0>
+__global__ void fill_normal(void* data, size_t count, Dtype dtype, uint64_t seed) {
+  for (size_t i = blockIdx.x * size_t(blockDim.x) + threadIdx.x; i < count;
+       i += size_t(gridDim.x) * blockDim.x)
+    store_element(data, i, dtype, random_normal(seed, i));
+}
+
+// One block per (request, key stride): random rows for the keys that exist.
+template <int = 0>
+__global__ void fill_keys(KeyView view, AttendParams p, const int32_t* seq_lens, int head_dim,
+                          Dtype dtype, uint64_t seed) {
+  const int req = blockIdx.y;
+  for (int key = blockIdx.x; key < seq_lens[req]; key += gridDim.x) {
+    int64_t offset;
+    if (p.page_table) {
+      const int64_t page = p.page_table[req * p.page_table_stride + key / p.page_size];
+      offset = page * view.page_stride + key % p.page_size * view.token_stride;
+    } else {
+      offset = (p.key_start_loc[req] + key) * view.token_stride;
+    }
+    for (int i = threadIdx.x; i < p.num_kv_heads * head_dim; i += blockDim.x) {
+      auto* row = static_cast<uint8_t*>(const_cast<void*>(view.data)) + offset +
+                  i / head_dim * view.head_stride;
+      const uint64_t index = (uint64_t(req) << 40) + uint64_t(key) * p.num_kv_heads * head_dim + i;
+      store_element(row, i % head_dim, dtype, random_normal(seed, index));
+    }
+  }
+}
+
+class DeviceStep {
+ public:
+  explicit DeviceStep(const StepSpec& spec) : spec(spec) {
+    make_lengths();
+    make_cache();
+    make_tensors();
+    make_schedule_memory();
+  }
+
+  void schedule(cudaStream_t stream) const { launch_schedule(schedule_params, stream); }
+  AttendParams layer(int index) const {
+    AttendParams own = params;
+    own.key = key_view(index), own.value = value_view(index);
+    return own;
+  }
+  PrefillParams prefill_layer(int index, int tile_keys) const {
+    const int box_rows = box_rows_of(spec.page_size, tile_keys);
+    return {.attend = layer(index),
+            .key_map = make_key_map(key_view(index), spec.dtype, box_rows),
+            .value_map = make_key_map(value_view(index), spec.dtype, box_rows),
+            .box_rows = box_rows};
+  }
+  KeyView key_view(int layer) const { return at(key_view_, keys_[layer]); }
+  KeyView value_view(int layer) const { return at(value_view_, values_[layer]); }
+  void poison_outputs() const {
+    check_cuda(cudaMemset(out.get(), 0xff, out.size()), "poisoning");
+    check_cuda(cudaMemset(lse.get(), 0xff, lse.size() * 4), "poisoning");
+  }
+
+  // Bytes of keys and values that one layer's attention must read.
+  size_t key_value_bytes() const {
+    size_t keys = 0;
+    for (int32_t n : spec.seq_lens) keys += n;
+    return keys * spec.num_kv_heads * (spec.head_dim + spec.head_dim_v) * 2;
+  }
+  // Floating-point operations of the two products, counting visible pairs.
+  double flops() const {
+    double pairs = 0;
+    for (size_t r = 0; r < spec.seq_lens.size(); ++r) {
+      const Mask mask =
+          mask_of_request(spec.mask, spec.causal.empty() ? spec.mask.causal : spec.causal[r]);
+      for (int i = 0; i < spec.query_lens[r]; ++i) {
+        const KeyRange keys =
+            visible_keys(mask, spec.seq_lens[r] - spec.query_lens[r] + i, spec.seq_lens[r]);
+        pairs += keys.end - keys.begin;
+      }
+    }
+    return 2.0 * pairs * spec.num_heads * (spec.head_dim + spec.head_dim_v);
+  }
+  int max_rows() const {
+    int longest = 1;
+    for (int n : spec.query_lens) longest = std::max(longest, n);
+    return longest * spec.num_heads / spec.num_kv_heads;
+  }
+
+  StepSpec spec;
+  int num_reqs, num_tokens;
+  AttendParams params;
+  ScheduleParams schedule_params;
+  DeviceArray<int32_t> query_start_loc, seq_lens, page_table, key_start_loc;
+  DeviceArray<uint8_t> causal, query, out;
+  DeviceArray<float> lse, sinks, slopes;
+
+ private:
+  void make_lengths() {
+    num_reqs = static_cast<int>(spec.seq_lens.size());
+    std::vector<int32_t> start{0}, key_start{0};
+    for (int32_t n : spec.query_lens) start.push_back(start.back() + n);
+    for (int32_t n : spec.seq_lens) key_start.push_back(key_start.back() + n);
+    num_tokens = start.back() + spec.num_padding_tokens;
+    query_start_loc = DeviceArray<int32_t>(start);
+    seq_lens = DeviceArray<int32_t>(spec.seq_lens);
+    key_start_loc = DeviceArray<int32_t>(key_start);
+    if (!spec.causal.empty()) causal = DeviceArray<uint8_t>(spec.causal);
+    num_keys_ = key_start.back();
+  }
+
+  void make_cache() {
+    int64_t num_rows = num_keys_;
+    params.page_size = spec.page_size;
+    if (spec.page_size) {
+      int width = 1;
+      int64_t num_pages = 1;
+      for (int32_t n : spec.seq_lens) {
+        const int pages = (n + spec.page_size - 1) / spec.page_size;
+        width = std::max(width, pages), num_pages += pages;
+      }
+      num_pages += 3;
+      std::vector<int32_t> ids(num_pages - 1);
+      std::iota(ids.begin(), ids.end(), 1);
+      std::shuffle(ids.begin(), ids.end(), std::mt19937_64(spec.seed));
+      std::vector<int32_t> table(size_t(num_reqs) * width, 0x7fffffff);
+      size_t next = 0;
+      for (int r = 0; r < num_reqs; ++r)
+        for (int i = 0; i * spec.page_size < spec.seq_lens[r]; ++i)
+          table[size_t(r) * width + i] = ids[next++];
+      page_table = DeviceArray<int32_t>(table);
+      params.page_table = page_table.get();
+      params.page_table_stride = width;
+      num_rows = num_pages * spec.page_size;
+    }
+    params.key_start_loc = key_start_loc.get();
+    params.num_kv_heads = spec.num_kv_heads;
+    params.group = Divisor(spec.num_heads / spec.num_kv_heads);
+    key_view_ = view_of(spec.head_dim, num_rows);
+    value_view_ = view_of(spec.head_dim_v, num_rows);
+    for (int layer = 0; layer < spec.num_layers; ++layer) {
+      keys_.push_back(make_keys(key_view_, num_rows, spec.head_dim, 1000 * spec.seed + 2 * layer));
+      values_.push_back(
+          make_keys(value_view_, num_rows, spec.head_dim_v, 1000 * spec.seed + 2 * layer + 1));
+    }
+  }
+
+  KeyView view_of(int head_dim, int64_t num_rows) const {
+    const int64_t row = 2 * head_dim, heads = spec.num_kv_heads;
+    const int64_t size = spec.page_size ? spec.page_size : std::max<int64_t>(num_rows, 1);
+    const bool heads_first = spec.heads_first && spec.page_size;
+    return {.num_pages = std::max<int64_t>(num_rows, 1) / size,
+            .page_size = size,
+            .num_kv_heads = heads,
+            .head_dim = head_dim,
+            .page_stride = heads * size * row,
+            .token_stride = heads_first ? row : heads * row,
+            .head_stride = heads_first ? size * row : row};
+  }
+  static KeyView at(KeyView view, const DeviceArray<uint8_t>& bytes) {
+    view.data = bytes.get();
+    return view;
+  }
+
+  DeviceArray<uint8_t> make_keys(KeyView view, int64_t num_rows, int head_dim,
+                                 uint64_t seed) const {
+    DeviceArray<uint8_t> bytes(std::max<size_t>(num_rows, 1) * spec.num_kv_heads * head_dim * 2);
+    check_cuda(cudaMemset(bytes.get(), 0xff, bytes.size()), "poisoning");  // NaN
+    view.data = bytes.get();
+    if (num_reqs)
+      fill_keys<><<<dim3(256, num_reqs), 256>>>(view, params, seq_lens.get(), head_dim,
+                                                spec.dtype, seed);
+    check_cuda(cudaGetLastError(), "filling keys");
+    return bytes;
+  }
+
+  void make_tensors() {
+    const int64_t heads = spec.num_heads;
+    query = DeviceArray<uint8_t>(num_tokens * heads * spec.head_dim * 2);
+    out = DeviceArray<uint8_t>(num_tokens * heads * spec.head_dim_v * 2);
+    lse = DeviceArray<float>(num_tokens * heads);
+    fill_normal<><<<512, 256>>>(query.get(), query.size() / 2, spec.dtype, spec.seed + 77);
+    params.query = query.get();
+    params.query_token_stride = heads * spec.head_dim * 2;
+    params.query_head_stride = spec.head_dim * 2;
+    params.out = out.get();
+    params.out_token_stride = heads * spec.head_dim_v * 2;
+    params.out_head_stride = spec.head_dim_v * 2;
+    params.lse = spec.needs_lse ? lse.get() : nullptr;
+    params.lse_head_stride = num_tokens;
+    params.lse_token_stride = 1;
+    params.mask = spec.mask;
+    params.score = Score2::from(spec.score);
+    std::mt19937_64 random(spec.seed + 5);
+    std::vector<float> values(heads);
+    if (spec.has_sinks) {
+      for (float& v : values) v = std::normal_distribution<float>(2, 2)(random);
+      sinks = DeviceArray<float>(values);
+      params.sinks = sinks.get();
+    }
+    if (spec.score.alibi != Alibi::none) {
+      for (int h = 0; h < heads; ++h) values[h] = std::exp2(-8.0f * (h + 1) / heads);
+      slopes = DeviceArray<float>(values);
+      params.alibi_slopes = slopes.get();
+    }
+  }
+
+  void make_schedule_memory() {
+    const int group = params.group.value;
+    const int rows = spec.rows_per_item ? spec.rows_per_item
+                     : max_rows() <= 8 || spec.head_dim > 128 ? 8
+                                                             : 16;
+    const int64_t max_items = int64_t(num_reqs) * (kMaxDecodeRows / rows) * kMaxSplits +
+                              (int64_t(num_tokens) * group + rows - 1) / rows + 1;
+    const int64_t max_slots = int64_t(num_reqs) * kMaxSplitRows * spec.num_kv_heads;
+    const int64_t max_tiles = num_reqs + int64_t(num_tokens) * group / 64 + 1;
+    header_ = DeviceArray<ScheduleHeader>(1);
+    items_ = DeviceArray<DecodeItem>(max_items);
+    tiles_ = DeviceArray<PrefillTile>(max_tiles);
+    partial_out_ = DeviceArray<float>(max_slots * spec.head_dim_v);
+    partial_ml_ = DeviceArray<float>(max_slots * 2);
+    arrivals_ = DeviceArray<uint32_t>(max_slots);
+    cudaMemset(arrivals_.get(), 0, arrivals_.size() * 4);
+    next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>{0});
+    params.next_tile = next_tile_.get();
+    params.schedule = header_.get();
+    params.decode_items = items_.get();
+    params.prefill_tiles = tiles_.get();
+    params.partial_out = partial_out_.get();
+    params.partial_ml = partial_ml_.get();
+    params.arrivals = arrivals_.get();
+    schedule_params = {.query_start_loc = query_start_loc.get(),
+                       .seq_lens = seq_lens.get(),
+                       .causal = spec.causal.empty() ? nullptr : causal.get(),
+                       .num_reqs = num_reqs,
+                       .num_tokens = num_tokens,
+                       .group = group,
+                       .rows_per_item = rows,
+                       .mask = spec.mask,
+                       .splits = {.automatic = spec.split_keys, .num_splits = spec.num_splits},
+                       .header = header_.get(),
+                       .decode_items = items_.get(),
+                       .prefill_tiles = tiles_.get()};
+  }
+
+  int64_t num_keys_ = 0;
+  KeyView key_view_, value_view_;
+  std::vector<DeviceArray<uint8_t>> keys_, values_;
+  DeviceArray<ScheduleHeader> header_;
+  DeviceArray<DecodeItem> items_;
+  DeviceArray<PrefillTile> tiles_;
+  DeviceArray<float> partial_out_, partial_ml_;
+  DeviceArray<uint32_t> arrivals_, next_tile_;
+};
+
+}  // namespace pagoda::cuda

@@ -1,0 +1,47 @@
+// How a step is attended here: the kernels that serve it, in one call.
+#pragma once
+
+#include "../../src/cuda/kernels/prefill_keys.h"
+#include "device_step.cuh"
+
+namespace pagoda::cuda {
+
+class StepRunner {
+ public:
+  explicit StepRunner(const DeviceStep& step) : step_(step) {
+    int device;
+    check_cuda(cudaGetDevice(&device), "asking for the device");
+    check_cuda(cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, device),
+               "counting multiprocessors");
+    decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
+    if (step.max_rows() > kMaxDecodeRows) prefill_ = find(Phase::prefill, 128);
+  }
+
+  void attend(int layer, cudaStream_t stream) const {
+    if (prefill_)
+      launch_attend(*prefill_, step_.prefill_layer(layer, prefill_keys()), num_sms_, stream);
+    if (!step_.spec.only_prefill) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
+  }
+
+ private:
+  const KernelEntry* find(Phase phase, int rows) const {
+    const StepSpec& spec = step_.spec;
+    const KernelEntry* kernel =
+        find_kernel({phase, spec.dtype, spec.head_dim, spec.head_dim_v, rows});
+    expect(kernel != nullptr, PAGODA_UNSUPPORTED, "no kernel of ", rows, " rows for head_dim ",
+           spec.head_dim, " and head_dim_v ", spec.head_dim_v);
+    prepare_kernel(*kernel);
+    return kernel;
+  }
+
+  int prefill_keys() const {
+    return prefill::keys_per_tile(step_.spec.head_dim, step_.spec.head_dim_v);
+  }
+
+  const DeviceStep& step_;
+  int num_sms_ = 0;
+  const KernelEntry* decode_;
+  const KernelEntry* prefill_ = nullptr;
+};
+
+}  // namespace pagoda::cuda

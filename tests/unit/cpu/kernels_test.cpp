@@ -1,0 +1,196 @@
+// The functions of each instruction set one by one, against libm, core/dtype.h and plain loops.
+#include "cpu/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "cases.h"
+#include "core/dtype.h"
+#include "cpu/select.h"
+
+namespace pagoda::cpu {
+namespace {
+
+using test::decode;
+using test::encode;
+using test::hash_of;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr Element kElements[] = {Element::f32, Element::f16, Element::bf16};
+
+pagoda_dtype dtype_of(Element element) {
+  return element == Element::f32 ? PAGODA_F32 : element == Element::f16 ? PAGODA_F16 : PAGODA_BF16;
+}
+
+class CpuKernels : public testing::TestWithParam<std::string> {
+ protected:
+  const Kernels& kernels() const { return *available_kernels(GetParam()).front().functions; }
+};
+INSTANTIATE_TEST_SUITE_P(Isa, CpuKernels, testing::ValuesIn(test::isas_here()),
+                         [](const auto& info) { return info.param; });
+
+float apply(void (*function)(const float*, float*, int32_t), float x) {
+  float in[16], out[16];
+  for (float& lane : in) lane = x;
+  function(in, out, 16);
+  return out[0];
+}
+
+double ulps(float have, double want) {
+  const float near = static_cast<float>(want);
+  const double unit = static_cast<double>(std::nextafter(std::fabs(near), kInfinity)) -
+                      static_cast<double>(std::fabs(near));
+  return std::fabs(static_cast<double>(have) - want) / unit;
+}
+
+// The largest error of `function` over [first, last] in steps of `step`.
+double worst(void (*function)(const float*, float*, int32_t), double (*exact)(double), float first,
+             float last, float step) {
+  double most = 0;
+  std::vector<float> x(16), y(16);
+  for (float base = first; base < last; base += 16 * step) {
+    for (size_t i = 0; i < 16; ++i) x[i] = base + static_cast<float>(i) * step;
+    function(x.data(), y.data(), 16);
+    for (size_t i = 0; i < 16; ++i)
+      most = std::max(most, ulps(y[i], exact(static_cast<double>(x[i]))));
+  }
+  return most;
+}
+
+TEST_P(CpuKernels, ExpIsWithinTwoUlp) {
+  EXPECT_LE(worst(kernels().exp, std::exp, -87, 0, 1e-4f), 2.0);
+  EXPECT_LE(worst(kernels().exp, std::exp, -1e-2f, 1e-2f, 1e-7f), 2.0);
+}
+
+TEST_P(CpuKernels, ExpAtTheEnds) {
+  EXPECT_EQ(apply(kernels().exp, 0.0f), 1.0f);
+  EXPECT_EQ(apply(kernels().exp, -kInfinity), 0.0f);
+  EXPECT_EQ(apply(kernels().exp, -1e30f), 0.0f);
+  EXPECT_EQ(apply(kernels().exp, -87.01f), 0.0f);
+  EXPECT_GT(apply(kernels().exp, -87.0f), 0.0f);
+  EXPECT_TRUE(std::isnan(apply(kernels().exp, NAN)));
+}
+
+TEST_P(CpuKernels, TanhIsWithinSixUlp) {
+  EXPECT_LE(worst(kernels().tanh, std::tanh, -12, 12, 1e-4f), 6.0);
+  EXPECT_LE(worst(kernels().tanh, std::tanh, -1e-2f, 1e-2f, 1e-7f), 6.0);
+}
+
+TEST_P(CpuKernels, TanhSaturates) {
+  for (float x : {9.1f, 89.0f, 1e10f, kInfinity}) {
+    EXPECT_EQ(apply(kernels().tanh, x), 1.0f) << x;
+    EXPECT_EQ(apply(kernels().tanh, -x), -1.0f) << x;
+  }
+  EXPECT_EQ(apply(kernels().tanh, 0.0f), 0.0f);
+  EXPECT_EQ(apply(kernels().tanh, 1e-30f), 1e-30f);
+  EXPECT_TRUE(std::isnan(apply(kernels().tanh, NAN)));
+}
+
+// All 65536 patterns of both 16-bit types.
+TEST_P(CpuKernels, WideningIsThatOfDtype) {
+  for (Element element : {Element::f16, Element::bf16}) {
+    std::vector<uint16_t> bits(1 << 16);
+    for (size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<uint16_t>(i);
+    std::vector<float> wide(bits.size());
+    kernels().widen(element, bits.data(), wide.data(), 1 << 16);
+    for (size_t i = 0; i < bits.size(); ++i) {
+      const float want =
+          element == Element::f16 ? to_float(Half{bits[i]}) : to_float(Bfloat16{bits[i]});
+      if (std::isnan(want))
+        ASSERT_TRUE(std::isnan(wide[i])) << i;
+      else
+        ASSERT_EQ(bits_of_float(wide[i]), bits_of_float(want)) << i;
+    }
+  }
+}
+
+TEST_P(CpuKernels, NarrowingIsThatOfDtype) {
+  std::vector<float> special{0.0f,       1.0f,   65504.0f,    65519.9f,   65520.0f, 1e-8f,
+                             2.98e-8f,   6e-8f,  -6.1e-5f,    3.4e38f,    NAN,      kInfinity,
+                             -kInfinity, 1e-40f, 1.00390625f, 1.01171875f};
+  for (uint32_t i = 0; i < 4000; ++i) special.push_back(float_from_bits(hash_of(i, 7)));
+  for (Element element : kElements)
+    for (float x : special) {
+      uint8_t have[32], want[32];
+      std::vector<float> row(16, x);
+      kernels().narrow(element, row.data(), 1, 1, have, 8);
+      encode(dtype_of(element), x + 0.0f, want, 0);
+      const float a = decode(dtype_of(element), have, 0), b = decode(dtype_of(element), want, 0);
+      if (std::isnan(b))
+        ASSERT_TRUE(std::isnan(a)) << x;
+      else
+        ASSERT_EQ(bits_of_float(a), bits_of_float(b)) << x;
+    }
+}
+
+// Rows of random numbers, each in memory of its own size, so that a sanitizer sees what is read
+// beyond them.
+struct Rows {
+  std::vector<std::vector<uint8_t>> memory;
+  std::vector<const void*> pointers;
+
+  Rows(Element element, int32_t dim) {
+    const pagoda_dtype dtype = dtype_of(element);
+    for (uint32_t key = 0; key < kTileKeys; ++key) {
+      std::vector<uint8_t> row(static_cast<size_t>(dim) * size_of(dtype));
+      for (int32_t d = 0; d < dim; ++d)
+        encode(dtype, static_cast<float>(hash_of(key, static_cast<uint32_t>(d)) % 2001) - 1000,
+               row.data(), d);
+      memory.push_back(std::move(row));
+      pointers.push_back(memory.back().data());
+    }
+  }
+};
+
+using Pack = void (*)(Element, const void* const*, int32_t, float*, float*);
+
+void expect_packed(Pack pack, Element element, int32_t dim) {
+  const Rows rows(element, dim);
+  std::vector<float> packed(kTileKeys * (kMaxHeadDim + 16)), unpacked(kTileKeys * kMaxHeadDim);
+  pack(element, rows.pointers.data(), dim, packed.data(), unpacked.data());
+  for (int64_t key = 0; key < kTileKeys; ++key)
+    for (int64_t d = 0; d < dim; ++d)
+      ASSERT_EQ(unpacked[static_cast<size_t>(key * dim + d)],
+                decode(dtype_of(element), rows.memory[static_cast<size_t>(key)].data(), d))
+          << "key " << key << " dim " << d << " of " << dim;
+}
+
+TEST_P(CpuKernels, PacksOfEveryHeadDim) {
+  for (Element element : kElements)
+    for (int32_t dim = 8; dim <= kMaxHeadDim; dim += 8) {
+      expect_packed(kernels().pack_keys_and_back, element, dim);
+      expect_packed(kernels().pack_values_and_back, element, dim);
+      if (HasFatalFailure()) return;
+    }
+}
+
+TEST_P(CpuKernels, MergeWithAnEmptyStateKeepsEveryBit) {
+  constexpr int32_t kRows = 5, kDim = 24;
+  const auto stride = static_cast<size_t>(kernels().padded_dim(kDim));
+  std::vector<float> m(kRowPadding, -kInfinity), l(kRowPadding, 0.0f), o(kRows * stride, 0.0f);
+  std::vector<float> em = m, el = l, eo = o;
+  for (size_t r = 0; r < kRows; ++r) {
+    m[r] = static_cast<float>(r) - 2.5f;
+    l[r] = 1 + static_cast<float>(r) / 3;
+    for (size_t c = 0; c < kDim; ++c)
+      o[r * stride + c] = static_cast<float>(hash_of(static_cast<uint32_t>(r * 99 + c), 3)) / 7e8f;
+  }
+  std::vector<float> am = m, al = l, ao = o, bm = em, bl = el, bo = eo;
+  kernels().merge_states({am.data(), al.data(), ao.data()}, {em.data(), el.data(), eo.data()},
+                         kRows, kDim);
+  EXPECT_EQ(am, m);
+  EXPECT_EQ(al, l);
+  EXPECT_EQ(ao, o);
+  kernels().merge_states({bm.data(), bl.data(), bo.data()}, {m.data(), l.data(), o.data()}, kRows,
+                         kDim);
+  EXPECT_EQ(bm, m);
+  EXPECT_EQ(bl, l);
+  EXPECT_EQ(bo, o);
+}
+
+}  // namespace
+}  // namespace pagoda::cpu
