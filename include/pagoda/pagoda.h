@@ -46,6 +46,13 @@
 #define PAGODA_API __attribute__((visibility("default")))
 #endif
 
+/* In C++ an enum of fixed width, which may hold any number that a caller passes in it. */
+#ifdef __cplusplus
+#define PAGODA_ENUM_WIDTH : int32_t
+#else
+#define PAGODA_ENUM_WIDTH
+#endif
+
 /* The value to start from: pagoda_spec spec = PAGODA_INIT(pagoda_spec); */
 #ifdef __cplusplus
 #define PAGODA_INIT(type)        \
@@ -66,7 +73,7 @@ extern "C" {
  * Status
  */
 
-typedef enum pagoda_status {
+typedef enum pagoda_status PAGODA_ENUM_WIDTH {
   PAGODA_OK = 0,
   PAGODA_INVALID_ARGUMENT = 1,    /* the call contradicts this header */
   PAGODA_UNSUPPORTED = 2,         /* legal, but no kernel here does it; the error says which part */
@@ -91,7 +98,7 @@ PAGODA_API int32_t pagoda_abi_version(void);
  * Tensors
  */
 
-typedef enum pagoda_dtype {
+typedef enum pagoda_dtype PAGODA_ENUM_WIDTH {
   PAGODA_F32 = 0,
   PAGODA_F16 = 1,
   PAGODA_BF16 = 2,
@@ -146,7 +153,7 @@ PAGODA_API size_t pagoda_doctor(char* buffer, size_t capacity);
  * int8 rounded half away from zero, e4m3 to nearest even, both clamped; a NaN is stored as 0 in
  * int8 and as NaN in e4m3.
  */
-typedef enum pagoda_kv_format {
+typedef enum pagoda_kv_format PAGODA_ENUM_WIDTH {
   PAGODA_KV_SAME = 0,           /* the query's type; no scales */
   PAGODA_KV_FP8_E4M3 = 1,       /* scales of heads [num_kv_heads]; one for all by stride 0 */
   PAGODA_KV_FP8_E4M3_TOKEN = 2, /* scales of tokens [num_pages, page_size, num_kv_heads] */
@@ -155,7 +162,7 @@ typedef enum pagoda_kv_format {
   PAGODA_KV_INT8_KEYS = 5       /* keys: scales of tokens; values in the query's type */
 } pagoda_kv_format;
 
-typedef enum pagoda_alibi {
+typedef enum pagoda_alibi PAGODA_ENUM_WIDTH {
   PAGODA_ALIBI_NONE = 0,
   PAGODA_ALIBI_LINEAR = 1, /* + slope * (j - p) for key position j and query position p */
   PAGODA_ALIBI_SQRT = 2    /* - slope * sqrt(p - j) for j <= p, + 0 beyond */

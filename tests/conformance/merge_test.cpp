@@ -60,6 +60,7 @@ class Memory {
     Tensor tensor(
         buffer.data(), shape_.dtype, {shape_.tokens, shape_.heads, shape_.dim},
         {heads_first ? head_stride : outer_stride, heads_first ? outer_stride : head_stride, 1});
+    spoil_singletons(tensor);
     for (size_t i = 0; state != nullptr && i < state->out.size(); ++i) {
       const auto row = static_cast<int64_t>(i / shape_.dims());
       store(shape_.dtype,
@@ -79,6 +80,7 @@ class Memory {
     Buffer& buffer = add(outer * outer_stride, sizeof(float));
     Tensor tensor(buffer.data(), PAGODA_F32, {shape_.heads, shape_.tokens},
                   {transposed ? step : outer_stride, transposed ? outer_stride : step});
+    spoil_singletons(tensor);
     for (size_t i = 0; state != nullptr && i < state->lse.size(); ++i)
       store(PAGODA_F32, lse_address(tensor, i), state->lse[i]);
     return tensor;
@@ -103,6 +105,13 @@ class Memory {
   }
 
  private:
+  // A stride that no index uses may say anything.
+  void spoil_singletons(Tensor& tensor) {
+    for (int d = 0; d < tensor.num_dims; ++d)
+      if (tensor.shape[d] == 1 && random_.chance(0.5))
+        tensor.stride[d] = random_.pick<int64_t>({0, 1, 3, 12345, -5});
+  }
+
   Buffer& add(int64_t elements, size_t element) {
     buffers_.push_back(std::make_unique<Buffer>(static_cast<size_t>(elements) * element,
                                                 element * (random_.bits() % 3), fill_seed_));
