@@ -1,7 +1,7 @@
 // See json_file.h.
 #include "engine/formats/json_file.h"
 
-#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "engine/error.h"
@@ -13,39 +13,70 @@ namespace {
 
 using nlohmann::json;
 
-// Watches a parse and refuses what the limits forbid. One set of keys for every open object.
-class Watch {
+// Builds the document from the parser's events, and refuses what the limits forbid on the way.
+class Builder : public nlohmann::json_sax<json> {
  public:
-  Watch(const std::string& where, JsonLimits limits) : where_(where), limits_(limits) {}
+  Builder(const std::string& where, JsonLimits limits) : where_(where), limits_(limits) {}
 
-  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
-    switch (event) {
-      case json::parse_event_t::object_start:
-        keys_.emplace_back();
-        [[fallthrough]];
-      case json::parse_event_t::array_start:
-        require(depth < limits_.max_depth, ErrorKind::kLimit, where_,
-                ": the JSON is nested deeper than ", limits_.max_depth, " levels");
-        break;
-      case json::parse_event_t::object_end:
-        keys_.pop_back();
-        break;
-      case json::parse_event_t::key: {
-        const auto& key = parsed.get_ref<const std::string&>();
-        require(keys_.back().insert(key).second, ErrorKind::kMalformed, where_, ": the key ",
-                in_quotes(key), " occurs twice in one JSON object");
-        break;
-      }
-      default:
-        break;
-    }
+  json take() { return std::move(root_); }
+
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(int64_t value) override { return put(value); }
+  bool number_unsigned(uint64_t value) override { return put(value); }
+  bool number_float(double value, const std::string&) override { return put(value); }
+  bool string(std::string& value) override { return put(std::move(value)); }
+  bool binary(json::binary_t& value) override { return put(std::move(value)); }
+  bool start_object(size_t) override { return open(json::object()); }
+  bool start_array(size_t) override { return open(json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(std::string& name) override {
+    auto& members = open_.back()->get_ref<json::object_t&>();
+    const auto [member, is_new] = members.try_emplace(std::move(name));
+    require(is_new, ErrorKind::kMalformed, where_, ": the key ", in_quotes(member->first),
+            " occurs twice in one JSON object");
+    member_ = &member->second;
     return true;
   }
 
+  bool parse_error(size_t position, const std::string&, const json::exception&) override {
+    fail(ErrorKind::kMalformed, where_, ": not valid JSON at byte ", position);
+  }
+
  private:
+  // Where the next value belongs: it is the document, an element, or the member of the last key.
+  json* place(json value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    if (open_.back()->is_object()) return &(*member_ = std::move(value));
+    auto& elements = open_.back()->get_ref<json::array_t&>();
+    return &elements.emplace_back(std::move(value));
+  }
+
+  bool put(json value) {
+    place(std::move(value));
+    return true;
+  }
+
+  // The pointers stay good: an array grows only while it is the innermost that is open.
+  bool open(json value) {
+    require(static_cast<int>(open_.size()) < limits_.max_depth, ErrorKind::kLimit, where_,
+            ": the JSON is nested deeper than ", limits_.max_depth, " levels");
+    open_.push_back(place(std::move(value)));
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
   const std::string& where_;
   JsonLimits limits_;
-  std::vector<std::unordered_set<std::string>> keys_;
+  json root_;
+  std::vector<json*> open_;  // the objects and arrays around the parser's place
+  json* member_ = nullptr;
 };
 
 }  // namespace
@@ -53,14 +84,9 @@ class Watch {
 json parse_json(std::string_view text, const std::string& where, JsonLimits limits) {
   require(static_cast<int64_t>(text.size()) <= limits.max_bytes, ErrorKind::kLimit, where, " has ",
           text.size(), " bytes of JSON, the limit is ", limits.max_bytes);
-  Watch watch(where, limits);
-  try {
-    return json::parse(text.begin(), text.end(), std::ref(watch));
-  } catch (const json::parse_error& error) {
-    fail(ErrorKind::kMalformed, where, ": not valid JSON at byte ", error.byte);
-  } catch (const json::exception&) {  // a number beyond double
-    fail(ErrorKind::kMalformed, where, ": a JSON value is out of range");
-  }
+  Builder builder(where, limits);
+  json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
 }
 
 json read_json_file(const std::filesystem::path& path, JsonLimits limits) {

@@ -2,6 +2,8 @@
 // and what still opens is read to the end. Whatever happens must be a typed error or a sound model;
 // run under sanitizers this is the fuzz test of the readers.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <random>
 
@@ -13,6 +15,31 @@
 
 namespace pagoda::engine {
 namespace {
+
+// A file that exists in memory only: thousands of them are written here.
+class MemoryFile {
+ public:
+  MemoryFile() : fd_(memfd_create("model", MFD_CLOEXEC)) {}
+  ~MemoryFile() { close(fd_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  std::filesystem::path path() const { return "/proc/self/fd/" + std::to_string(fd_); }
+
+  void write(const std::string& bytes) const {
+    ASSERT_EQ(ftruncate(fd_, 0), 0);
+    ASSERT_EQ(pwrite(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  }
+
+  // Takes the place of a file in a folder.
+  void stand_in_for(const std::filesystem::path& file) const {
+    std::filesystem::remove(file);
+    std::filesystem::create_symlink(path(), file);
+  }
+
+ private:
+  int fd_;
+};
 
 // Opens, reads every tensor, makes the tokenizer and uses it. Whether all of that went well.
 bool use_model(const std::filesystem::path& path) {
@@ -33,19 +60,20 @@ bool use_model(const std::filesystem::path& path) {
 }
 
 TEST(HostileFiles, GgufCutOffAtEveryByte) {
-  const std::filesystem::path path = test_folder("cut") / "model.gguf";
+  const MemoryFile memory;
   const GgufWriter gguf = tiny_gguf();
   const std::string file = gguf.file();
-  ASSERT_TRUE((write_file(path, file), use_model(path)));
+  ASSERT_TRUE((memory.write(file), use_model(memory.path())));
   const size_t header = gguf.header().size();
   for (size_t size = 0; size < file.size(); size += size < header + 64 ? 1 : 97) {
-    write_file(path, file.substr(0, size));
-    ASSERT_FALSE(use_model(path)) << "accepted with " << size << " of " << file.size() << " bytes";
+    memory.write(file.substr(0, size));
+    ASSERT_FALSE(use_model(memory.path()))
+        << "accepted with " << size << " of " << file.size() << " bytes";
   }
 }
 
 TEST(HostileFiles, GgufWithEveryHeaderByteChanged) {
-  const std::filesystem::path path = test_folder("flip") / "model.gguf";
+  const MemoryFile memory;
   const GgufWriter gguf = tiny_gguf();
   const std::string file = gguf.file();
   int accepted = 0, refused = 0;
@@ -53,8 +81,8 @@ TEST(HostileFiles, GgufWithEveryHeaderByteChanged) {
     for (uint8_t change : {0x01, 0x80, 0xff}) {
       std::string damaged = file;
       damaged[at] = static_cast<char>(static_cast<uint8_t>(damaged[at]) ^ change);
-      write_file(path, damaged);
-      ++(use_model(path) ? accepted : refused);
+      memory.write(damaged);
+      ++(use_model(memory.path()) ? accepted : refused);
     }
   }
   // Letters of names and scores may change unnoticed; counts, lengths and offsets may not.
@@ -63,7 +91,7 @@ TEST(HostileFiles, GgufWithEveryHeaderByteChanged) {
 }
 
 TEST(HostileFiles, GgufWithRandomChanges) {
-  const std::filesystem::path path = test_folder("random") / "model.gguf";
+  const MemoryFile memory;
   const GgufWriter gguf = tiny_gguf();
   const std::string file = gguf.file();
   const size_t header = gguf.header().size();
@@ -77,8 +105,8 @@ TEST(HostileFiles, GgufWithRandomChanges) {
                                        1u << 31, ~0u, 1ull << 40, 1ull << 62, 1ull << 63, ~0ull};
       damaged.replace(at, 8, raw(kNumbers[random() % std::size(kNumbers)]));
     }
-    write_file(path, damaged);
-    refused += !use_model(path);
+    memory.write(damaged);
+    refused += !use_model(memory.path());
   }
   EXPECT_GT(refused, 1500);
 }
@@ -87,11 +115,14 @@ TEST(HostileFiles, SafetensorsCutOffAndChanged) {
   const std::filesystem::path folder = test_folder("safetensors");
   const TinyFolder tiny;
   tiny.write(folder);
+  const MemoryFile memory;
+  memory.stand_in_for(folder / "model.safetensors");
   const std::string file = tiny.safetensors();
+  memory.write(file);
   ASSERT_TRUE(use_model(folder));
   const size_t header = 8 + tiny.directory.dump().size();
   for (size_t size = 0; size < file.size(); size += size < header + 64 ? 1 : 97) {
-    write_file(folder / "model.safetensors", file.substr(0, size));
+    memory.write(file.substr(0, size));
     ASSERT_FALSE(use_model(folder)) << "accepted with " << size << " bytes";
   }
   int refused = 0;
@@ -99,7 +130,7 @@ TEST(HostileFiles, SafetensorsCutOffAndChanged) {
     for (uint8_t change : {0x01, 0x08, 0x80}) {
       std::string damaged = file;
       damaged[at] = static_cast<char>(static_cast<uint8_t>(damaged[at]) ^ change);
-      write_file(folder / "model.safetensors", damaged);
+      memory.write(damaged);
       refused += !use_model(folder);
     }
   }
@@ -110,6 +141,8 @@ TEST(HostileFiles, TokenizerJsonChanged) {
   const std::filesystem::path folder = test_folder("tokenizer_json");
   const TinyFolder tiny;
   tiny.write(folder);
+  const MemoryFile memory;
+  memory.stand_in_for(folder / "tokenizer.json");
   const std::string file = tiny.tokenizer.dump();
   std::mt19937 random(5);
   int refused = 0;
@@ -119,7 +152,7 @@ TEST(HostileFiles, TokenizerJsonChanged) {
                                             ":", ",", "null", "\\", "e9", "\xff", "true"};
     damaged.replace(random() % damaged.size(), random() % 3,
                     kPieces[random() % std::size(kPieces)]);
-    write_file(folder / "tokenizer.json", damaged);
+    memory.write(damaged);
     try {
       Tokenizer::from_folder(folder).encode("hi ab\xff <s> z", {.parse_special = true});
     } catch (const Error&) {
