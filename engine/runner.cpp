@@ -13,6 +13,8 @@
 namespace pagoda::engine {
 namespace {
 
+constexpr const char* kFinishNames[] = {"none", "end-token", "stop-string", "length"};
+
 double seconds() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration<double>(now).count();
@@ -69,8 +71,7 @@ struct StepWork {
 }  // namespace
 
 const char* name_of(FinishReason reason) {
-  constexpr const char* kNames[] = {"none", "end-token", "stop-string", "length"};
-  return kNames[static_cast<int>(reason)];
+  return kFinishNames[static_cast<int>(reason)];
 }
 
 struct Runner::State {

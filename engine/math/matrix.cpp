@@ -69,10 +69,9 @@ void Matrix::multiply(const float* in, int64_t num_rows, float* out,
   // A matrix of few slices is cut along the rows too.
   Threads& threads = products_->threads();
   const auto num_slices = static_cast<int64_t>(slices_.size());
-  const int64_t row_parts =
-      num_slices >= 2 * threads.size()
-          ? 1
-          : std::min(divide_up(num_rows, kMaxTileRows), divide_up(2 * threads.size(), num_slices));
+  const int64_t items_wanted = 2 * int64_t{threads.size()};
+  const int64_t row_parts = std::clamp(divide_up(items_wanted, num_slices), int64_t{1},
+                                       divide_up(num_rows, kMaxTileRows));
   const int64_t part_rows = round_up(divide_up(num_rows, row_parts), kMaxTileRows);
   threads.for_each(num_slices * row_parts, [&](int64_t item, int thread) {
     const int64_t first = item % row_parts * part_rows;

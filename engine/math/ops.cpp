@@ -21,13 +21,14 @@ float sum_of_squares(const float* in, int64_t size) {
   return lanes[0];
 }
 
+constexpr float kLog2e = 1.44269504f;
+constexpr float kLn2High = 0.693359375f;
+constexpr float kLn2Low = -2.12194440e-4f;
+constexpr float kRoundToInt = 12582912.0f;  // 1.5 * 2^23: adding it leaves no fraction bits
+
 // exp(x) = 2^n * exp(r) with |r| <= ln(2) / 2; exp(r) by its series to the 7th power, whose
 // remainder is below 2^-27. ln(2) is taken away in two parts, so that r is exact to the last bit.
 inline float exp_inline(float x) {
-  constexpr float kLog2e = 1.44269504f;
-  constexpr float kLn2High = 0.693359375f;
-  constexpr float kLn2Low = -2.12194440e-4f;
-  constexpr float kRoundToInt = 12582912.0f;  // 1.5 * 2^23: adding it leaves no fraction bits
   x = std::min(std::max(x, -87.0f), 88.0f);
   const float shifted = x * kLog2e + kRoundToInt;
   const float n = shifted - kRoundToInt;

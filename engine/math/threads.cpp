@@ -8,11 +8,12 @@
 namespace pagoda::engine {
 namespace {
 
+constexpr int kSpins = 100;
+
 // Loops follow each other within microseconds while a model runs, so a thread looks for the next
 // one before it sleeps. It yields meanwhile: the attention's threads want the same cores.
 template <class Changed>
 bool spin_until(const Changed& changed) {
-  constexpr int kSpins = 100;
   for (int i = 0; i < kSpins; i++) {
     if (changed()) return true;
     std::this_thread::yield();

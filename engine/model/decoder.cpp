@@ -11,6 +11,8 @@
 namespace pagoda::engine {
 namespace {
 
+constexpr int64_t kRowsPerItem = 8;  // changes speed, never results
+
 DecoderOptions resolve(DecoderOptions options, const ModelConfig& config, int num_threads) {
   const auto context = static_cast<int32_t>(config.context_length);
   if (options.max_seq_len == 0) options.max_seq_len = context;
@@ -53,7 +55,6 @@ struct Decoder::State {
   // Runs body(row) for every row of the step, by few threads if there are few.
   template <class Body>
   void for_rows(int64_t num_rows, const Body& body) {
-    constexpr int64_t kRowsPerItem = 8;
     const int64_t items = (num_rows + kRowsPerItem - 1) / kRowsPerItem;
     threads.for_each(items, [&](int64_t item, int) {
       const int64_t end = std::min(num_rows, (item + 1) * kRowsPerItem);

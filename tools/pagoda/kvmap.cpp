@@ -20,10 +20,11 @@ struct Flags {
   std::string out = "kvmap.svg";
 };
 
+constexpr const char* kSubjects[] = {"a cat", "a dog", "a bird", "a boat", "the moon", "a tree"};
+constexpr const char* kPlaces[] = {"in the park", "by the sea"};
+
 // Requests that begin alike and end at different times: sharing, caching and preemption all show.
 std::vector<Prompt> example_prompts(const engine::GenerationOptions& defaults) {
-  constexpr const char* kSubjects[] = {"a cat", "a dog", "a bird", "a boat", "the moon", "a tree"};
-  constexpr const char* kPlaces[] = {"in the park", "by the sea"};
   std::vector<Prompt> prompts;
   for (const char* subject : kSubjects)
     for (const char* place : kPlaces) {

@@ -102,6 +102,7 @@ EncodedPrompt encode(const Prompt& prompt, const PromptEncoder& encoder, int64_t
 std::vector<EncodedPrompt> encode_prompts(const std::vector<Prompt>& prompts,
                                           const PromptEncoder& encoder, const LoadedModel& model) {
   std::vector<EncodedPrompt> encoded;
+  encoded.reserve(prompts.size());
   for (const Prompt& prompt : prompts)
     encoded.push_back(encode(prompt, encoder, model.file.config().context_length));
   return encoded;
