@@ -16,7 +16,8 @@ constexpr const char* kParts = "cpu.parts";
 constexpr const char* kScratch = "cpu.scratch";
 
 // These change speed, never results.
-constexpr int32_t kRowsOfTile[] = {384, 192, 96, 48, 24};  // the largest that leaves every thread enough
+constexpr int32_t kRowsOfTile[] = {384, 192, 96, 48,
+                                   24};  // the largest that leaves every thread enough
 constexpr int kItemsPerThread = 4;
 constexpr int64_t kPackCost = 12;  // packing a key costs as much as attending it with so many rows
 constexpr int64_t kItemCost = 64;  // and starting an item as much as so many keys
