@@ -110,6 +110,52 @@ TEST(SentencePiece, TheScoreDecidesNotTheOrder) {
   EXPECT_EQ(from_gguf(gguf).encode("abi", kPlain), (Ids{kSpaceA, kBi}));
 }
 
+TEST(SentencePiece, TokensMayReachAcrossWords) {
+  GgufWriter gguf = tiny_gguf();
+  std::string& tokens = gguf.entry("tokenizer.ggml.tokens").payload;
+  const std::string old_piece = gguf_string("▁ab"), new_piece = gguf_string("i▁a");
+  tokens.replace(tokens.rfind(old_piece), old_piece.size(), new_piece);
+  gguf.entry("tokenizer.ggml.scores").payload.replace(12 + 4 * kSpaceAb, 4, raw(1.0f));
+  EXPECT_EQ(from_gguf(gguf).encode("hi a", kPlain), (Ids{kSpace, kH, kSpaceAb}));
+}
+
+TEST(AddedTokens, TheLeftmostAndThenTheLongestAddedTokenIsFound) {
+  TinyFolder tiny;
+  for (const auto& [id, text] : {std::pair{300, "<x>"}, {301, "<x><y>"}, {302, "><"}})
+    tiny.tokenizer["added_tokens"].push_back({{"id", id}, {"content", text}});
+  const Tokenizer tokenizer = from_folder(tiny);
+  EXPECT_EQ(tokenizer.encode("<x><y>", kPlain), Ids{301});
+  EXPECT_EQ(tokenizer.encode("<x><x>", kPlain), (Ids{300, 300}));
+  EXPECT_EQ(tokenizer.encode("a><", kPlain), (Ids{kSpaceA, 302}));
+}
+
+TEST(AddedTokens, TakeWhiteSpaceWithThem) {
+  TinyFolder tiny;
+  tiny.tokenizer["added_tokens"].push_back({{"id", 300}, {"content", "<l>"}, {"lstrip", true}});
+  tiny.tokenizer["added_tokens"].push_back({{"id", 301}, {"content", "<r>"}, {"rstrip", true}});
+  const Tokenizer tokenizer = from_folder(tiny);
+  EXPECT_EQ(tokenizer.encode("a \n<l> b", kPlain), (Ids{kSpaceA, 300, kSpace, kSpace, kB}));
+  EXPECT_EQ(tokenizer.encode("a<r> \t", kPlain), (Ids{kSpaceA, 301}));
+  EXPECT_EQ(tokenizer.encode("  <l><r>  b", kPlain), (Ids{300, 301, kSpace, kB}));
+}
+
+TEST(ByteLevel, AWholeWordNeedsNoMergingWhereTheFamilySaysSo) {
+  TinyFolder tiny;
+  const nlohmann::ordered_json level = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+  const auto encode = [&](bool ignore_merges) {
+    tiny.tokenizer = {{"added_tokens", nlohmann::json::array()},
+                      {"pre_tokenizer", level},
+                      {"model",
+                       {{"type", "BPE"},
+                        {"ignore_merges", ignore_merges},
+                        {"vocab", {{"a", 0}, {"b", 1}, {"c", 2}, {"ab", 3}, {"abc", 4}, {"Ġ", 5}}},
+                        {"merges", nlohmann::ordered_json::array({"a b"})}}}};
+    return from_folder(tiny).encode("abc abcb", kPlain);
+  };
+  EXPECT_EQ(encode(true), (Ids{4, 5, 3, 2, 1}));
+  EXPECT_EQ(encode(false), (Ids{3, 2, 5, 3, 2, 1}));
+}
+
 TEST(ByteLevel, AnyBytesSurvive) {
   std::mt19937 random(1);
   for (const char* name : {"llama3", "smollm", "sentencepiece"}) {
