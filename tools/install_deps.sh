@@ -2,8 +2,9 @@
 # Installs the Debian packages that a build needs and that are missing. Says nothing if all are there.
 set -eu
 
+# ocl-icd-opencl-dev: the CMake package of Debian's oneDNN looks for OpenCL and stops without it.
 packages="g++ cmake ninja-build pkg-config git ca-certificates
-  libssl-dev libdnnl-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev
+  libssl-dev libdnnl-dev ocl-icd-opencl-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev
   libgtest-dev libbenchmark-dev python3 python3-pip clang-format clang-tidy"
 
 missing=""
