@@ -17,9 +17,9 @@
 namespace pagoda::engine {
 
 struct RunnerOptions {
-  int num_threads = 0;  // 0: all usable cores
-  std::string backend;  // empty: the best present
-  std::string isa;      // empty: the best of the machine
+  int num_threads = 0;          // 0: all usable cores
+  std::string backend = "cpu";  // one whose memory is the host's: cpu or reference
+  std::string isa;              // empty: the best of the machine
   pagoda_dtype dtype = PAGODA_F32;
   int32_t page_size = 16;
   int64_t num_pages = 0;  // the null page included; 0: for max_reqs sequences of max_seq_len

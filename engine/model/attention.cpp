@@ -24,7 +24,7 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
 
 Context make_context(const DecoderOptions& options, int num_threads) {
   ContextOptions context;
-  context.backend = options.backend.empty() ? nullptr : options.backend.c_str();
+  context.backend = options.backend.c_str();
   context.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   context.num_threads = num_threads;
   return Context(context);

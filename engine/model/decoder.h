@@ -19,7 +19,7 @@ namespace pagoda::engine {
 
 struct DecoderOptions {
   int num_threads = 0;              // 0: all usable cores
-  std::string backend;              // empty: the best present
+  std::string backend = "cpu";      // one whose memory is the host's: cpu or reference
   std::string isa;                  // of attention; empty: the best of the machine
   pagoda_dtype dtype = PAGODA_F32;  // of attention and of the cache: F32, F16 or BF16
   int32_t page_size = 16;
