@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "../core/error.h"
+#include "../core/kv_format.h"
 #include "../core/score.h"
 #include "../core/state.h"
 #include "element.h"
@@ -31,12 +32,39 @@ struct Call {
   const Batch& batch() const { return prepared.batch; }
 };
 
-// The keys or the values of one request and one head.
-PagedRows rows_of(const Call& call, const TensorView& cache, const TensorView& given, int32_t r,
-                  int32_t kv_head) {
-  const auto bytes = static_cast<int64_t>(size_of(call.problem().dtype));
+// The keys or the values of a layer: those in its cache, or those that came with the call.
+struct Side {
+  const TensorView &cache, &scale, &given;
+  CacheFormat format;
+  bool of_call;
+
+  const TensorView& rows() const { return of_call ? given : cache; }
+  float head_scale(int64_t kv_head) const {
+    if (of_call || format.scale != ScaleOf::head) return 1;
+    return static_cast<const float*>(scale.data)[kv_head * scale.stride[0]];
+  }
+  const float* channel_scale(int64_t kv_head) const {
+    if (of_call || format.scale != ScaleOf::channel) return nullptr;
+    return static_cast<const float*>(scale.data) + kv_head * scale.stride[0];
+  }
+};
+
+Side keys_of(const Call& call) {
+  return {call.layer.key_cache, call.layer.key_scale, call.operands.key,
+          kv_format_of(call.problem().kv_format).key, call.step.keys == Keys::call};
+}
+
+Side values_of(const Call& call) {
+  return {call.layer.value_cache, call.layer.value_scale, call.operands.value,
+          kv_format_of(call.problem().kv_format).value, call.step.keys == Keys::call};
+}
+
+// Those of one request and one head.
+PagedRows rows_of(const Call& call, const Side& side, int32_t r, int32_t kv_head) {
+  const auto bytes = static_cast<int64_t>(size_of(side.rows().dtype));
   const Batch& batch = call.batch();
-  if (call.step.keys == Keys::call) {
+  if (side.of_call) {
+    const TensorView& given = side.given;
     const char* base = static_cast<const char*>(given.data);
     const int64_t first = batch.key_start_loc[r] * given.stride[0] + kv_head * given.stride[1];
     return {.base = base + first * bytes,
@@ -45,11 +73,18 @@ PagedRows rows_of(const Call& call, const TensorView& cache, const TensorView& g
             .token_stride = given.stride[0] * bytes,
             .page_size = kEndlessPage};
   }
-  return {.base = static_cast<const char*>(cache.data) + kv_head * cache.stride[2] * bytes,
-          .pages = batch.page_table + r * batch.page_table_stride,
-          .page_stride = cache.stride[0] * bytes,
-          .token_stride = cache.stride[1] * bytes,
-          .page_size = call.problem().page_size};
+  const TensorView &cache = side.cache, &scale = side.scale;
+  PagedRows rows{.base = static_cast<const char*>(cache.data) + kv_head * cache.stride[2] * bytes,
+                 .pages = batch.page_table + r * batch.page_table_stride,
+                 .page_stride = cache.stride[0] * bytes,
+                 .token_stride = cache.stride[1] * bytes,
+                 .page_size = call.problem().page_size};
+  if (side.format.scale != ScaleOf::token) return rows;
+  constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+  rows.scales = static_cast<const char*>(scale.data) + kv_head * scale.stride[2] * kFloat;
+  rows.scale_page_stride = scale.stride[0] * kFloat;
+  rows.scale_token_stride = scale.stride[1] * kFloat;
+  return rows;
 }
 
 // One item for one head of keys, on one thread.
@@ -114,22 +149,24 @@ class ItemRun {
     const int64_t len = split_len(split_rule(problem), seq_len());
     const auto begin = static_cast<int32_t>(split * len);
     const auto end = static_cast<int32_t>(std::min<int64_t>(begin + len, seq_len()));
+    const Side keys = keys_of(call_), values = values_of(call_);
     call_.kernels.attend(
         {.num_rows = item_.num_rows,
          .head_dim = problem.head_dim,
          .head_dim_v = problem.head_dim_v,
-         .element = element_of(problem.dtype),
+         .key_element = element_of(keys.rows().dtype),
+         .value_element = element_of(values.rows().dtype),
          .bias = static_cast<Bias>(problem.score.alibi),
-         .scale = problem.score.scale,
+         .scale = problem.score.scale * (keys.head_scale(kv_head_) * unit_of(keys.rows().dtype)),
          .softcap = problem.score.softcap,
          .queries = scratch_.queries,
+         .query_scale = nullptr,
          .visible_begin = scratch_.visible_begin,
          .visible_end = scratch_.visible_end,
          .position = scratch_.position,
          .slope = scratch_.slope,
-         .keys = rows_of(call_, call_.layer.key_cache, call_.operands.key, item_.request, kv_head_),
-         .values =
-             rows_of(call_, call_.layer.value_cache, call_.operands.value, item_.request, kv_head_),
+         .keys = rows_of(call_, keys, item_.request, kv_head_),
+         .values = rows_of(call_, values, item_.request, kv_head_),
          .key_begin = begin,
          .key_end = end,
          .state = state,
@@ -210,13 +247,17 @@ class ItemRun {
       return;
     }
     const float* o = total.o + int64_t{row} * call_.geometry.padded_dim_v;
-    call_.kernels.narrow(element_of(out.dtype), o, weight, l, to, dim);
+    const Side values = values_of(call_);
+    const Dtype stored = values.rows().dtype;
+    call_.kernels.narrow(element_of(stored), o,
+                         weight * values.head_scale(kv_head_) * unit_of(stored), l,
+                         values.channel_scale(kv_head_), element_of(out.dtype), to, dim);
   }
 
   const Call& call_;
   const Scratch& scratch_;
   const Item& item_;
-  const int64_t kv_head_;
+  const int32_t kv_head_;
 };
 
 // Tokens behind the last request belong to none.

@@ -19,6 +19,7 @@ namespace pagoda::cpu::PAGODA_ISA {
 
 // What rows that no query may read point to.
 alignas(64) constexpr float kZeros[kMaxHeadDim] = {};
+constexpr float kOne = 1;
 
 struct Tile {
   int start;           // first key
@@ -26,6 +27,9 @@ struct Tile {
   int begin, end;      // keys that one of them sees, from the start
   RowPointers keys;    // zeros outside [begin, end)
   RowPointers values;  // likewise
+
+  // The scales of both where they have any, likewise; 1 outside.
+  RowPointers key_scales, value_scales;
 };
 
 inline int smaller(int a, int b) {
@@ -60,6 +64,20 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, RowPoin
   }
 }
 
+// The same for the scales of rows. The lines that hold them are prefetched, few as they are.
+inline void locate_scales(const PagedRows& rows, int start, int begin, int end,
+                          RowPointers& pointers) {
+  if (rows.scales == nullptr) return;
+  for (int i = 0; i < kTileKeys; ++i) {
+    pointers[i] = reinterpret_cast<const char*>(&kOne);
+    if (i < begin || i >= end) continue;
+    const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
+    pointers[i] =
+        rows.scales + rows.pages[page] * rows.scale_page_stride + offset * rows.scale_token_stride;
+    prefetch(pointers[i]);
+  }
+}
+
 // The first tile at or after `start` of which some row sees a key. `tile` holds an earlier one.
 inline bool find_tile(const AttendTask& task, int start, int first, int last, Tile& tile) {
   for (; start < task.key_end; start += kTileKeys) {
@@ -73,6 +91,8 @@ inline bool find_tile(const AttendTask& task, int start, int first, int last, Ti
     tile.end = smaller(task.visible_end[last - 1] - start, kTileKeys);
     locate(task.keys, start, tile.begin, tile.end, tile.keys);
     locate(task.values, start, tile.begin, tile.end, tile.values);
+    locate_scales(task.keys, start, tile.begin, tile.end, tile.key_scales);
+    locate_scales(task.values, start, tile.begin, tile.end, tile.value_scales);
     return true;
   }
   return false;
@@ -94,16 +114,18 @@ struct Block {
   }
 };
 
-inline void weigh_rows(const AttendTask& task, const Tile& tile, const Block& block) {
+inline void weigh_rows(const AttendTask& task, const Tile& tile, const TileScales& scales,
+                       const Block& block) {
   const int columns = round_up(block.end, kWidth);
   const bool plain =
       !block.edge && columns == kTileKeys && task.softcap == 0 && task.bias == Bias::none;
   for (int row = block.row; row < block.row + block.rows; ++row)
-    plain ? softmax_plain_row(task, row) : softmax_row(task, row, tile.start, columns);
+    plain ? softmax_plain_row(task, scales, row)
+          : softmax_row(task, scales, row, tile.start, columns);
 }
 
 // Weights of every row for the tile, from packed keys.
-inline void weigh(const AttendTask& task, const Tile& tile) {
+inline void weigh(const AttendTask& task, const Tile& tile, const TileScales& scales) {
   for (int row = tile.first; row < tile.last; row += kBlockRows) {
     const Block block(task, tile, row);
     const float* q = task.queries + static_cast<int64_t>(row) * task.head_dim;
@@ -114,7 +136,7 @@ inline void weigh(const AttendTask& task, const Tile& tile) {
       multiply_block(block.rows, smaller(columns - c, kPanel) / kWidth, q, task.head_dim, keys, 0,
                      task.head_dim, nullptr, scores + c, kTileKeys);
     }
-    weigh_rows(task, tile, block);
+    weigh_rows(task, tile, scales, block);
   }
 }
 
@@ -146,7 +168,8 @@ inline void multiply_keys_in_place(const AttendTask& task, const Tile& tile, Ahe
 }
 
 template <class E>
-inline void weigh_in_place(const AttendTask& task, const Tile& tile, Ahead& ahead) {
+[[gnu::noinline]] inline void weigh_in_place(const AttendTask& task, const Tile& tile,
+                                             const TileScales& scales, Ahead& ahead) {
   const Block block(task, tile, tile.first);
   switch (block.rows) {
     case 1:
@@ -166,7 +189,7 @@ inline void weigh_in_place(const AttendTask& task, const Tile& tile, Ahead& ahea
         block.rows == 5 ? multiply_keys_in_place<E, 5>(task, tile, ahead)
                         : multiply_keys_in_place<E, 6>(task, tile, ahead);
   }
-  weigh_rows(task, tile, block);
+  weigh_rows(task, tile, scales, block);
 }
 
 // o of rows [row, row + rows) over the keys [begin, end) of the tile.
@@ -201,7 +224,8 @@ inline void accumulate_packed(const AttendTask& task, const Tile& tile, bool exa
 // In steps of few keys, so that the columns of a row are read while it is still in the first-level
 // cache.
 template <class E>
-inline void accumulate_in_place(const AttendTask& task, const Tile& tile, Ahead& ahead) {
+[[gnu::noinline]] inline void accumulate_in_place(const AttendTask& task, const Tile& tile,
+                                                  Ahead& ahead) {
   constexpr int kStep = 32;
   const Panels panels(task.head_dim_v);
   const int rows = tile.last - tile.first;
@@ -222,30 +246,68 @@ inline bool is_uniform(const AttendTask& task, const Tile& tile) {
          task.visible_end[tile.first] - tile.start >= tile.end;
 }
 
+// Calls body(E{}) for the element's type.
+template <class Body>
+inline void with_element(Element element, const Body& body) {
+  if (element == Element::f32) return body(AsF32{});
+  if (element == Element::f16) return body(AsF16{});
+  if (element == Element::bf16) return body(AsBf16{});
+  if (element == Element::int8) return body(AsInt8{});
+  body(AsE4m3{});
+}
+
+inline int bytes_of(Element element) {
+  int bytes = 0;
+  with_element(element, [&]<class E>(E) { bytes = E::kBytes; });
+  return bytes;
+}
+
+// Gathers the scales of a tile's rows, where there are any.
+inline const float* gather(const PagedRows& rows, const RowPointers& pointers, float* scales) {
+  if (rows.scales == nullptr) return nullptr;
+  for (int i = 0; i < kTileKeys; ++i) __builtin_memcpy(scales + i, pointers[i], sizeof(float));
+  return scales;
+}
+
+// Rows so few that packing would not be used twice, all of which see the same keys.
+inline void attend_few_rows(const AttendTask& task, const Tile& tile, const TileScales& scales,
+                            Ahead& ahead) {
+  with_element(task.key_element, [&]<class E>(E) { weigh_in_place<E>(task, tile, scales, ahead); });
+  with_element(task.value_element, [&]<class E>(E) { accumulate_in_place<E>(task, tile, ahead); });
+}
+
 // A value that one row sees and another does not is multiplied by a weight of 0 for the other,
 // which is NaN if the value is not finite. Such tiles are rare; there each row takes its own keys
 // alone.
-template <class E>
+inline void attend_many_rows(const AttendTask& task, const Tile& tile, const TileScales& scales,
+                             Ahead& ahead) {
+  with_element(task.key_element, [&]<class E>(E) {
+    pack_keys<E>(tile.keys, ahead, round_up(tile.end, kWidth), task.head_dim, task.packed_keys);
+  });
+  weigh(task, tile, scales);
+  with_element(task.value_element, [&]<class E>(E) {
+    pack_values<E>(tile.values, ahead, tile.begin, tile.end, task.head_dim_v, task.packed_values);
+  });
+  const bool exact = !is_uniform(task, tile) &&
+                     !all_finite(task.packed_values, tile.begin, tile.end, task.head_dim_v);
+  accumulate_packed(task, tile, exact);
+}
+
 inline void attend_tile(const AttendTask& task, const Tile& tile, const Tile* next) {
-  const int key_bytes = task.head_dim * E::kBytes, value_bytes = task.head_dim_v * E::kBytes;
+  const int key_bytes = task.head_dim * bytes_of(task.key_element);
+  const int value_bytes = task.head_dim_v * bytes_of(task.value_element);
   const Stretch next_keys =
       next != nullptr ? Stretch{next->keys, next->begin, next->end, key_bytes, nullptr} : Stretch{};
   const Stretch values{tile.values, tile.begin, tile.end, value_bytes,
                        next != nullptr ? &next_keys : nullptr};
   const Stretch keys{tile.keys, tile.begin, tile.end, key_bytes, &values};
   Ahead ahead(&keys);
-  const bool uniform = is_uniform(task, tile);
-  if (uniform && tile.last - tile.first <= kBlockRows) {
-    weigh_in_place<E>(task, tile, ahead);
-    accumulate_in_place<E>(task, tile, ahead);
-    return;
-  }
-  pack_keys<E>(tile.keys, ahead, round_up(tile.end, kWidth), task.head_dim, task.packed_keys);
-  weigh(task, tile);
-  pack_values<E>(tile.values, ahead, tile.begin, tile.end, task.head_dim_v, task.packed_values);
-  const bool exact =
-      !uniform && !all_finite(task.packed_values, tile.begin, tile.end, task.head_dim_v);
-  accumulate_packed(task, tile, exact);
+  float key_scales[kTileKeys], value_scales[kTileKeys];
+  const TileScales scales{gather(task.keys, tile.key_scales, key_scales),
+                          gather(task.values, tile.value_scales, value_scales)};
+  if (is_uniform(task, tile) && tile.last - tile.first <= kBlockRows)
+    return attend_few_rows(task, tile, scales, ahead);
+  attend_many_rows(task, tile, scales, ahead);
 }
 
 inline void clear(const AttendTask& task) {
@@ -258,7 +320,6 @@ inline void clear(const AttendTask& task) {
   }
 }
 
-template <class E>
 inline void attend_split(const AttendTask& task) {
   clear(task);
   Tile tiles[2];
@@ -268,7 +329,7 @@ inline void attend_split(const AttendTask& task) {
     const Tile& tile = tiles[current];
     Tile& next = tiles[1 - current];
     found = find_tile(task, tile.start + kTileKeys, tile.first, tile.last, next);
-    attend_tile<E>(task, tile, found ? &next : nullptr);
+    attend_tile(task, tile, found ? &next : nullptr);
     current = 1 - current;
   }
 }

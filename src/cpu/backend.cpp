@@ -47,7 +47,7 @@ class CpuBackend final : public Backend {
 
   void update_cache(const Prepared& prepared, const Layer& layer, const TensorView& key,
                     const TensorView& value) override {
-    write_cache(prepared, layer, key, value, pool_);
+    write_cache(prepared, layer, key, value, functions_of(prepared.kernel), pool_);
   }
 
   void attend(const Prepared& prepared, const Attend& step, const Layer& layer,

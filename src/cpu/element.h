@@ -7,7 +7,24 @@
 namespace pagoda::cpu {
 
 inline Element element_of(Dtype dtype) {
-  return dtype == PAGODA_F32 ? Element::f32 : dtype == PAGODA_F16 ? Element::f16 : Element::bf16;
+  switch (dtype) {
+    case PAGODA_F32:
+      return Element::f32;
+    case PAGODA_F16:
+      return Element::f16;
+    case PAGODA_BF16:
+      return Element::bf16;
+    case PAGODA_INT8:
+      return Element::int8;
+    case PAGODA_FP8_E4M3:
+      return Element::e4m3;
+  }
+  return Element::f32;
+}
+
+// What the kernels' numbers of an element are multiplied by to be the element's.
+inline float unit_of(Dtype dtype) {
+  return dtype == PAGODA_FP8_E4M3 ? 256.0f : 1.0f;
 }
 
 // `offset` elements from the tensor's first.

@@ -33,7 +33,7 @@ struct RowsB {
   template <int kVectors>
   void row(int k, F32 (&vector)[kVectors]) const {
     constexpr int kEvery = 8;  // keys
-    ValueRow<E>::load(rows[k] + panel.offset, panel.lanes, vector);
+    ValueRow<E>::load(rows[k] + panel.offset, panel.lanes, panel.columns, vector);
     if (k % kEvery == 0) ahead.advance(kEvery * kVectors * kWidth * E::kBytes);
   }
 };

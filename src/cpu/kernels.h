@@ -19,7 +19,9 @@ constexpr int kRowPadding = 16;
 
 constexpr int kMaxHeadDim = 512;
 
-enum class Element : uint8_t { f32, f16, bf16 };
+// The last two are of quantised caches and queries. Kernels read e4m3 2^8 too small, since that is
+// what its bits give for free; whoever calls them multiplies once (unit_of in element.h).
+enum class Element : uint8_t { f32, f16, bf16, int8, e4m3 };
 
 // The numbers are those of Alibi in core/score.h.
 enum class Bias : uint8_t { none, linear, sqrt };
@@ -31,6 +33,11 @@ struct PagedRows {
   int64_t page_stride;   // bytes
   int64_t token_stride;  // bytes
   int32_t page_size;     // tokens
+
+  // Likewise the scale of each row, a float; null base: the rows have none.
+  const char* scales;
+  int64_t scale_page_stride;   // bytes
+  int64_t scale_token_stride;  // bytes
 };
 
 // Attention of some rows over some keys, not yet divided: m is the largest logit, l the sum of
@@ -45,11 +52,12 @@ struct State {
 // keys of one split. Both ends of the visible ranges never fall from row to row.
 struct AttendTask {
   int32_t num_rows, head_dim, head_dim_v;
-  Element element;  // of keys and values
+  Element key_element, value_element;
   Bias bias;
   float scale, softcap;  // softcap 0: none
 
   const float* queries;          // [num_rows, head_dim]
+  const float* query_scale;      // [num_rows] beside `scale`; null: 1
   const int32_t* visible_begin;  // [num_rows] keys that the row sees
   const int32_t* visible_end;    // [num_rows]
   const int32_t* position;       // [num_rows]
@@ -80,14 +88,23 @@ struct Kernels {
   // to[i] = from[i] as float, n elements; n is a multiple of 8
   void (*widen)(Element element, const void* from, float* to, int32_t n);
 
-  // to = row of o * weight / divisor, rounded once to the element. from: [padded head_dim_v], n
-  // columns of it
-  void (*narrow)(Element element, const float* from, float weight, float divisor, void* to,
-                 int32_t n);
+  // to = row of o * weight / divisor, times the scale of its column if there are such, rounded to
+  // the element. from: [padded head_dim_v] of values of element `values`, n columns of it;
+  // column_scale: [n] or null
+  void (*narrow)(Element values, const float* from, float weight, float divisor,
+                 const float* column_scale, Element element, void* to, int32_t n);
 
   // to[i] = a[i] * weight_a + b[i] * weight_b; `to` may be a or b
   void (*blend)(Element element, const void* a, float weight_a, const void* b, float weight_b,
                 void* to, int32_t n);
+
+  // The largest |from[i]|, NaN aside; infinities count as themselves. n is a multiple of 8
+  float (*absmax)(Element element, const void* from, int32_t n);
+
+  // to[i] = the code of from[i] * (1 / scale[i * scale_step]) by the rules of core/kv_format.h;
+  // code is int8 or e4m3. n is a multiple of 8
+  void (*encode)(Element element, const void* from, const float* scale, int32_t scale_step,
+                 Element code, void* to, int32_t n);
 
   // For tests, which hold them against libm and against plain loops. n is a multiple of 16.
   void (*exp)(const float* x, float* y, int32_t n);

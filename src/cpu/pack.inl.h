@@ -86,7 +86,7 @@ struct KeyBlock<AsBf16> {
     F32 r[kWidth];
 #pragma GCC unroll 16
     for (int i = 0; i < kWidth; ++i) {
-      r[i] = load_pairs(rows[key + i] + d * 2, lanes);
+      r[i] = load_words(rows[key + i] + d * 2, lanes);
     }
     ahead.advance(kWidth * kDims * 2);
     transpose(r);
@@ -99,10 +99,58 @@ struct KeyBlock<AsBf16> {
   }
 };
 
+// Quadruples of bytes likewise. A NaN among them is rare, and looked for in the whole block at
+// once.
+template <class E>
+struct KeyBlockOfBytes {
+  static constexpr int kDims = 4 * kWidth;
+
+  template <class Use>
+  [[gnu::always_inline]] static void each(const char* const* rows, Ahead& ahead, int key, int d,
+                                          int dims, const Use& use) {
+    const int quads = dims / 4;
+    const Lanes lanes = first_lanes(quads);
+    F32 r[kWidth];
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) r[i] = load_words(rows[key + i] + d, lanes);
+    ahead.advance(kWidth * kDims);
+    const bool has_nan = any_nan_code(E{}, r);
+    transpose(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) {
+      if (i >= 2 && i >= quads) break;
+      F32 bytes[4];
+      part(E{}, r[i], has_nan, bytes);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) use(4 * i + j, bytes[j]);
+    }
+  }
+
+ private:
+  static bool any_nan_code(AsInt8, const F32 (&)[kWidth]) {
+    return false;
+  }
+  static bool any_nan_code(AsE4m3, const F32 (&words)[kWidth]) {
+    return AsE4m3::any_nan(words);
+  }
+  [[gnu::always_inline]] static void part(AsInt8, F32 words, bool, F32 (&bytes)[4]) {
+    AsInt8::part(words, bytes);
+  }
+  [[gnu::always_inline]] static void part(AsE4m3, F32 words, bool has_nan, F32 (&bytes)[4]) {
+    AsE4m3::part_finite(words, bytes);
+    if (__builtin_expect(has_nan, false)) AsE4m3::set_nans(words, bytes);
+  }
+};
+
+template <>
+struct KeyBlock<AsInt8> : KeyBlockOfBytes<AsInt8> {};
+template <>
+struct KeyBlock<AsE4m3> : KeyBlockOfBytes<AsE4m3> {};
+
 // The first `count` keys; count is a multiple of kWidth.
 template <class E>
-inline void pack_keys(const char* const* rows, Ahead& ahead, int count, int head_dim,
-                      float* packed) {
+[[gnu::noinline]] inline void pack_keys(const char* const* rows, Ahead& ahead, int count,
+                                        int head_dim, float* packed) {
   for (int key = 0; key < count; key += kWidth) {
     float* to = packed + static_cast<int64_t>(key / kPanel) * kPanel * head_dim + key % kPanel;
     for (int d = 0; d < head_dim; d += KeyBlock<E>::kDims) {
@@ -114,12 +162,12 @@ inline void pack_keys(const char* const* rows, Ahead& ahead, int count, int head
   }
 }
 
-// The first kVectors vectors of a row of values, as far as it has them, as floats. lanes: of each
-// vector; for parted columns, those of the words of two vectors stand at the first of them.
+// The first kVectors vectors of a row of values, as far as its `columns` reach, as floats. lanes:
+// of each vector; for parted columns, those of the words of two vectors stand at the first of them.
 template <class E>
 struct ValueRow {
   template <int kVectors>
-  [[gnu::always_inline]] static void load(const char* from, const Lanes* lanes,
+  [[gnu::always_inline]] static void load(const char* from, const Lanes* lanes, int,
                                           F32 (&vector)[kVectors]) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) vector[v] = E::load(from + v * kWidth * E::kBytes, lanes[v]);
@@ -132,11 +180,11 @@ struct ValueRow {
 template <>
 struct ValueRow<AsBf16> {
   template <int kVectors>
-  [[gnu::always_inline]] static void load(const char* from, const Lanes* lanes,
+  [[gnu::always_inline]] static void load(const char* from, const Lanes* lanes, int,
                                           F32 (&vector)[kVectors]) {
 #pragma GCC unroll 2
     for (int v = 0; v + 1 < kVectors; v += 2) {
-      const F32 words = load_pairs(from + v * kWidth * 2, lanes[v]);
+      const F32 words = load_words(from + v * kWidth * 2, lanes[v]);
       vector[v] = lower_of_pair(words);
       vector[v + 1] = upper_of_pair(words);
     }
@@ -148,13 +196,33 @@ struct ValueRow<AsBf16> {
   }
 };
 
+// A NaN is rare, and looked for in all vectors at once.
+template <>
+struct ValueRow<AsE4m3> {
+  template <int kVectors>
+  [[gnu::always_inline]] static void load(const char* from, const Lanes* lanes, int columns,
+                                          F32 (&vector)[kVectors]) {
+    const bool has_nan = AsE4m3::any_nan(from, columns);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) vector[v] = AsE4m3::load_finite(from + v * kWidth, lanes[v]);
+    if (__builtin_expect(has_nan, false))
+      for (int v = 0; v < kVectors; ++v) vector[v] = AsE4m3::load(from + v * kWidth, lanes[v]);
+  }
+  static Lanes lanes_of(int, int columns) {
+    return first_lanes(columns);
+  }
+};
+
 // Where a panel lies in rows of values, wherever those lie.
 template <class E>
 struct PanelOfRow {
-  int offset;  // bytes from the row's start
+  int offset;   // bytes from the row's start
+  int columns;  // that the row has of the panel
   Lanes lanes[kBlockVectors];
 
-  PanelOfRow(Panel panel, int head_dim_v) : offset(panel.first * kWidth * E::kBytes) {
+  PanelOfRow(Panel panel, int head_dim_v)
+      : offset(panel.first * kWidth * E::kBytes), columns(head_dim_v - panel.first * kWidth) {
+    if (columns > panel.vectors * kWidth) columns = panel.vectors * kWidth;
     for (int v = 0; v < panel.vectors; ++v)
       lanes[v] =
           ValueRow<E>::lanes_of(panel.vectors - v - v % 2, head_dim_v - (panel.first + v) * kWidth);
@@ -166,7 +234,7 @@ inline void pack_panel(const char* const* rows, Ahead& ahead, int begin, int end
                        const PanelOfRow<E>& panel, float* to) {
   for (int key = begin; key < end; ++key) {
     F32 vector[kVectors];
-    ValueRow<E>::load(rows[key] + panel.offset, panel.lanes, vector);
+    ValueRow<E>::load(rows[key] + panel.offset, panel.lanes, panel.columns, vector);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) store(to + (key * kVectors + v) * kWidth, vector[v]);
     ahead.advance(kVectors * kWidth * E::kBytes);
@@ -175,8 +243,8 @@ inline void pack_panel(const char* const* rows, Ahead& ahead, int begin, int end
 
 // Only the keys in [begin, end) of the tile.
 template <class E>
-inline void pack_values(const char* const* rows, Ahead& ahead, int begin, int end, int head_dim_v,
-                        float* packed) {
+[[gnu::noinline]] inline void pack_values(const char* const* rows, Ahead& ahead, int begin, int end,
+                                          int head_dim_v, float* packed) {
   const Panels panels(head_dim_v);
   for (int p = 0; p < panels.count; ++p) {
     const Panel panel = panels.panel(p);

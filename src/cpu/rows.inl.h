@@ -20,26 +20,61 @@ inline F32 finished(F32 o, float weight, float divisor) {
   return o * broadcast(weight) / broadcast(divisor) + broadcast(0.0f);
 }
 
-// A row of o, in the order of its columns that pack.inl.h names, to the caller's.
+// Columns of a row of o become columns of the result.
 template <class E>
-inline void narrow_row(const float* from, float weight, float divisor, char* to, int n) {
+inline void store_columns(F32 a, const float* scale, int column, char* to, int n) {
+  const Lanes lanes = first_lanes(n - column);
+  if (scale != nullptr)
+    a = a * AsF32::load(reinterpret_cast<const char*>(scale + column), lanes) + broadcast(0.0f);
+  E::store(to + column * E::kBytes, lanes, a);
+}
+
+// A row of o, in the order of its columns that pack.inl.h names, to the caller's. scale: [n] of
+// columns, or null
+template <class E>
+inline void narrow_row(bool parted, const float* from, float weight, float divisor,
+                       const float* scale, char* to, int n) {
   const Panels panels(n);
   for (int p = 0; p < panels.count; ++p) {
     const Panel panel = panels.panel(p);
     for (int v = 0; v < panel.vectors;) {
       const int column = (panel.first + v) * kWidth;
       F32 a = finished(load(from + column), weight, divisor);
-      if (E::kParted && v + 1 < panel.vectors) {
+      if (parted && v + 1 < panel.vectors) {
         F32 b = finished(load(from + column + kWidth), weight, divisor);
         join_columns(a, b);
-        E::store(to + column * E::kBytes, first_lanes(n - column), a);
-        E::store(to + (column + kWidth) * E::kBytes, first_lanes(n - column - kWidth), b);
+        store_columns<E>(a, scale, column, to, n);
+        store_columns<E>(b, scale, column + kWidth, to, n);
         v += 2;
         continue;
       }
-      E::store(to + column * E::kBytes, first_lanes(n - column), a);
+      store_columns<E>(a, scale, column, to, n);
       ++v;
     }
+  }
+}
+
+// The largest size, passing over NaN.
+template <class E>
+inline float absmax_of_row(const char* from, int n) {
+  F32 most = broadcast(0.0f);
+  for (int i = 0; i < n; i += kWidth) {
+    const F32 x = E::load(from + i * E::kBytes, first_lanes(n - i));
+    most = max(max(x, broadcast(0.0f) - x), most);
+  }
+  return reduce_max(most);
+}
+
+// scale_step 0: one scale for all columns
+template <class E, class Code>
+inline void encode_row(const char* from, const float* scale, int scale_step, char* to, int n) {
+  const F32 one = broadcast(1.0f);
+  F32 inverse = one / broadcast(scale[0]);
+  for (int i = 0; i < n; i += kWidth) {
+    const Lanes lanes = first_lanes(n - i);
+    if (scale_step != 0)
+      inverse = one / AsF32::load(reinterpret_cast<const char*>(scale + i), lanes);
+    Code::store(to + i, lanes, E::load(from + i * E::kBytes, lanes) * inverse);
   }
 }
 

@@ -27,24 +27,6 @@ std::vector<IsaEntry> all_isas() {
   return entries;
 }
 
-const char* name_of_format(pagoda_kv_format format) {
-  switch (format) {
-    case PAGODA_KV_SAME:
-      return "KV_SAME";
-    case PAGODA_KV_FP8_E4M3:
-      return "KV_FP8_E4M3";
-    case PAGODA_KV_FP8_E4M3_TOKEN:
-      return "KV_FP8_E4M3_TOKEN";
-    case PAGODA_KV_INT8_TOKEN:
-      return "KV_INT8_TOKEN";
-    case PAGODA_KV_INT8_CHANNEL_V:
-      return "KV_INT8_CHANNEL_V";
-    case PAGODA_KV_INT8_KEYS:
-      return "KV_INT8_KEYS";
-  }
-  return "unknown";
-}
-
 }  // namespace
 
 std::vector<CpuKernel> available_kernels(const std::string& isa) {
@@ -72,10 +54,9 @@ std::string names_of(const std::vector<CpuKernel>& kernels, const char* prefix) 
 
 Selection select_kernel(const std::vector<CpuKernel>& kernels, const Problem& problem) {
   Selection selection;
-  if (problem.kv_format != PAGODA_KV_SAME)
-    selection.reasons.push_back(std::string("spec.kv_format is ") +
-                                name_of_format(problem.kv_format) +
-                                "; the cpu backend has no quantised caches, only KV_SAME");
+  if (problem.kv_format != PAGODA_KV_SAME && !problem.has_cache())
+    selection.reasons.push_back("kv_format " + std::to_string(problem.kv_format) +
+                                " is of a cache, but the plan has none (page_size 0)");
   const Kernel* found = nullptr;
   for (const CpuKernel& kernel : kernels)
     if (found == nullptr && (problem.tuning.kernel.empty() || problem.tuning.kernel == kernel.name))

@@ -10,11 +10,38 @@ namespace pagoda::cpu::PAGODA_ISA {
 // Keys of a tile that one row sees, counted from the tile's start.
 struct Columns {
   int begin, end;
+
+  Lanes lanes(int c) const { return lanes_between(begin - c, end - c); }
 };
 
+inline Columns columns_of(const AttendTask& task, int row, int tile) {
+  return {task.visible_begin[row] - tile, task.visible_end[row] - tile};
+}
+
+// Scales of a tile's keys and values, [kTileKeys] each; null: there are none.
+struct TileScales {
+  const float *keys, *values;
+};
+
+inline float scale_of_row(const AttendTask& task, int row) {
+  return task.query_scale != nullptr ? task.scale * task.query_scale[row] : task.scale;
+}
+
+// Products with keys as they are stored to products with keys.
+inline F32 with_key_scale(const TileScales& scales, int c, F32 product) {
+  return scales.keys != nullptr ? product * load(scales.keys + c) : product;
+}
+
+// Weights to those of values as they are stored. What is not a number at a key that the row does
+// not see must not become one at the row.
+inline F32 with_value_scale(const TileScales& scales, int c, Lanes seen, F32 p) {
+  if (scales.values == nullptr) return p;
+  return select(seen, p * load(scales.values + c), broadcast(0.0f));
+}
+
 // Scale, soft-cap and ALiBi of kWidth scores. distance: key position - query position
-inline F32 logits(const AttendTask& task, F32 product, F32 distance, float slope) {
-  F32 s = product * broadcast(task.scale);
+inline F32 logits(const AttendTask& task, F32 product, float scale, F32 distance, float slope) {
+  F32 s = product * broadcast(scale);
   if (task.softcap > 0) {
     const F32 cap = broadcast(task.softcap);
     s = cap * tanh(s / cap);
@@ -27,16 +54,19 @@ inline F32 logits(const AttendTask& task, F32 product, F32 distance, float slope
 
 // Replaces the products of one row by logits, -inf where the row does not see the key, and returns
 // the largest. scores: [columns], in place; columns is a multiple of kWidth
-inline float logits_of_row(const AttendTask& task, int row, int tile, int columns, float* scores) {
+inline float logits_of_row(const AttendTask& task, const TileScales& scales, int row, int tile,
+                           int columns, float* scores) {
   F32 largest = broadcast(kMinusInfinity);
-  const Columns seen{task.visible_begin[row] - tile, task.visible_end[row] - tile};
+  const Columns seen = columns_of(task, row, tile);
+  const float scale = scale_of_row(task, row);
   const float slope = task.slope != nullptr ? task.slope[row] : 0.0f;
   const F32 lane = iota();
   for (int c = 0; c < columns; c += kWidth) {
     const F32 distance = broadcast(static_cast<float>(tile + c - task.position[row])) + lane;
     const F32 s =
-        select(lanes_between(seen.begin - c, seen.end - c),
-               logits(task, load(scores + c), distance, slope), broadcast(kMinusInfinity));
+        select(seen.lanes(c),
+               logits(task, with_key_scale(scales, c, load(scores + c)), scale, distance, slope),
+               broadcast(kMinusInfinity));
     store(scores + c, s);
     largest = max(s, largest);
   }
@@ -68,15 +98,17 @@ inline void add_weights(const AttendTask& task, int row, F32 sum) {
   task.state.l[row] = task.state.l[row] * task.rescale[row] + reduce_add(sum);
 }
 
-// The row's products become weights.
-inline void softmax_row(const AttendTask& task, int row, int tile, int columns) {
+// The row's products become weights. The sum is taken before the scales of values.
+inline void softmax_row(const AttendTask& task, const TileScales& scales, int row, int tile,
+                        int columns) {
   float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
-  const float here = logits_of_row(task, row, tile, columns, scores);
+  const Columns seen = columns_of(task, row, tile);
+  const float here = logits_of_row(task, scales, row, tile, columns, scores);
   const F32 shift = broadcast(raise_maximum(task, row, here));
   F32 sum = broadcast(0.0f);
   for (int c = 0; c < columns; c += kWidth) {
     const F32 p = exp(load(scores + c) - shift);
-    store(scores + c, p);
+    store(scores + c, with_value_scale(scales, c, seen.lanes(c), p));
     sum = sum + p;
   }
   add_weights(task, row, sum);
@@ -84,21 +116,22 @@ inline void softmax_row(const AttendTask& task, int row, int tile, int columns) 
 
 // The same for a row that sees the whole tile and has nothing but a scale: what most rows are. The
 // scores stay in registers.
-inline void softmax_plain_row(const AttendTask& task, int row) {
+inline void softmax_plain_row(const AttendTask& task, const TileScales& scales, int row) {
   constexpr int kVectors = kTileKeys / kWidth;
   float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
+  const F32 scale = broadcast(scale_of_row(task, row));
   F32 s[kVectors];
   F32 largest = broadcast(kMinusInfinity), sum = broadcast(0.0f);
 #pragma GCC unroll 16
   for (int v = 0; v < kVectors; ++v) {
-    s[v] = load(scores + v * kWidth) * broadcast(task.scale);
+    s[v] = with_key_scale(scales, v * kWidth, load(scores + v * kWidth)) * scale;
     largest = max(s[v], largest);
   }
   const F32 shift = broadcast(raise_maximum(task, row, reduce_max(largest)));
 #pragma GCC unroll 16
   for (int v = 0; v < kVectors; ++v) {
     const F32 p = exp(s[v] - shift);
-    store(scores + v * kWidth, p);
+    store(scores + v * kWidth, with_value_scale(scales, v * kWidth, first_lanes(kWidth), p));
     sum = sum + p;
   }
   add_weights(task, row, sum);

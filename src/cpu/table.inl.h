@@ -13,12 +13,19 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-// Calls body(E{}) for the element's type.
+// Calls body(E{}) for the element's type, one that callers give and take.
 template <class Body>
-inline void with_element(Element element, const Body& body) {
+inline void with_float(Element element, const Body& body) {
   if (element == Element::f32) return body(AsF32{});
   if (element == Element::f16) return body(AsF16{});
   body(AsBf16{});
+}
+
+// Whether the columns of o lie even ones first.
+inline bool is_parted(Element values) {
+  bool parted = false;
+  with_element(values, [&]<class E>(E) { parted = E::kParted; });
+  return parted;
 }
 
 inline int32_t padded_dim(int32_t head_dim_v) {
@@ -26,25 +33,43 @@ inline int32_t padded_dim(int32_t head_dim_v) {
 }
 
 inline void attend(const AttendTask& task) {
-  with_element(task.element, [&]<class E>(E) { attend_split<E>(task); });
+  attend_split(task);
 }
 
 inline void widen(Element element, const void* from, float* to, int32_t n) {
   with_element(element, [&]<class E>(E) { widen_row<E>(static_cast<const char*>(from), to, n); });
 }
 
-inline void narrow(Element element, const float* from, float weight, float divisor, void* to,
-                   int32_t n) {
-  with_element(element, [&]<class E>(E) {
-    narrow_row<E>(from, weight, divisor, static_cast<char*>(to), n);
+inline void narrow(Element values, const float* from, float weight, float divisor,
+                   const float* column_scale, Element element, void* to, int32_t n) {
+  with_float(element, [&]<class E>(E) {
+    narrow_row<E>(is_parted(values), from, weight, divisor, column_scale, static_cast<char*>(to),
+                  n);
   });
 }
 
 inline void blend(Element element, const void* a, float weight_a, const void* b, float weight_b,
                   void* to, int32_t n) {
-  with_element(element, [&]<class E>(E) {
+  with_float(element, [&]<class E>(E) {
     blend_row<E>(static_cast<const char*>(a), weight_a, static_cast<const char*>(b), weight_b,
                  static_cast<char*>(to), n);
+  });
+}
+
+inline float absmax(Element element, const void* from, int32_t n) {
+  float most = 0;
+  with_float(element,
+             [&]<class E>(E) { most = absmax_of_row<E>(static_cast<const char*>(from), n); });
+  return most;
+}
+
+inline void encode(Element element, const void* from, const float* scale, int32_t scale_step,
+                   Element code, void* to, int32_t n) {
+  with_float(element, [&]<class E>(E) {
+    const char* x = static_cast<const char*>(from);
+    char* codes = static_cast<char*>(to);
+    code == Element::int8 ? encode_row<E, AsInt8>(x, scale, scale_step, codes, n)
+                          : encode_row<E, AsE4m3>(x, scale, scale_step, codes, n);
   });
 }
 
@@ -100,7 +125,7 @@ inline void pack_values_and_back(Element element, const void* const* rows, int32
       for (int c = 0; c < width; ++c)
         row[panel.first * kWidth + c] = panel_of(packed, panel)[key * width + c];
     }
-    in_order(element == Element::bf16, row, head_dim_v, unpacked + key * head_dim_v);
+    in_order(is_parted(element), row, head_dim_v, unpacked + key * head_dim_v);
   }
 }
 
@@ -111,6 +136,8 @@ const Kernels kKernels{.padded_dim = padded_dim,
                        .widen = widen,
                        .narrow = narrow,
                        .blend = blend,
+                       .absmax = absmax,
+                       .encode = encode,
                        .exp = exp_of,
                        .tanh = tanh_of,
                        .pack_keys_and_back = pack_keys_and_back,

@@ -1,12 +1,14 @@
-// Writes new keys and values into their pages.
+// The new keys and values of a step into their pages, as they are or quantised.
 #pragma once
 
 #include "../backend/backend.h"
+#include "kernels.h"
 #include "threads.h"
 
 namespace pagoda::cpu {
 
+// key: [num_tokens, num_kv_heads, head_dim], value: [num_tokens, num_kv_heads, head_dim_v]
 void write_cache(const Prepared& prepared, const Layer& layer, const TensorView& key,
-                 const TensorView& value, ThreadPool& pool);
+                 const TensorView& value, const Kernels& kernels, ThreadPool& pool);
 
 }  // namespace pagoda::cpu

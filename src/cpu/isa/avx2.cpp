@@ -149,10 +149,130 @@ struct AsBf16 {
   }
 };
 
-// Pairs of bf16; lanes that are not named are zero.
-inline F32 load_pairs(const char* p, Lanes lanes) {
+// The low bytes of eight words, as bytes in a row.
+inline void store_8x8(char* p, __m256i words) {
+  const __m256i pick =
+      _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
+                       -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i quads = _mm256_shuffle_epi8(words, pick);
+  const __m128i row =
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256(quads, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), row);
+}
+
+struct AsInt8 {
+  static constexpr int kBytes = 1;
+  static constexpr bool kParted = false;
+  static F32 load(const char* p, Lanes) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))};
+  }
+  // Half away from zero, clamped; a NaN becomes 0. Adding the float below 0.5 carries exactly the
+  // halves and what is above them to the next integer.
+  static void store(char* p, Lanes, F32 a) {
+    const __m256 number = _mm256_cmp_ps(a.v, a.v, _CMP_ORD_Q);
+    const __m256 low = _mm256_max_ps(_mm256_and_ps(number, a.v), _mm256_set1_ps(-128));
+    const __m256 y = _mm256_min_ps(low, _mm256_set1_ps(127));
+    const __m256 half =
+        _mm256_or_ps(_mm256_and_ps(y, _mm256_set1_ps(-0.0f)), _mm256_set1_ps(0x1.fffffep-2f));
+    store_8x8(p, _mm256_cvttps_epi32(_mm256_add_ps(y, half)));
+  }
+  // The four bytes of each word, each as a vector.
+  static void part(F32 words, F32 (&bytes)[4]) {
+    const __m256i w = _mm256_castps_si256(words.v);
+    bytes[0].v = _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(w, 24), 24));
+    bytes[1].v = _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(w, 16), 24));
+    bytes[2].v = _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(w, 8), 24));
+    bytes[3].v = _mm256_cvtepi32_ps(_mm256_srai_epi32(w, 24));
+  }
+};
+
+// Numbers are read 2^8 too small (kernels.h). The functions named finite read NaN codes as numbers.
+struct AsE4m3 {
+  static constexpr int kBytes = 1;
+  static constexpr bool kParted = false;
+
+  // The bits of an f16 of lower exponent bias, which may be subnormal.
+  static F32 load_finite(const char* p, Lanes) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m128i keep = _mm_set1_epi16(static_cast<short>(0xbf80));
+    return {_mm256_cvtph_ps(_mm_and_si128(_mm_slli_epi16(_mm_cvtepi8_epi16(bytes), 7), keep))};
+  }
+  static F32 load(const char* p, Lanes lanes) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return {set_nan(load_finite(p, lanes).v, _mm256_cvtepu8_epi32(bytes), 0x7f)};
+  }
+  // Of the first `count` bytes, 8 or 16.
+  static bool any_nan(const char* p, int count) {
+    const __m128i* from = reinterpret_cast<const __m128i*>(p);
+    const __m128i bytes = count > 8 ? _mm_loadu_si128(from) : _mm_loadl_epi64(from);
+    const __m128i all = _mm_or_si128(bytes, _mm_set1_epi8(static_cast<char>(0x80)));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_set1_epi8(-1))) != 0;
+  }
+  static bool any_nan(const F32 (&words)[8]) {
+    const __m256i sign = _mm256_set1_epi8(static_cast<char>(0x80));
+    __m256i most = sign;
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i)
+      most = _mm256_max_epu8(most, _mm256_or_si256(_mm256_castps_si256(words[i].v), sign));
+    return _mm256_movemask_epi8(_mm256_cmpeq_epi8(most, _mm256_set1_epi8(-1))) != 0;
+  }
+  // The four bytes of each word, each as a vector.
+  static void part_finite(F32 words, F32 (&bytes)[4]) {
+    const __m256i w = _mm256_castps_si256(words.v);
+    part_halves(_mm256_slli_epi16(w, 8), bytes[0], bytes[2]);
+    part_halves(w, bytes[1], bytes[3]);
+  }
+  static void set_nans(F32 words, F32 (&bytes)[4]) {
+    const __m256i w = _mm256_castps_si256(words.v);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) bytes[i].v = set_nan(bytes[i].v, w, 0x7f << (8 * i));
+  }
+  // core/e4m3.h has the same conversion for one element.
+  static void store(char* p, Lanes, F32 a) {
+    const __m256i bits = _mm256_castps_si256(a.v);
+    const __m256i size = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff));
+    const __m256i sign = _mm256_and_si256(_mm256_srli_epi32(bits, 24), _mm256_set1_epi32(0x80));
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(size, 20), _mm256_set1_epi32(1));
+    const __m256i bump = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7ffff));
+    const __m256i normal = _mm256_sub_epi32(_mm256_srli_epi32(_mm256_add_epi32(size, bump), 20),
+                                            _mm256_set1_epi32(120 << 3));
+    const __m256 aligned = _mm256_add_ps(_mm256_castsi256_ps(size), _mm256_set1_ps(0x1p14f));
+    const __m256i subnormal =
+        _mm256_sub_epi32(_mm256_castps_si256(aligned), _mm256_set1_epi32(0x46800000));
+    const auto replace = [&](__m256i code, int above, __m256i by) {
+      return _mm256_blendv_epi8(code, by, _mm256_cmpgt_epi32(size, _mm256_set1_epi32(above)));
+    };
+    __m256i code = replace(subnormal, 0x3c7fffff, normal);
+    code = replace(code, 0x43dfffff, _mm256_set1_epi32(0x7e));
+    code = replace(code, 0x7f800000, _mm256_set1_epi32(0x7f));
+    store_8x8(p, _mm256_or_si256(code, sign));
+  }
+
+ private:
+  // NaN where all of these bits are set.
+  static __m256 set_nan(__m256 a, __m256i words, int bits) {
+    const __m256i code = _mm256_set1_epi32(bits);
+    const __m256i nan = _mm256_cmpeq_epi32(_mm256_and_si256(words, code), code);
+    return _mm256_or_ps(a, _mm256_castsi256_ps(nan));
+  }
+  // The upper bytes of the lower and of the upper 16 bits of each word, by way of f16.
+  static void part_halves(__m256i w, F32& lower, F32& upper) {
+    const __m256i keep = _mm256_set1_epi16(static_cast<short>(0xbf80));
+    const __m256i half = _mm256_and_si256(_mm256_srai_epi16(w, 1), keep);
+    const __m256i low = _mm256_and_si256(half, _mm256_set1_epi32(0xffff));
+    const __m256i pairs = _mm256_packus_epi32(low, _mm256_srli_epi32(half, 16));
+    const __m256i rows = _mm256_permute4x64_epi64(pairs, 0xd8);
+    lower.v = _mm256_cvtph_ps(_mm256_castsi256_si128(rows));
+    upper.v = _mm256_cvtph_ps(_mm256_extracti128_si256(rows, 1));
+  }
+};
+
+// Words of pairs of bf16 or of four bytes; lanes that are not named are zero.
+inline F32 load_words(const char* p, Lanes lanes) {
   return {_mm256_maskload_ps(reinterpret_cast<const float*>(p), _mm256_castps_si256(lanes.bits))};
 }
+
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 16))};

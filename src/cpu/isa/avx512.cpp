@@ -145,10 +145,125 @@ struct AsBf16 {
   }
 };
 
-// Pairs of bf16; lanes that are not named are zero.
-inline F32 load_pairs(const char* p, Lanes lanes) {
+struct AsInt8 {
+  static constexpr int kBytes = 1;
+  static constexpr bool kParted = false;
+  static F32 load(const char* p, Lanes lanes) {
+    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes.bits, p)))};
+  }
+  // Half away from zero, clamped; a NaN becomes 0. Adding the float below 0.5 carries exactly the
+  // halves and what is above them to the next integer.
+  static void store(char* p, Lanes lanes, F32 a) {
+    const __mmask16 number = _mm512_cmp_ps_mask(a.v, a.v, _CMP_ORD_Q);
+    const __m512 low = _mm512_max_ps(_mm512_maskz_mov_ps(number, a.v), _mm512_set1_ps(-128));
+    const __m512 y = _mm512_min_ps(low, _mm512_set1_ps(127));
+    const __m512 half =
+        _mm512_or_ps(_mm512_and_ps(y, _mm512_set1_ps(-0.0f)), _mm512_set1_ps(0x1.fffffep-2f));
+    const __m512i code = _mm512_cvttps_epi32(_mm512_add_ps(y, half));
+    _mm512_mask_cvtepi32_storeu_epi8(p, lanes.bits, code);
+  }
+  // The four bytes of each word, each as a vector.
+  static void part(F32 words, F32 (&bytes)[4]) {
+    const __m512i w = _mm512_castps_si512(words.v);
+    bytes[0].v = _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(w, 24), 24));
+    bytes[1].v = _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(w, 16), 24));
+    bytes[2].v = _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(w, 8), 24));
+    bytes[3].v = _mm512_cvtepi32_ps(_mm512_srai_epi32(w, 24));
+  }
+};
+
+// Numbers are read 2^8 too small (kernels.h). The functions named finite read NaN codes as numbers.
+struct AsE4m3 {
+  static constexpr int kBytes = 1;
+  static constexpr bool kParted = false;
+
+  // The bits of an f16 of lower exponent bias, which may be subnormal.
+  static F32 load_finite(const char* p, Lanes lanes) {
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_maskz_loadu_epi8(lanes.bits, p));
+    const __m256i keep = _mm256_set1_epi16(static_cast<short>(0xbf80));
+    return {_mm512_cvtph_ps(_mm256_and_si256(_mm256_slli_epi16(wide, 7), keep))};
+  }
+  static F32 load(const char* p, Lanes lanes) {
+    const __m128i bytes = _mm_maskz_loadu_epi8(lanes.bits, p);
+    const __m128i all = _mm_or_si128(bytes, _mm_set1_epi8(static_cast<char>(0x80)));
+    const __mmask16 nan = _mm_cmpeq_epi8_mask(all, _mm_set1_epi8(-1));
+    return {_mm512_mask_mov_ps(load_finite(p, lanes).v, nan, _mm512_set1_ps(__builtin_nanf("")))};
+  }
+  // Of the first `count` bytes, up to 64.
+  static bool any_nan(const char* p, int count) {
+    const __mmask64 first = count >= 64 ? ~0ull : (1ull << count) - 1;
+    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+    const __m512i bytes = _mm512_or_si512(_mm512_maskz_loadu_epi8(first, p), sign);
+    return _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(-1)) != 0;
+  }
+  static bool any_nan(const F32 (&words)[16]) {
+    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+    __m512i most = sign;
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i)
+      most = _mm512_max_epu8(most, _mm512_or_si512(_mm512_castps_si512(words[i].v), sign));
+    return _mm512_cmpeq_epi8_mask(most, _mm512_set1_epi8(-1)) != 0;
+  }
+  // The four bytes of each word, each as a vector. Bytes become bf16 first: sign, 0111, exponent,
+  // mantissa. Where the exponent is 0 those bits mean another number; a table of the eight
+  // mantissas turns them into the right ones.
+  static void part_finite(F32 words, F32 (&bytes)[4]) {
+    const __m512i w = _mm512_castps_si512(words.v);
+    const __m512i keep = _mm512_set1_epi16(static_cast<short>(0x87f0));
+    const __m512i bias = _mm512_set1_epi16(0x3800), exponent = _mm512_set1_epi16(0x0780);
+    const __m512i fix = _mm512_broadcast_i32x4(
+        _mm_setr_epi16(0x3800, 0x0f10, 0x0fa0, 0x0ff0, 0x0040, 0x0070, 0x0020, 0x0010));
+    constexpr int kAndOr = 0xea;
+    __m512i even = _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 4), odd = _mm512_srai_epi16(w, 4);
+    even = _mm512_ternarylogic_epi32(even, keep, bias, kAndOr);
+    odd = _mm512_ternarylogic_epi32(odd, keep, bias, kAndOr);
+    even = _mm512_xor_si512(
+        even, _mm512_maskz_permutexvar_epi16(_mm512_testn_epi16_mask(even, exponent), w, fix));
+    odd =
+        _mm512_xor_si512(odd, _mm512_maskz_permutexvar_epi16(_mm512_testn_epi16_mask(odd, exponent),
+                                                             _mm512_srli_epi16(odd, 4), fix));
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    bytes[0].v = _mm512_castsi512_ps(_mm512_slli_epi32(even, 16));
+    bytes[1].v = _mm512_castsi512_ps(_mm512_slli_epi32(odd, 16));
+    bytes[2].v = _mm512_castsi512_ps(_mm512_and_si512(even, upper));
+    bytes[3].v = _mm512_castsi512_ps(_mm512_and_si512(odd, upper));
+  }
+  static void set_nans(F32 words, F32 (&bytes)[4]) {
+    const __m512i w = _mm512_castps_si512(words.v);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m512i code = _mm512_set1_epi32(0x7f << (8 * i));
+      const __mmask16 nan = _mm512_cmpeq_epi32_mask(_mm512_and_si512(w, code), code);
+      bytes[i].v = _mm512_mask_mov_ps(bytes[i].v, nan, _mm512_set1_ps(__builtin_nanf("")));
+    }
+  }
+  // core/e4m3.h has the same conversion for one element.
+  static void store(char* p, Lanes lanes, F32 a) {
+    const __m512i bits = _mm512_castps_si512(a.v);
+    const __m512i size = _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff));
+    const __m512i sign = _mm512_and_si512(_mm512_srli_epi32(bits, 24), _mm512_set1_epi32(0x80));
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(size, 20), _mm512_set1_epi32(1));
+    const __m512i bump = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7ffff));
+    const __m512i normal = _mm512_sub_epi32(_mm512_srli_epi32(_mm512_add_epi32(size, bump), 20),
+                                            _mm512_set1_epi32(120 << 3));
+    const __m512 aligned = _mm512_add_ps(_mm512_castsi512_ps(size), _mm512_set1_ps(0x1p14f));
+    const __m512i subnormal =
+        _mm512_sub_epi32(_mm512_castps_si512(aligned), _mm512_set1_epi32(0x46800000));
+    const auto above = [&](int bound) {
+      return _mm512_cmpgt_epi32_mask(size, _mm512_set1_epi32(bound));
+    };
+    __m512i code = _mm512_mask_mov_epi32(subnormal, above(0x3c7fffff), normal);
+    code = _mm512_mask_mov_epi32(code, above(0x43dfffff), _mm512_set1_epi32(0x7e));
+    code = _mm512_mask_mov_epi32(code, above(0x7f800000), _mm512_set1_epi32(0x7f));
+    _mm512_mask_cvtepi32_storeu_epi8(p, lanes.bits, _mm512_or_si512(code, sign));
+  }
+};
+
+// Words of pairs of bf16 or of four bytes; lanes that are not named are zero.
+inline F32 load_words(const char* p, Lanes lanes) {
   return {_mm512_castsi512_ps(_mm512_maskz_loadu_epi32(lanes.bits, p))};
 }
+
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 16))};

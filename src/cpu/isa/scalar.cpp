@@ -188,10 +188,93 @@ struct AsBf16 {
   }
 };
 
-// Pairs of bf16.
-inline F32 load_pairs(const char* p, Lanes lanes) {
-  return AsF32::load(p, lanes);
+inline Bits4 load_4x8(const char* p) {
+  uint8_t narrow[4];
+  __builtin_memcpy(narrow, p, sizeof narrow);
+  return Bits4{narrow[0], narrow[1], narrow[2], narrow[3]};
 }
+inline void store_4x8(char* p, Bits4 a) {
+  for (int i = 0; i < 4; ++i) p[i] = static_cast<char>(a[i]);
+}
+// Byte i of each word, counted as the bytes lie in memory.
+inline Bits4 byte_of(F32 words, int i) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  return (bits_as<Bits4>(words.v) >> (8 * i)) & 0xffu;
+#else
+  return (bits_as<Bits4>(words.v) >> (24 - 8 * i)) & 0xffu;
+#endif
+}
+
+struct AsInt8 {
+  static constexpr int kBytes = 1;
+  static constexpr bool kParted = false;
+  static F32 load(const char* p, Lanes) { return widen(load_4x8(p)); }
+  // Half away from zero, clamped; a NaN becomes 0. Adding the float below 0.5 carries exactly the
+  // halves and what is above them to the next integer.
+  static void store(char* p, Lanes, F32 a) {
+    const F32 number = select({a.v == a.v}, a, broadcast(0.0f));
+    const F32 y = min(max(number, broadcast(-128.0f)), broadcast(127.0f));
+    const float half = 0x1.fffffep-2f;
+    const F32 z = y + select(less(y, broadcast(0.0f)), broadcast(-half), broadcast(half));
+    for (int i = 0; i < 4; ++i) p[i] = static_cast<char>(static_cast<int8_t>(z.v[i]));
+  }
+  // The four bytes of each word, each as a vector.
+  static void part(F32 words, F32 (&bytes)[4]) {
+    for (int i = 0; i < 4; ++i) bytes[i] = widen(byte_of(words, i));
+  }
+
+ private:
+  static F32 widen(Bits4 byte) {
+    const Int4 number = bits_as<Int4>(byte ^ 0x80u) - 128;
+    return {__builtin_convertvector(number, Float4)};
+  }
+};
+
+// Numbers are read 2^8 too small (kernels.h).
+struct AsE4m3 {
+  static constexpr int kBytes = 1;
+  static constexpr bool kParted = false;
+  static F32 load(const char* p, Lanes) { return widen(load_4x8(p)); }
+  static F32 load_finite(const char* p, Lanes lanes) { return load(p, lanes); }
+  static bool any_nan(const char*, int) { return false; }  // load sees to them
+  static bool any_nan(const F32 (&)[4]) { return false; }
+  static void part_finite(F32 words, F32 (&bytes)[4]) {
+    for (int i = 0; i < 4; ++i) bytes[i] = widen(byte_of(words, i));
+  }
+  static void set_nans(F32, F32 (&)[4]) {}
+  // core/e4m3.h has the same conversion for one element.
+  static void store(char* p, Lanes, F32 a) {
+    const Bits4 bits = bits_as<Bits4>(a.v);
+    const Bits4 sign = (bits >> 24) & 0x80u, size = bits & 0x7fffffffu;
+    const Bits4 normal = ((size + 0x7ffffu + ((size >> 20) & 1u)) >> 20) - (120u << 3);
+    const F32 aligned = F32{bits_as<Float4>(size)} + broadcast(0x1p14f);
+    const Bits4 subnormal = bits_as<Bits4>(aligned.v) - 0x46800000u;
+    const Bits4 largest{0x7e, 0x7e, 0x7e, 0x7e}, nan{0x7f, 0x7f, 0x7f, 0x7f};
+    Bits4 code = choose(size < 0x3c800000u, subnormal, normal);
+    code = choose(size >= 0x43e00000u, largest, code);
+    code = choose(size > 0x7f800000u, nan, code);
+    store_4x8(p, code | sign);
+  }
+
+ private:
+  static F32 widen(Bits4 byte) {
+    const Bits4 size = (byte & 0x7fu) << 20, sign = (byte & 0x80u) << 24;
+    // Exact, and it makes floats of the subnormals of the narrower exponent.
+    const F32 scaled = F32{bits_as<Float4>(size)} * broadcast(0x1p112f);
+    const Bits4 nan{0x7fc00000u, 0x7fc00000u, 0x7fc00000u, 0x7fc00000u};
+    const Bits4 bits = choose(size == (0x7fu << 20), nan, bits_as<Bits4>(scaled.v));
+    return {bits_as<Float4>(bits | sign)};
+  }
+};
+
+// Words of pairs of bf16 or of four bytes; as many as lanes are named, two or four.
+inline F32 load_words(const char* p, Lanes lanes) {
+  F32 a = broadcast(0.0f);
+  if (lanes.bits[2] != 0) return load(reinterpret_cast<const float*>(p));
+  __builtin_memcpy(&a.v, p, sizeof a.v / 2);
+  return a;
+}
+
 // The element at the lower address of each pair, and the one at the higher, as floats.
 inline F32 lower_of_pair(F32 a) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

@@ -95,6 +95,7 @@ TEST(CpuSelect, EveryReasonIsGiven) {
   Problem problem = small_problem();
   problem.tuning.kernel = "cuda.x";
   problem.kv_format = PAGODA_KV_INT8_TOKEN;
+  problem.page_size = 0;
   EXPECT_EQ(make_backend({})->select(problem).reasons.size(), 2u);
 }
 

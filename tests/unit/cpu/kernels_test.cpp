@@ -9,7 +9,8 @@
 #include <vector>
 
 #include "cases.h"
-#include "core/dtype.h"
+#include "core/kv_format.h"
+#include "cpu/element.h"
 #include "cpu/select.h"
 
 namespace pagoda::cpu {
@@ -20,10 +21,19 @@ using test::encode;
 using test::hash_of;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr Element kElements[] = {Element::f32, Element::f16, Element::bf16};
+constexpr Element kFloats[] = {Element::f32, Element::f16, Element::bf16};
+constexpr Element kBytes[] = {Element::int8, Element::e4m3};
 
 pagoda_dtype dtype_of(Element element) {
-  return element == Element::f32 ? PAGODA_F32 : element == Element::f16 ? PAGODA_F16 : PAGODA_BF16;
+  for (pagoda_dtype dtype : {PAGODA_F32, PAGODA_F16, PAGODA_BF16, PAGODA_INT8})
+    if (element_of(dtype) == element) return dtype;
+  return PAGODA_FP8_E4M3;
+}
+
+// A code of one of kBytes as the kernels read it.
+float number_of(Element element, uint8_t code) {
+  if (element == Element::int8) return static_cast<int8_t>(code);
+  return to_float(E4m3{code}) / unit_of(PAGODA_FP8_E4M3);
 }
 
 class CpuKernels : public testing::TestWithParam<std::string> {
@@ -108,16 +118,74 @@ TEST_P(CpuKernels, WideningIsThatOfDtype) {
   }
 }
 
+TEST_P(CpuKernels, WideningOfBytesIsThatOfDtype) {
+  for (Element element : kBytes) {
+    uint8_t codes[256];
+    float wide[256];
+    for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
+    kernels().widen(element, codes, wide, 256);
+    for (int i = 0; i < 256; ++i) {
+      const float want = number_of(element, codes[i]);
+      if (std::isnan(want))
+        ASSERT_TRUE(std::isnan(wide[i])) << i;
+      else
+        ASSERT_EQ(bits_of_float(wide[i]), bits_of_float(want)) << i;
+    }
+  }
+}
+
+TEST_P(CpuKernels, EncodingIsThatOfTheFormat) {
+  std::vector<float> x;
+  for (int i = -2600; i <= 2600; ++i) x.push_back(static_cast<float>(i) / 20);  // middles of int8
+  for (uint32_t code = 0; code < 0x7e; ++code) {  // and of e4m3, with their neighbours
+    const float low = to_float(E4m3{static_cast<uint8_t>(code)});
+    const float high = to_float(E4m3{static_cast<uint8_t>(code + 1)});
+    const float middle = (low + high) / 2;
+    for (float y : {low, middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)})
+      x.insert(x.end(), {y, -y});
+  }
+  for (float y : {0.49999997f, 126.49999f, 127.5f, 1e30f, 1e-45f, NAN, kInfinity})
+    x.insert(x.end(), {y, -y});
+  for (uint32_t i = 0; i < 4000; ++i) x.push_back(float_from_bits(hash_of(i, 9)));
+  x.resize(x.size() / 8 * 8);
+  const auto n = static_cast<int32_t>(x.size());
+  for (float scale : {1.0f, 0.037f, 1e-6f}) {
+    std::vector<uint8_t> codes(x.size());
+    kernels().encode(Element::f32, x.data(), &scale, 0, Element::int8, codes.data(), n);
+    for (size_t i = 0; i < x.size(); ++i)
+      ASSERT_EQ(static_cast<int8_t>(codes[i]), encode_int8(x[i], 1 / scale)) << x[i];
+    kernels().encode(Element::f32, x.data(), &scale, 0, Element::e4m3, codes.data(), n);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const uint8_t want = encode_e4m3(x[i], 1 / scale).bits;
+      if ((want & 0x7f) == 0x7f)
+        ASSERT_EQ(codes[i] & 0x7f, 0x7f) << x[i];
+      else
+        ASSERT_EQ(codes[i], want) << x[i];
+    }
+  }
+}
+
+TEST_P(CpuKernels, AbsmaxPassesOverNan) {
+  for (Element element : kFloats)
+    for (int32_t n : {8, 24, 512})
+      for (int32_t at = 0; at < n; ++at) {
+        std::vector<uint8_t> row(static_cast<size_t>(n) * 4);
+        for (int32_t i = 0; i < n; ++i) encode(dtype_of(element), i % 3 ? -1 : NAN, row.data(), i);
+        encode(dtype_of(element), -2, row.data(), at);
+        ASSERT_EQ(kernels().absmax(element, row.data(), n), 2) << n << " " << at;
+      }
+}
+
 TEST_P(CpuKernels, NarrowingIsThatOfDtype) {
   std::vector<float> special{0.0f,       1.0f,   65504.0f,    65519.9f,   65520.0f, 1e-8f,
                              2.98e-8f,   6e-8f,  -6.1e-5f,    3.4e38f,    NAN,      kInfinity,
                              -kInfinity, 1e-40f, 1.00390625f, 1.01171875f};
   for (uint32_t i = 0; i < 4000; ++i) special.push_back(float_from_bits(hash_of(i, 7)));
-  for (Element element : kElements)
+  for (Element element : kFloats)
     for (float x : special) {
       uint8_t have[32], want[32];
       std::vector<float> row(16, x);
-      kernels().narrow(element, row.data(), 1, 1, have, 8);
+      kernels().narrow(element, row.data(), 1, 1, nullptr, element, have, 8);
       encode(dtype_of(element), x + 0.0f, want, 0);
       const float a = decode(dtype_of(element), have, 0), b = decode(dtype_of(element), want, 0);
       if (std::isnan(b))
@@ -138,8 +206,12 @@ struct Rows {
     for (uint32_t key = 0; key < kTileKeys; ++key) {
       std::vector<uint8_t> row(static_cast<size_t>(dim) * size_of(dtype));
       for (int32_t d = 0; d < dim; ++d)
-        encode(dtype, static_cast<float>(hash_of(key, static_cast<uint32_t>(d)) % 2001) - 1000,
-               row.data(), d);
+        if (size_of(dtype) == 1)
+          row[static_cast<size_t>(d)] =
+              static_cast<uint8_t>(hash_of(key, static_cast<uint32_t>(d)));
+        else
+          encode(dtype, static_cast<float>(hash_of(key, static_cast<uint32_t>(d)) % 2001) - 1000,
+                 row.data(), d);
       memory.push_back(std::move(row));
       pointers.push_back(memory.back().data());
     }
@@ -153,14 +225,18 @@ void expect_packed(Pack pack, Element element, int32_t dim) {
   std::vector<float> packed(kTileKeys * (kMaxHeadDim + 16)), unpacked(kTileKeys * kMaxHeadDim);
   pack(element, rows.pointers.data(), dim, packed.data(), unpacked.data());
   for (int64_t key = 0; key < kTileKeys; ++key)
-    for (int64_t d = 0; d < dim; ++d)
-      ASSERT_EQ(unpacked[static_cast<size_t>(key * dim + d)],
-                decode(dtype_of(element), rows.memory[static_cast<size_t>(key)].data(), d))
-          << "key " << key << " dim " << d << " of " << dim;
+    for (int64_t d = 0; d < dim; ++d) {
+      const uint8_t* row = rows.memory[static_cast<size_t>(key)].data();
+      const float want = size_of(dtype_of(element)) == 1 ? number_of(element, row[d])
+                                                         : decode(dtype_of(element), row, d);
+      const float have = unpacked[static_cast<size_t>(key * dim + d)];
+      ASSERT_TRUE(std::isnan(want) ? std::isnan(have) : want == have)
+          << "key " << key << " dim " << d << " of " << dim << " is " << have << ", not " << want;
+    }
 }
 
 TEST_P(CpuKernels, PacksOfEveryHeadDim) {
-  for (Element element : kElements)
+  for (Element element : {Element::f32, Element::f16, Element::bf16, Element::int8, Element::e4m3})
     for (int32_t dim = 8; dim <= kMaxHeadDim; dim += 8) {
       expect_packed(kernels().pack_keys_and_back, element, dim);
       expect_packed(kernels().pack_values_and_back, element, dim);
