@@ -99,7 +99,13 @@ struct Runner::State {
                    .prefill_chunk = options.prefill_chunk,
                    .max_seq_len = decoder.options().max_seq_len}),
         arrays(static_cast<int32_t>(decoder.groups().size()), table_width(decoder.options())),
-        sampler(static_cast<int32_t>(decoder.config().vocab_size)) {}
+        sampler(num_drawable(decoder.config(), words)) {}
+
+  // Models may have rows for tokens that their vocabulary does not have; nothing could be written
+  // for those.
+  static int32_t num_drawable(const ModelConfig& config, const Tokenizer& tokenizer) {
+    return static_cast<int32_t>(std::min<int64_t>(config.vocab_size, tokenizer.vocab_size()));
+  }
 
   static int32_t table_width(const DecoderOptions& options) {
     return (options.max_seq_len + options.page_size - 1) / options.page_size;
@@ -178,8 +184,8 @@ void Runner::State::take_token(const Runner& runner, Request& request,
                                std::span<const float> logits) {
   Writer& writer = writers.at(request.id);
   const Sampled sampled =
-      sampler.sample(logits, request.tokens, static_cast<uint64_t>(request.num_generated()),
-                     writer.options.sampling);
+      sampler.sample(logits.first(static_cast<size_t>(sampler.vocab_size())), request.tokens,
+                     static_cast<uint64_t>(request.num_generated()), writer.options.sampling);
   std::string new_text;
   const FinishReason reason = write(writer, request, sampled, new_text);
   writer.generation.finish = reason;

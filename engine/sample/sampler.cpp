@@ -69,10 +69,10 @@ void Sampler::penalise(std::span<const int32_t> seen, float penalty) {
   if (penalty == 1.0f) return;
   for (int32_t token : seen) {
     const auto at = static_cast<size_t>(token);
-    if (std::exchange(penalised_[at], uint8_t{1})) continue;
+    if (at >= logits_.size() || std::exchange(penalised_[at], uint8_t{1})) continue;
     logits_[at] = logits_[at] > 0 ? logits_[at] / penalty : logits_[at] * penalty;
   }
-  for (int32_t token : seen) penalised_[static_cast<size_t>(token)] = 0;
+  std::fill(penalised_.begin(), penalised_.end(), uint8_t{0});
 }
 
 // Leaves the tokens that may be drawn, with weights in proportion to their probabilities. Sorting a

@@ -36,8 +36,11 @@ class Sampler {
  public:
   explicit Sampler(int32_t vocab_size);
 
+  int32_t vocab_size() const { return static_cast<int32_t>(logits_.size()); }
+
   // logits   [vocab_size]; NaN counts as -inf. Errors: kInvalidArgument if none is finite.
-  // seen     ids of prompt and output so far, for the repetition penalty
+  // seen     ids of prompt and output so far, for the repetition penalty; others than those of
+  //          the vocabulary have no effect
   // counter  of draws of this request: the number of tokens it generated so far
   Sampled sample(std::span<const float> logits, std::span<const int32_t> seen, uint64_t counter,
                  const SamplingOptions& options);

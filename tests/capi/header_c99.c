@@ -1,4 +1,5 @@
 /* The public headers in C99, used and not only included. */
+#include <pagoda/batch.h>
 #include <pagoda/kv.h>
 #include <pagoda/pagoda.h>
 

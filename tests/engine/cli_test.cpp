@@ -172,6 +172,12 @@ TEST_F(CliWithModel, WrongValuesAreRefusedWithARemedy) {
   expect_refused(run({"--prompts-file", "/nonexistent"}), "/nonexistent cannot be read");
 }
 
+TEST_F(CliWithModel, OutputThatCannotBeWrittenIsAFailure) {
+  std::string command = PAGODA_CLI " run --quiet --max-tokens 5 --prompt x --model ";
+  command += stories_model().string() + " >/dev/full 2>&1";
+  EXPECT_NE(std::system(command.c_str()), 0);
+}
+
 TEST_F(CliWithModel, ABadPromptsFileIsNamedByLine) {
   const auto prompts = test_folder("cli_bad_prompts") / "prompts.txt";
   write_file(prompts, "fine\n{\"prompt\": 5}\n");

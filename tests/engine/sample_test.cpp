@@ -153,6 +153,11 @@ TEST(Sampler, RepetitionPenaltyMovesSeenTokensOnceEach) {
   EXPECT_EQ(sampler.sample(negative, {}, 0, {.repetition_penalty = 2}).token, 0);
 }
 
+TEST(Sampler, SeenTokensBeyondTheVocabularyHaveNoEffect) {
+  EXPECT_EQ(histogram(kLogits, {.repetition_penalty = 4}, 1, {4, 1, 1000000})[0], 1);
+  EXPECT_EQ(histogram(kLogits, {.repetition_penalty = 4}, 1, {4, 1000000})[1], 1);
+}
+
 TEST(Sampler, NanAndMinusInfinityAreNeverDrawn) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInf = std::numeric_limits<float>::infinity();

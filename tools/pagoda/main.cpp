@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
   add_perplexity(app);
   try {
     app.parse(argc, argv);
-    return 0;
+    std::cout.flush();
+    return std::cout.good() ? 0 : report("the output could not be written");
   } catch (const CLI::RuntimeError& error) {
     return error.get_exit_code();  // said already
   } catch (const CLI::ParseError& error) {
