@@ -2,8 +2,8 @@
  * pagoda.h - attention for LLM inference over a paged KV cache.
  *
  * This is the C interface of the attention layer; kv.h beside it is the C interface of the paged
- * cache as a data structure (pages, prefix sharing, tables, slots). pagoda.hpp and kv.hpp wrap both
- * in C++ types, and everything else in the library is private.
+ * cache as a data structure (pages, prefix sharing, tables, slots), and comm.h that of ranks.
+ * pagoda.hpp and kv.hpp wrap them in C++ types, and everything else in the library is private.
  *
  * The life of a model:
  *
@@ -123,12 +123,16 @@ typedef void* pagoda_stream; /* cudaStream_t; NULL on the CPU */
  * Context: one device
  */
 
+typedef struct pagoda_comm pagoda_comm;
+
 typedef struct pagoda_context_options {
   uint32_t struct_size;
   int32_t device;      /* CUDA device number */
   const char* backend; /* "cuda", "cpu", "reference"; NULL: the best one present */
   int32_t num_threads; /* CPU; 0: all cores this process may use */
   const char* isa;     /* CPU: "scalar", "avx2", "avx512"; NULL: the best this machine has */
+  const pagoda_comm* comm; /* comm.h: the ranks that share sequences; NULL: this one alone. Copied;
+                              pagoda_comm_destroy comes after the context's end */
 } pagoda_context_options;
 
 typedef struct pagoda_context pagoda_context;
@@ -169,6 +173,20 @@ typedef enum pagoda_alibi PAGODA_ENUM_WIDTH {
 } pagoda_alibi;
 
 /*
+ * Context parallelism: the keys of every sequence are dealt out to the ranks of the context's comm,
+ * the token at position p to rank (p / shard_interleave) % num_ranks. Lengths and positions stay
+ * those of the sequence; pages hold a rank's own tokens, in order, so page n of a request has the
+ * tokens number n * page_size and following of this rank. slot_mapping has the slots of this rank's
+ * tokens and -1 for the others (pagoda_local_slots). All ranks call prepare and forward with the
+ * same batch, in the same order, after each has written its share of the step's keys.
+ */
+typedef enum pagoda_shard PAGODA_ENUM_WIDTH {
+  PAGODA_SHARD_NONE = 0,        /* every rank keeps all keys; no rank waits for another */
+  PAGODA_SHARD_KEYS = 1,        /* ranks share their num_kv_heads; each has num_heads of its own */
+  PAGODA_SHARD_KEYS_COPIES = 2  /* ranks have the same queries, and all get the same result */
+} pagoda_shard;
+
+/*
  * One kind of layer. With p the position of a query in its sequence (queries are its last tokens)
  * and j that of a key, the logit is
  *
@@ -195,6 +213,8 @@ typedef struct pagoda_spec {
   int32_t window_right; /* likewise ahead; of no effect under causal; -1: none are */
   pagoda_alibi alibi;   /* not NONE: every layer has alibi_slopes */
   int32_t has_sinks;    /* 1: every layer has sinks */
+  pagoda_shard shard;   /* not NONE: the context has a comm, the plan a cache */
+  int32_t shard_interleave; /* tokens; page_size is a multiple of it; 0: 1 */
 } pagoda_spec;
 
 /* Upper bounds. They size grids and the workspace; exact lengths are never asked for. */

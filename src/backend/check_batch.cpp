@@ -22,10 +22,12 @@ void check_query_start_loc(const Batch& batch) {
 }
 
 void check_pages(const Problem& problem, const Batch& batch, int32_t r) {
-  const int64_t pages = (int64_t{batch.seq_lens[r]} + problem.page_size - 1) / problem.page_size;
-  expect(pages <= batch.page_table_width, PAGODA_INVALID_ARGUMENT, "request ", r, " has ",
-         batch.seq_lens[r], " tokens on ", pages, " pages, but the page table has ",
-         batch.page_table_width, " columns (batch.page_table_width)");
+  const int64_t len = local_len(problem.shard, batch.seq_lens[r]);
+  const int64_t pages = (len + problem.page_size - 1) / problem.page_size;
+  expect(pages <= batch.page_table_width, PAGODA_INVALID_ARGUMENT, "request ", r, " has ", len,
+         " tokens", problem.shard.is_whole() ? "" : " on this rank", " on ", pages,
+         " pages, but the page table has ", batch.page_table_width,
+         " columns (batch.page_table_width)");
   const int32_t* row = batch.page_table + r * batch.page_table_stride;
   for (int64_t i = 0; i < pages; ++i)
     expect(row[i] >= 0 && row[i] < problem.limits.num_pages, PAGODA_INVALID_ARGUMENT, "page_table[",

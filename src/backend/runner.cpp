@@ -3,20 +3,36 @@
 namespace pagoda {
 namespace {
 
-struct Run {
-  Backend& backend;
-  const Prepared& prepared;
-  const Layer& layer;
-  const Operands& operands;
+class Run {
+ public:
+  Run(Backend& backend, Ranks* ranks, const Prepared& prepared, const LayerCall& own)
+      : backend_(backend), ranks_(ranks), prepared_(prepared), own_(own), current_(own) {}
 
-  void operator()(const Attend& step) const { backend.attend(prepared, step, layer, operands); }
+  void operator()(const GatherQueries&) { current_ = ranks_->gather_queries(prepared_, own_); }
+
+  void operator()(const Attend& step) {
+    backend_.attend(prepared_, step, current_.layer, current_.operands);
+  }
+
+  void operator()(const ReduceStates& step) {
+    ranks_->reduce_states(prepared_, step, current_, own_);
+  }
+
+ private:
+  Backend& backend_;
+  Ranks* ranks_;
+  const Prepared& prepared_;
+  const LayerCall& own_;
+  LayerCall current_;
 };
 
 }  // namespace
 
-void run_plan(Backend& backend, const Plan& plan, const Prepared& prepared, const Layer& layer,
-              const Operands& operands) {
-  for (const Step& step : plan.steps) std::visit(Run{backend, prepared, layer, operands}, step);
+void run_plan(Backend& backend, Ranks* ranks, const Plan& plan, const Prepared& prepared,
+              const Layer& layer, const Operands& operands) {
+  const LayerCall own{layer, operands};
+  Run run(backend, ranks, prepared, own);
+  for (const Step& step : plan.steps) std::visit(run, step);
 }
 
 }  // namespace pagoda

@@ -2,10 +2,12 @@
 #pragma once
 
 #include "backend.h"
+#include "ranks.h"
 
 namespace pagoda {
 
-void run_plan(Backend& backend, const Plan& plan, const Prepared& prepared, const Layer& layer,
-              const Operands& operands);
+// ranks: null where the plan has no steps for them
+void run_plan(Backend& backend, Ranks* ranks, const Plan& plan, const Prepared& prepared,
+              const Layer& layer, const Operands& operands);
 
 }  // namespace pagoda

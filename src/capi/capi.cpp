@@ -7,15 +7,20 @@
 
 #include "../backend/backend.h"
 #include "../backend/runner.h"
+#include "../parallel/host_ranks.h"
 #include "about.h"
 #include "check_tensor.h"
 #include "guard.h"
 #include "read.h"
+#include "read_comm.h"
 
 using namespace pagoda;
 
 struct pagoda_context {
   std::unique_ptr<Backend> backend;
+  std::unique_ptr<Ranks> ranks;  // null: no comm
+  RankOf rank;
+  std::string broken;  // not empty: a collective failed, and this is what it said
 };
 
 struct pagoda_plan {
@@ -37,8 +42,25 @@ void check_stream(const Backend& backend, pagoda_stream stream) {
          "a stream was given, but backend ", backend.name(), " works in the call; pass NULL");
 }
 
+// Ranks that went on after a failed collective would wait for each other in different places.
+void check_usable(const pagoda_context& context) {
+  expect(context.broken.empty(), PAGODA_COMM_ERROR, context.broken);
+}
+
+// Runs what may communicate, and makes the context unusable if that fails.
+template <class Body>
+void communicate(pagoda_context& context, const Body& body) {
+  try {
+    body();
+  } catch (const Failure& failure) {
+    if (failure.status == PAGODA_COMM_ERROR) context.broken = failure.what();
+    throw;
+  }
+}
+
 Prepared& prepared_of(pagoda_plan* plan, pagoda_stream stream) {
   expect(plan != nullptr, PAGODA_INVALID_ARGUMENT, "plan is NULL");
+  check_usable(*plan->context);
   check_stream(*plan->context->backend, stream);
   expect(plan->prepared.has_value(), PAGODA_INVALID_ARGUMENT,
          "the plan is not prepared; call pagoda_plan_prepare once per step before this");
@@ -112,6 +134,11 @@ pagoda_status pagoda_context_create(const pagoda_context_options* options, pagod
                                            : read_struct(options, "pagoda_context_options");
     auto context = std::make_unique<pagoda_context>();
     context->backend = create_backend(own);
+    if (own.comm != nullptr) {
+      const pagoda_comm comm = read_comm(own.comm);
+      context->rank = {.rank = comm.rank, .num_ranks = comm.num_ranks, .has_comm = true};
+      context->ranks = parallel::make_host_ranks(comm);
+    }
     *out = context.release();
   });
 }
@@ -129,13 +156,15 @@ pagoda_status pagoda_plan_create(pagoda_context* context, const pagoda_spec* spe
     expect(context != nullptr, PAGODA_INVALID_ARGUMENT, "context is NULL");
     Problem problem =
         make_problem(read_struct(spec, "pagoda_spec"), read_struct(limits, "pagoda_limits"),
-                     tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"));
+                     tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"),
+                     context->rank);
     const Backend& backend = *context->backend;
     const Selection selection = backend.select(problem);
     expect(selection.kernel != nullptr, PAGODA_UNSUPPORTED, "backend ", backend.name(),
            " cannot serve this plan: ", join(selection.reasons, "; "));
     WorkspaceMap map;
     backend.add_workspace(problem, *selection.kernel, map);
+    if (!problem.shard.is_whole()) context->ranks->add_workspace(problem, map);
     Plan plan = make_plan(problem);
     *out = new pagoda_plan{context,          std::move(problem), std::move(plan),
                            selection.kernel, std::move(map),     std::nullopt};
@@ -165,9 +194,12 @@ size_t pagoda_explain(const pagoda_spec* spec, const pagoda_limits* limits,
     bounds.max_reqs = bounds.max_tokens = bounds.max_seq_len = 1;
     bounds.num_pages = 1;
     if (limits != nullptr) bounds = read_struct(limits, "pagoda_limits");
+    // Which kernel serves does not depend on the number of ranks, as long as there are some.
+    constexpr RankOf kOneOfTwo{.rank = 0, .num_ranks = 2, .has_comm = true};
     return explain(
         make_problem(read_struct(spec, "pagoda_spec"), bounds,
-                     tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning")));
+                     tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"),
+                     kOneOfTwo));
   });
 }
 
@@ -176,6 +208,7 @@ pagoda_status pagoda_plan_prepare(pagoda_plan* plan, const pagoda_batch* batch, 
   return guard([&] {
     expect(plan != nullptr, PAGODA_INVALID_ARGUMENT, "plan is NULL");
     plan->prepared.reset();
+    check_usable(*plan->context);
     check_stream(*plan->context->backend, stream);
     const size_t needed = plan->map.size();
     expect(workspace_size >= needed, PAGODA_WORKSPACE_TOO_SMALL, "the workspace is ",
@@ -222,7 +255,7 @@ pagoda_status pagoda_forward(pagoda_plan* plan, const pagoda_layer* layer,
     const Prepared& prepared = prepared_of(plan, stream);
     const Problem& problem = plan->problem;
     const Layer own = read_layer(layer, problem, Access::read);
-    const int64_t tokens = prepared.batch.num_tokens, heads = problem.num_heads;
+    const int64_t tokens = prepared.batch.num_tokens, heads = problem.own_heads();
     Operands operands{.query = check_tensor(query, "query", problem.dtype,
                                             {tokens, heads, problem.head_dim}, Access::read),
                       .out = check_tensor(out, "out", problem.dtype,
@@ -239,7 +272,10 @@ pagoda_status pagoda_forward(pagoda_plan* plan, const pagoda_layer* layer,
           value, "value", problem.dtype,
           {operands.key.shape[0], problem.num_kv_heads, problem.head_dim_v}, Access::read);
     }
-    run_plan(*plan->context->backend, plan->plan, prepared, own, operands);
+    pagoda_context& context = *plan->context;
+    communicate(context, [&] {
+      run_plan(*context.backend, context.ranks.get(), plan->plan, prepared, own, operands);
+    });
   });
 }
 

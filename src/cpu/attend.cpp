@@ -130,7 +130,8 @@ class ItemRun {
     const Mask mask = mask_of_request(call_.step.mask, causal);
     for (int32_t row = 0; row < item_.num_rows; ++row) {
       const int32_t position = start + token_of(row);
-      const KeyRange keys = visible_keys(mask, position, seq_len());
+      const KeyRange keys =
+          local_range(call_.problem().shard, visible_keys(mask, position, seq_len()));
       scratch_.visible_begin[row] = keys.begin;
       scratch_.visible_end[row] = keys.end;
       scratch_.position[row] = position;
@@ -146,9 +147,10 @@ class ItemRun {
 
   void attend_one(int32_t split, State state) const {
     const Problem& problem = call_.problem();
-    const int64_t len = split_len(split_rule(problem), seq_len());
+    const int32_t num_keys = local_len(problem.shard, seq_len());
+    const int64_t len = split_len(split_rule(problem), num_keys);
     const auto begin = static_cast<int32_t>(split * len);
-    const auto end = static_cast<int32_t>(std::min<int64_t>(begin + len, seq_len()));
+    const auto end = static_cast<int32_t>(std::min<int64_t>(begin + len, num_keys));
     const Side keys = keys_of(call_), values = values_of(call_);
     call_.kernels.attend(
         {.num_rows = item_.num_rows,
@@ -159,6 +161,9 @@ class ItemRun {
          .bias = static_cast<Bias>(problem.score.alibi),
          .scale = problem.score.scale * (keys.head_scale(kv_head_) * unit_of(keys.rows().dtype)),
          .softcap = problem.score.softcap,
+         .rank = problem.shard.rank,
+         .num_ranks = problem.shard.num_ranks,
+         .interleave = problem.shard.interleave,
          .queries = scratch_.queries,
          .query_scale = nullptr,
          .visible_begin = scratch_.visible_begin,

@@ -55,6 +55,7 @@ struct AttendTask {
   Element key_element, value_element;
   Bias bias;
   float scale, softcap;  // softcap 0: none
+  int32_t rank, num_ranks, interleave;  // which tokens of the sequence the keys are: core/shard.h
 
   const float* queries;          // [num_rows, head_dim]
   const float* query_scale;      // [num_rows] beside `scale`; null: 1

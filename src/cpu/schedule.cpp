@@ -49,12 +49,14 @@ int64_t max_items(const Problem& problem, int num_threads) {
 
 struct Request {
   int32_t query_len, seq_len;
+  int32_t num_keys;  // on this rank
   Mask mask;
 };
 
 Request request_of(const Problem& problem, const Batch& batch, int32_t r) {
   return {.query_len = batch.query_start_loc[r + 1] - batch.query_start_loc[r],
           .seq_len = batch.seq_lens[r],
+          .num_keys = local_len(problem.shard, batch.seq_lens[r]),
           .mask = mask_of_request(
               problem.mask, batch.causal != nullptr ? batch.causal[r] != 0 : problem.mask.causal)};
 }
@@ -88,7 +90,7 @@ KeyRange keys_of(const Problem& problem, const Request& request, int64_t first_r
   const int32_t start = request.seq_len - request.query_len;
   const auto first = static_cast<int32_t>(start + first_row / problem.group());
   const auto last = static_cast<int32_t>(start + (first_row + num_rows - 1) / problem.group());
-  return any_visible(request.mask, first, last, request.seq_len);
+  return local_range(problem.shard, any_visible(request.mask, first, last, request.seq_len));
 }
 
 class Builder {
@@ -119,7 +121,7 @@ class Builder {
   void add_request(int32_t r) {
     const Request request = request_of(problem_, batch_, r);
     const int64_t num_rows = int64_t{request.query_len} * problem_.group();
-    const int64_t len = split_len(rule_, request.seq_len);
+    const int64_t len = split_len(rule_, request.num_keys);
     for (int64_t row = 0; row < num_rows; row += rows_) {
       Item item{.states = -1,
                 .first_row = row,

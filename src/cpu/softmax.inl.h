@@ -52,6 +52,19 @@ inline F32 logits(const AttendTask& task, F32 product, float scale, F32 distance
   return s;
 }
 
+// Position of kWidth keys from number `key` on, less `position`. The formula is position_of of
+// core/shard.h, which is not included here.
+inline F32 distances(const AttendTask& task, int key, int position) {
+  if (task.num_ranks == 1) return broadcast(static_cast<float>(key - position)) + iota();
+  float distance[kWidth];
+  for (int i = 0; i < kWidth; ++i) {
+    const int64_t round = (key + i) / task.interleave, within = (key + i) % task.interleave;
+    const int64_t at = (round * task.num_ranks + task.rank) * task.interleave + within;
+    distance[i] = static_cast<float>(at - position);
+  }
+  return load(distance);
+}
+
 // Replaces the products of one row by logits, -inf where the row does not see the key, and returns
 // the largest. scores: [columns], in place; columns is a multiple of kWidth
 inline float logits_of_row(const AttendTask& task, const TileScales& scales, int row, int tile,
@@ -60,9 +73,9 @@ inline float logits_of_row(const AttendTask& task, const TileScales& scales, int
   const Columns seen = columns_of(task, row, tile);
   const float scale = scale_of_row(task, row);
   const float slope = task.slope != nullptr ? task.slope[row] : 0.0f;
-  const F32 lane = iota();
   for (int c = 0; c < columns; c += kWidth) {
-    const F32 distance = broadcast(static_cast<float>(tile + c - task.position[row])) + lane;
+    const F32 distance = task.bias == Bias::none ? broadcast(0.0f)
+                                                 : distances(task, tile + c, task.position[row]);
     const F32 s =
         select(seen.lanes(c),
                logits(task, with_key_scale(scales, c, load(scores + c)), scale, distance, slope),

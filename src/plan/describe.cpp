@@ -22,11 +22,33 @@ std::string describe_score(const Score& score) {
   return text.str();
 }
 
-std::string describe_step(const Attend& step) {
+std::string describe_step(const Problem& problem, const GatherQueries&) {
+  std::ostringstream text;
+  if (problem.query_ranks == 1) return "gather queries: all ranks have the same";
+  text << "gather queries: " << problem.own_heads() << " heads of each of " << problem.query_ranks
+       << " ranks";
+  return text.str();
+}
+
+std::string describe_step(const Problem& problem, const ReduceStates& step) {
+  std::ostringstream text;
+  text << "reduce states: of " << problem.shard.num_ranks << " ranks by their log-sum-exps"
+       << (step.adds_sinks ? ", sinks added here" : "") << " -> out, lse";
+  return text.str();
+}
+
+std::string describe_step(const Problem& problem, const Attend& step) {
   std::ostringstream text;
   text << "attend: keys of the " << (step.keys == Keys::cache ? "cache" : "call") << ", "
        << describe_mask(step.mask) << (step.adds_sinks ? ", sinks added here" : "")
-       << " -> out, lse";
+       << (problem.shard.is_whole() ? " -> out, lse" : " -> states over this rank's keys");
+  return text.str();
+}
+
+std::string describe_shard(const Problem& problem) {
+  std::ostringstream text;
+  text << "rank " << problem.shard.rank << " of " << problem.shard.num_ranks
+       << ", sequences dealt out in runs of " << problem.shard.interleave << " tokens";
   return text.str();
 }
 
@@ -44,6 +66,7 @@ std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMa
     text << problem.limits.num_pages << " pages of " << problem.page_size << " tokens\n";
   else
     text << "none: keys and values come with the call\n";
+  if (!problem.shard.is_whole()) text << "shard      " << describe_shard(problem) << "\n";
   text << "score      " << describe_score(problem.score) << "\n";
   text << "limits     " << problem.limits.max_reqs << " requests, " << problem.limits.max_tokens
        << " query tokens (" << problem.limits.max_query_len << " in one request), "
@@ -57,7 +80,7 @@ std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMa
   int number = 1;
   for (const Step& step : plan.steps)
     text << "step " << number++ << "     "
-         << std::visit([](const auto& s) { return describe_step(s); }, step) << "\n";
+         << std::visit([&](const auto& s) { return describe_step(problem, s); }, step) << "\n";
   text << "workspace  " << workspace.size() << " bytes\n";
   for (const Region& region : workspace.regions())
     text << "           " << region.name << ": " << region.size << " at " << region.offset << "\n";

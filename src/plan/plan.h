@@ -25,7 +25,17 @@ struct Attend {
   bool adds_sinks = false;  // exactly one step that writes a result does
 };
 
-using Step = std::variant<Attend>;
+// Context parallelism: gives every rank the queries of all, for which it then attends to its own
+// share of the keys. Where the ranks have the same queries there is nothing to gather but a place
+// for the states.
+struct GatherQueries {};
+
+// Each rank gets its own heads back, the states over the ranks' keys weighted by their log-sum-exps.
+struct ReduceStates {
+  bool adds_sinks = false;
+};
+
+using Step = std::variant<GatherQueries, Attend, ReduceStates>;
 
 struct Plan {
   std::vector<Step> steps;

@@ -66,6 +66,27 @@ Score make_score(const pagoda_spec& spec) {
           .alibi = static_cast<Alibi>(spec.alibi)};
 }
 
+// The part of the sequences that this rank keeps.
+Shard make_shard(const pagoda_spec& spec, RankOf rank) {
+  expect(spec.shard >= PAGODA_SHARD_NONE && spec.shard <= PAGODA_SHARD_KEYS_COPIES,
+         PAGODA_INVALID_ARGUMENT, "spec.shard is ", static_cast<int>(spec.shard),
+         "; it is a value of pagoda_shard, 0 to 2");
+  if (spec.shard == PAGODA_SHARD_NONE) {
+    expect(spec.shard_interleave == 0, PAGODA_INVALID_ARGUMENT, "spec.shard_interleave is ",
+           spec.shard_interleave, ", but spec.shard is PAGODA_SHARD_NONE; set it to 0");
+    return {};
+  }
+  expect(rank.has_comm, PAGODA_INVALID_ARGUMENT,
+         "spec.shard deals keys out to ranks, but the context was made without options.comm");
+  expect(spec.page_size > 0, PAGODA_INVALID_ARGUMENT,
+         "spec.shard deals out the keys of a cache, but the plan has none (page_size 0)");
+  const int32_t interleave = spec.shard_interleave == 0 ? 1 : spec.shard_interleave;
+  expect(interleave > 0 && spec.page_size % interleave == 0, PAGODA_INVALID_ARGUMENT,
+         "spec.shard_interleave is ", spec.shard_interleave, "; it divides spec.page_size, ",
+         spec.page_size);
+  return {.rank = rank.rank, .num_ranks = rank.num_ranks, .interleave = interleave};
+}
+
 Limits make_limits(const pagoda_limits& given, bool has_cache) {
   check_positive(given.max_reqs, "limits.max_reqs");
   check_positive(given.max_tokens, "limits.max_tokens");
@@ -84,7 +105,7 @@ Limits make_limits(const pagoda_limits& given, bool has_cache) {
 }  // namespace
 
 Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
-                     const pagoda_tuning& tuning) {
+                     const pagoda_tuning& tuning, RankOf rank) {
   check_heads(spec);
   check_head_dim(spec.head_dim, "spec.head_dim");
   if (spec.head_dim_v != 0) check_head_dim(spec.head_dim_v, "spec.head_dim_v");
@@ -101,7 +122,11 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
   expect(tuning.num_splits >= 0, PAGODA_INVALID_ARGUMENT, "tuning.num_splits is ",
          tuning.num_splits, "; it is a number of splits, or 0 for automatic");
   const bool has_cache = spec.page_size > 0;
-  return {.num_heads = spec.num_heads,
+  const int32_t query_ranks = spec.shard == PAGODA_SHARD_KEYS ? rank.num_ranks : 1;
+  expect(spec.num_heads <= kMaxHeads / query_ranks, PAGODA_INVALID_ARGUMENT, "spec.num_heads is ",
+         spec.num_heads, " on each of ", query_ranks, " ranks; at most ", kMaxHeads,
+         " heads in all are possible");
+  return {.num_heads = spec.num_heads * query_ranks,
           .num_kv_heads = spec.num_kv_heads,
           .head_dim = spec.head_dim,
           .head_dim_v = spec.head_dim_v != 0 ? spec.head_dim_v : spec.head_dim,
@@ -111,6 +136,8 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
           .score = make_score(spec),
           .mask = make_mask(spec),
           .has_sinks = spec.has_sinks == 1,
+          .shard = make_shard(spec, rank),
+          .query_ranks = query_ranks,
           .limits = make_limits(limits, has_cache),
           .tuning = {.num_splits = tuning.num_splits,
                      .kernel = tuning.kernel != nullptr ? tuning.kernel : ""}};

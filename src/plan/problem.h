@@ -9,6 +9,7 @@
 #include "../core/dtype.h"
 #include "../core/mask.h"
 #include "../core/score.h"
+#include "../core/shard.h"
 
 namespace pagoda {
 
@@ -26,7 +27,8 @@ struct Tuning {
 };
 
 struct Problem {
-  int32_t num_heads = 0, num_kv_heads = 0;
+  int32_t num_heads = 0;  // that a step attends with: those of all ranks that gather their queries
+  int32_t num_kv_heads = 0;
   int32_t head_dim = 0, head_dim_v = 0;
   Dtype dtype = PAGODA_F32;
   pagoda_kv_format kv_format = PAGODA_KV_SAME;
@@ -34,16 +36,26 @@ struct Problem {
   Score score;
   Mask mask;
   bool has_sinks = false;
+  Shard shard;              // whole: this rank keeps all keys
+  int32_t query_ranks = 1;  // ranks whose queries are gathered
   Limits limits;
   Tuning tuning;
 
+  // Query heads of this rank's caller.
+  int32_t own_heads() const { return num_heads / query_ranks; }
   // Query heads that share a key head.
   int32_t group() const { return num_heads / num_kv_heads; }
   bool has_cache() const { return page_size > 0; }
 };
 
+// This rank among those of its context.
+struct RankOf {
+  int32_t rank = 0, num_ranks = 1;
+  bool has_comm = false;
+};
+
 // Checks the caller's structs and fills in the defaults; throws Failure with the field's name.
 Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
-                     const pagoda_tuning& tuning);
+                     const pagoda_tuning& tuning, RankOf rank = {});
 
 }  // namespace pagoda

@@ -24,8 +24,9 @@ struct Call {
 struct Query {
   const Call& call;
   int32_t req, token, head;
-  int32_t seq_len, position;
-  KeyRange keys;  // visible
+  int32_t num_keys;  // of the request on this rank
+  int32_t position;
+  KeyRange keys;  // visible; keys are counted on this rank
 
   int32_t kv_head() const { return head / call.problem.group(); }
 
@@ -60,7 +61,7 @@ struct Query {
     for (int64_t e = 0; e < call.problem.head_dim; ++e) dot += load(query, q + e) * key.at(e);
     const double slope =
         call.layer.alibi_slopes != nullptr ? static_cast<double>(call.layer.alibi_slopes[head]) : 0;
-    return logit(call.problem.score, dot, slope, position, j);
+    return logit(call.problem.score, dot, slope, position, position_of(call.problem.shard, j));
   }
 
   double sink() const {
@@ -123,8 +124,8 @@ Answer attend_online(const Query& query) {
   const auto dim = static_cast<size_t>(query.call.problem.head_dim_v);
   Answer total{std::vector<double>(dim, 0.0), query.sink()};
   const SplitRule rule{.num_splits = query.call.problem.tuning.num_splits};
-  const int64_t len = split_len(rule, query.seq_len);
-  for (int64_t from = 0; from < query.seq_len; from += len) {
+  const int64_t len = split_len(rule, query.num_keys);
+  for (int64_t from = 0; from < query.num_keys; from += len) {
     const auto begin = static_cast<int32_t>(std::max<int64_t>(from, query.keys.begin));
     const auto end = static_cast<int32_t>(std::min<int64_t>(from + len, query.keys.end));
     if (begin >= end) continue;
@@ -150,6 +151,7 @@ void attend_request(const Call& call, int32_t req) {
   const Batch& batch = call.prepared.batch;
   const int32_t begin = batch.query_start_loc[req], end = batch.query_start_loc[req + 1];
   const int32_t seq_len = batch.seq_lens[req];
+  const Shard& shard = call.problem.shard;
   const Mask mask = batch.causal != nullptr
                         ? mask_of_request(call.step.mask, batch.causal[req] == 1)
                         : call.step.mask;
@@ -158,7 +160,8 @@ void attend_request(const Call& call, int32_t req) {
     const int32_t position = seq_len - (end - token);
     for (int32_t head = 0; head < call.problem.num_heads; ++head) {
       const Query query{
-          call, req, token, head, seq_len, position, visible_keys(mask, position, seq_len)};
+          call, req, token, head, local_len(shard, seq_len), position,
+          local_range(shard, visible_keys(mask, position, seq_len))};
       write(call, token, head, online ? attend_online(query) : attend_directly(query));
     }
   }
