@@ -1,0 +1,136 @@
+// Sequences dealt out to ranks against the oracle, which knows of no ranks: random cases over the
+// whole of what a spec can say, by 1 to 8 threads of this process.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "compare.h"
+#include "rank_world.h"
+
+namespace pagoda::conformance {
+namespace {
+
+constexpr int64_t kMostWork = 1 << 22;  // multiply-adds of a case: there are many
+
+struct Comms {
+  explicit Comms(int32_t num_ranks) : comms(static_cast<size_t>(num_ranks)) {
+    check(pagoda_comm_create_local(num_ranks, 20000, comms.data()));
+  }
+  ~Comms() {
+    for (pagoda_comm& comm : comms) pagoda_comm_destroy(&comm);
+  }
+  Comms(const Comms&) = delete;
+  Comms& operator=(const Comms&) = delete;
+  std::vector<pagoda_comm> comms;
+};
+
+// A drawn case that ranks can share: with a cache, and with as many heads per key head as there are
+// ranks to deal them out to.
+Geometry draw(uint64_t seed, const Ranks& ranks) {
+  for (uint64_t s = seed * 1000;; ++s) {
+    Geometry g = draw_geometry(s);
+    if (!g.has_cache() || g.cost() > kMostWork) continue;
+    if (!ranks.copies) g.group = ranks.num_ranks * (1 + static_cast<int32_t>(s % 2));
+    g.page_size = (g.page_size + ranks.interleave - 1) / ranks.interleave * ranks.interleave;
+    for (Request& request : g.requests) request.shared_pages = 0, request.shares_with = -1;
+    g.lse = LseKind::packed;
+    return g;
+  }
+}
+
+std::vector<Result> run(const Geometry& g, const Values& values, const Ranks& ranks,
+                        const char* backend, uint64_t fill_seed) {
+  Comms comms(ranks.num_ranks);
+  std::vector<Result> results(static_cast<size_t>(ranks.num_ranks));
+  std::vector<std::thread> threads;
+  for (int32_t r = 0; r < ranks.num_ranks; ++r)
+    threads.emplace_back([&, r] {
+      ContextOptions options;
+      options.backend = backend;
+      options.num_threads = 1;
+      if (options.backend == std::string("cpu")) options.isa = g.isa;
+      options.comm = &comms.comms[static_cast<size_t>(r)];
+      const Context context(options);
+      RankWorld world(g, values, ranks, r, fill_seed);
+      results[static_cast<size_t>(r)] = world.run(context);
+    });
+  for (std::thread& thread : threads) thread.join();
+  return results;
+}
+
+// The heads of all ranks in the order of the case.
+Result join(const Geometry& g, const Ranks& ranks, const std::vector<Result>& results) {
+  const auto tokens = static_cast<size_t>(g.num_tokens()), heads = static_cast<size_t>(g.num_heads());
+  const auto dim = static_cast<size_t>(g.head_dim_v);
+  const auto own_heads = static_cast<size_t>(ranks.own_heads(g));
+  Result all{.out = std::vector<float>(tokens * heads * dim),
+             .lse = std::vector<float>(heads * tokens)};
+  for (int32_t r = 0; r < ranks.num_ranks; ++r) {
+    const Result& from = results[static_cast<size_t>(r)];
+    if (!from.complaint.empty()) return from;
+    for (size_t own = 0; own < own_heads; ++own) {
+      const auto head = static_cast<size_t>(ranks.head(g, r, static_cast<int32_t>(own)));
+      for (size_t t = 0; t < tokens; ++t) {
+        all.lse[head * tokens + t] = from.lse[own * tokens + t];
+        for (size_t e = 0; e < dim; ++e)
+          all.out[(t * heads + head) * dim + e] = from.out[(t * own_heads + own) * dim + e];
+      }
+    }
+  }
+  return all;
+}
+
+struct Param {
+  int32_t num_ranks, interleave;
+  bool copies;
+};
+
+class ContextParallel : public ::testing::TestWithParam<Param> {};
+
+int num_cases() {
+  const char* asked = std::getenv("PAGODA_RANK_CASES");
+  return asked != nullptr ? std::atoi(asked) : 60;
+}
+
+TEST_P(ContextParallel, EqualsOneRankWithinTheBoundAndRepeats) {
+  const Ranks ranks{GetParam().num_ranks, GetParam().interleave, GetParam().copies};
+  double worst = 0;
+  for (int i = 0; i < num_cases(); ++i) {
+    const auto seed = static_cast<uint64_t>(i * 64 + ranks.num_ranks);
+    const Geometry g = draw(seed, ranks);
+    const Values values = draw_values(g, seed);
+    const Expected expected = attend<double>(g, values);
+    for (const char* backend : {"reference", "cpu"}) {
+      const std::vector<Result> results = run(g, values, ranks, backend, 0);
+      const Result all = join(g, ranks, results);
+      const Comparison comparison = compare(g, expected, all, kFloat);
+      ASSERT_EQ(comparison.complaint, "") << backend << ", case " << i << ": " << describe(g);
+      worst = std::max({worst, comparison.out_ratio, comparison.lse_ratio});
+      const Result again = join(g, ranks, run(g, values, ranks, backend, seed | 1));
+      ASSERT_EQ(differing_bits(all, again), "")
+          << backend << " with other garbage, case " << i << ": " << describe(g);
+      for (size_t r = 1; ranks.copies && r < results.size(); ++r)
+        ASSERT_EQ(differing_bits(results[0], results[r]), "") << backend << ", rank " << r;
+    }
+  }
+  RecordProperty("largest_error_over_bound", std::to_string(worst));
+}
+
+std::vector<Param> params() {
+  std::vector<Param> all;
+  for (const bool copies : {false, true})
+    for (const int32_t num_ranks : {1, 2, 4, 8})
+      for (const int32_t interleave : {1, 2, 16}) all.push_back({num_ranks, interleave, copies});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, ContextParallel, ::testing::ValuesIn(params()),
+                         [](const auto& info) {
+                           return std::string(info.param.copies ? "copies" : "heads") + "_of_" +
+                                  std::to_string(info.param.num_ranks) + "_by_" +
+                                  std::to_string(info.param.interleave);
+                         });
+
+}  // namespace
+}  // namespace pagoda::conformance

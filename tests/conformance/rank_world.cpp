@@ -1,0 +1,184 @@
+#include "rank_world.h"
+
+#include <algorithm>
+
+namespace pagoda::conformance {
+
+RankWorld::RankWorld(const Geometry& geometry, const Values& values, const Ranks& ranks,
+                     int32_t rank, uint64_t fill_seed)
+    : g_(geometry), ranks_(ranks), rank_(rank) {
+  make_spec();
+  make_requests(fill_seed);
+  fill_cache(values);
+  make_inputs(values, fill_seed);
+}
+
+void RankWorld::make_spec() {
+  spec.num_heads = ranks_.own_heads(g_);
+  spec.num_kv_heads = g_.num_kv_heads;
+  spec.head_dim = g_.head_dim;
+  spec.head_dim_v = g_.head_dim_v;
+  spec.dtype = g_.dtype;
+  spec.page_size = g_.page_size;
+  spec.softmax_scale = g_.scale;
+  spec.logit_softcap = g_.softcap;
+  spec.causal = g_.spec_causal ? 1 : 0;
+  spec.has_window = g_.window_kind != WindowKind::none ? 1 : 0;
+  if (spec.has_window == 1) {
+    spec.window_left = g_.window_left;
+    spec.window_right = g_.window_right;
+  }
+  spec.alibi = g_.alibi;
+  spec.has_sinks = g_.sinks ? 1 : 0;
+  spec.shard = ranks_.copies ? PAGODA_SHARD_KEYS_COPIES : PAGODA_SHARD_KEYS;
+  spec.shard_interleave = ranks_.interleave;
+  limits.max_reqs = static_cast<int32_t>(g_.requests.size()) + 1;
+  limits.max_tokens = std::max(g_.num_tokens(), 1);
+  limits.max_seq_len = std::max(g_.longest_seq(), 1);
+}
+
+Tensor RankWorld::make(std::initializer_list<int64_t> shape, pagoda_dtype dtype,
+                       uint64_t fill_seed) {
+  int64_t elements = 1;
+  for (const int64_t size : shape) elements *= size;
+  buffers_.push_back(std::make_unique<Buffer>(static_cast<size_t>(elements) * size_of(dtype), 0,
+                                              fill_seed));
+  return Tensor(buffers_.back()->data(), dtype, shape);
+}
+
+// Pages of all ranks together hold page_size * num_ranks tokens; their ids are the same everywhere.
+void RankWorld::make_requests(uint64_t fill_seed) {
+  const int32_t all = g_.page_size * ranks_.num_ranks;
+  for (const Request& request : g_.requests)
+    table_stride_ = std::max(table_stride_, (request.seq_len + all - 1) / all);
+  table_stride_ += 2;
+  int32_t next_page = 1;
+  query_start_loc_.push_back(0);
+  for (const Request& request : g_.requests) {
+    const size_t row = page_table_.size();
+    page_table_.resize(row + static_cast<size_t>(table_stride_), INT32_MAX);  // never read
+    for (int32_t i = 0; i < (request.seq_len + all - 1) / all; ++i)
+      page_table_[row + static_cast<size_t>(i)] = next_page++;
+    query_start_loc_.push_back(query_start_loc_.back() + request.query_len);
+    seq_lens_.push_back(request.seq_len);
+    causal_.push_back(request.causal ? 1 : 0);
+  }
+  limits.num_pages = next_page;
+  batch.num_reqs = static_cast<int32_t>(g_.requests.size());
+  batch.num_tokens = g_.num_tokens();
+  batch.query_start_loc = query_start_loc_.data();
+  batch.seq_lens = seq_lens_.data();
+  batch.page_table = page_table_.data();
+  batch.page_table_stride = table_stride_;
+  batch.page_table_width = table_stride_;
+  if (g_.causal_kind == CausalKind::flags) batch.causal = causal_.data();
+  const int64_t pages = limits.num_pages, size = g_.page_size, heads = g_.num_kv_heads;
+  key_cache_ = make({pages, size, heads, g_.head_dim}, g_.dtype, fill_seed);
+  value_cache_ = make({pages, size, heads, g_.head_dim_v}, g_.dtype, fill_seed);
+  layer.key_cache = &key_cache_;
+  layer.value_cache = &value_cache_;
+}
+
+void RankWorld::put(const Tensor& tensor, std::byte* at, const float* from, int32_t count) const {
+  for (int32_t e = 0; e < count; ++e)
+    store(tensor.dtype, at + static_cast<size_t>(e) * size_of(tensor.dtype), from[e]);
+}
+
+int64_t RankWorld::global_slot(size_t r, int32_t position) const {
+  const int64_t all = int64_t{g_.page_size} * ranks_.num_ranks;
+  const auto column = r * static_cast<size_t>(table_stride_) + static_cast<size_t>(position / all);
+  return page_table_[column] * all + position % all;
+}
+
+// Keys of earlier steps, those that this rank keeps.
+void RankWorld::fill_cache(const Values& values) {
+  for (size_t r = 0; r < g_.requests.size(); ++r)
+    for (int32_t j = 0; j < std::max(0, g_.requests[r].position(0)); ++j) {
+      if (j / ranks_.interleave % ranks_.num_ranks != rank_) continue;
+      const int64_t global = global_slot(r, j);
+      int64_t slot = -1;
+      check(pagoda_local_slots(rank_, ranks_.num_ranks, ranks_.interleave, g_.page_size, &global,
+                               &slot, 1));
+      for (int32_t head = 0; head < g_.num_kv_heads; ++head) {
+        const auto row = static_cast<size_t>(j * g_.num_kv_heads + head);
+        put(key_cache_, address(key_cache_, slot / g_.page_size, slot % g_.page_size, head),
+            &values.requests[r].key[row * static_cast<size_t>(g_.head_dim)], g_.head_dim);
+        put(value_cache_, address(value_cache_, slot / g_.page_size, slot % g_.page_size, head),
+            &values.requests[r].value[row * static_cast<size_t>(g_.head_dim_v)], g_.head_dim_v);
+      }
+    }
+}
+
+void RankWorld::make_inputs(const Values& values, uint64_t fill_seed) {
+  const int64_t tokens = g_.num_tokens();
+  const int32_t heads = ranks_.own_heads(g_);
+  query_ = make({tokens, heads, g_.head_dim}, g_.dtype, fill_seed);
+  key_ = make({tokens, g_.num_kv_heads, g_.head_dim}, g_.dtype, fill_seed);
+  value_ = make({tokens, g_.num_kv_heads, g_.head_dim_v}, g_.dtype, fill_seed);
+  out_ = make({tokens, heads, g_.head_dim_v}, g_.dtype, fill_seed);
+  lse_ = make({heads, tokens}, PAGODA_F32, fill_seed);
+  slots_.assign(static_cast<size_t>(std::max<int64_t>(tokens, 1)), -1);
+  int32_t token = 0;
+  for (size_t r = 0; r < g_.requests.size(); ++r)
+    for (int32_t i = 0; i < g_.requests[r].query_len; ++i, ++token) {
+      for (int32_t own = 0; own < heads; ++own) {
+        const auto row = static_cast<size_t>(token * g_.num_heads() + ranks_.head(g_, rank_, own));
+        put(query_, address(query_, token, own),
+            &values.query[row * static_cast<size_t>(g_.head_dim)], g_.head_dim);
+      }
+      const int32_t j = g_.requests[r].position(i);
+      if (j < 0) continue;
+      slots_[static_cast<size_t>(token)] = global_slot(r, j);
+      for (int32_t head = 0; head < g_.num_kv_heads; ++head) {
+        const auto row = static_cast<size_t>(j * g_.num_kv_heads + head);
+        put(key_, address(key_, token, head),
+            &values.requests[r].key[row * static_cast<size_t>(g_.head_dim)], g_.head_dim);
+        put(value_, address(value_, token, head),
+            &values.requests[r].value[row * static_cast<size_t>(g_.head_dim_v)], g_.head_dim_v);
+      }
+    }
+  check(pagoda_local_slots(rank_, ranks_.num_ranks, ranks_.interleave, g_.page_size, slots_.data(),
+                           slots_.data(), static_cast<int32_t>(tokens)));
+  batch.slot_mapping = slots_.data();
+  for (int32_t own = 0; own < heads; ++own) {
+    const auto head = static_cast<size_t>(ranks_.head(g_, rank_, own));
+    if (g_.alibi != PAGODA_ALIBI_NONE) slopes_.push_back(values.alibi_slopes[head]);
+    if (g_.sinks) sinks_.push_back(values.sinks[head]);
+  }
+  if (!slopes_.empty()) layer.alibi_slopes = slopes_.data();
+  if (!sinks_.empty()) layer.sinks = sinks_.data();
+}
+
+Result RankWorld::run(const Context& context, const char* kernel) {
+  Tuning tuning;
+  tuning.num_splits = g_.num_splits;
+  tuning.kernel = kernel;
+  Result result;
+  try {
+    Plan plan(context, spec, limits, tuning);
+    const size_t size = plan.workspace_size();
+    Buffer workspace(size, 0, 7);
+    plan.prepare(batch, workspace.data(), size);
+    plan.update_cache(layer, key_, value_);
+    plan.forward(layer, query_, out_, &lse_);
+    collect(result);
+  } catch (const Error& error) {
+    result.status = error.status();
+    result.complaint = error.what();
+  }
+  return result;
+}
+
+void RankWorld::collect(Result& result) const {
+  for (int32_t t = 0; t < g_.num_tokens(); ++t)
+    for (int32_t own = 0; own < ranks_.own_heads(g_); ++own) {
+      const std::byte* at = address(out_, t, own);
+      for (int32_t e = 0; e < g_.head_dim_v; ++e)
+        result.out.push_back(load(g_.dtype, at + static_cast<size_t>(e) * size_of(g_.dtype)));
+    }
+  for (int32_t own = 0; own < ranks_.own_heads(g_); ++own)
+    for (int32_t t = 0; t < g_.num_tokens(); ++t)
+      result.lse.push_back(load(PAGODA_F32, address(lse_, own, t)));
+}
+
+}  // namespace pagoda::conformance

@@ -1,0 +1,62 @@
+// One rank of a case whose sequences are dealt out: its pages hold its own tokens only, everything
+// else is garbage, and it is run through pagoda.hpp like any other step.
+#pragma once
+
+#include <pagoda/comm.h>
+
+#include <vector>
+
+#include "step.h"
+
+namespace pagoda::conformance {
+
+struct Ranks {
+  int32_t num_ranks = 1, interleave = 1;
+  bool copies = false;  // PAGODA_SHARD_KEYS_COPIES
+
+  // The head of the case that head `own` of rank r is. Ranks with heads of their own share key heads.
+  int32_t head(const Geometry& g, int32_t r, int32_t own) const {
+    if (copies) return own;
+    const int32_t own_group = g.group / num_ranks;
+    return (own / own_group * num_ranks + r) * own_group + own % own_group;
+  }
+  int32_t own_heads(const Geometry& g) const { return copies ? g.num_heads() : g.num_heads() / num_ranks; }
+};
+
+class RankWorld {
+ public:
+  RankWorld(const Geometry& geometry, const Values& values, const Ranks& ranks, int32_t rank,
+            uint64_t fill_seed);
+
+  // Its share of the step's keys is written by update_cache, those before it are there. `out` and
+  // `lse` of the result are this rank's heads.
+  Result run(const Context& context, const char* kernel = nullptr);
+
+  Spec spec;
+  Limits limits;
+  Batch batch;
+  Layer layer;
+
+ private:
+  void make_spec();
+  void make_requests(uint64_t fill_seed);
+  void fill_cache(const Values& values);
+  void make_inputs(const Values& values, uint64_t fill_seed);
+  Tensor make(std::initializer_list<int64_t> shape, pagoda_dtype dtype, uint64_t fill_seed);
+  void put(const Tensor& tensor, std::byte* at, const float* from, int32_t count) const;
+  int64_t global_slot(size_t r, int32_t position) const;
+  void collect(Result& result) const;
+
+  Geometry g_;
+  Ranks ranks_;
+  int32_t rank_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<int32_t> query_start_loc_, seq_lens_, page_table_;
+  int32_t table_stride_ = 1;
+  std::vector<int64_t> slots_;
+  std::vector<uint8_t> causal_;
+  std::vector<float> slopes_, sinks_;
+  Tensor key_cache_, value_cache_, query_, key_, value_, out_, lse_;
+};
+
+}  // namespace pagoda::conformance
