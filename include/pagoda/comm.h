@@ -54,20 +54,19 @@ PAGODA_API pagoda_status pagoda_comm_create_local(int32_t num_ranks, int32_t tim
 PAGODA_API void pagoda_comm_destroy(pagoda_comm* comm);
 
 /*
- * The sum of all ranks' `values`, in place, the same bits on every rank: one all_gather and a sum in
- * the order of the ranks. values: [count]; scratch: [num_ranks, count].
+ * The sum of all ranks' `values`, in place, the same bits on every rank: one all_gather and a sum
+ * in the order of the ranks. values: [count]; scratch: [num_ranks, count].
  */
 PAGODA_API pagoda_status pagoda_comm_all_reduce(const pagoda_comm* comm, float* values,
-                                                float* scratch, size_t count,
-                                                pagoda_stream stream);
+                                                float* scratch, size_t count, pagoda_stream stream);
 
 /*
  * Where this rank keeps the tokens of a step. `slots` are as if one rank kept all keys, on pages of
- * page_size * num_ranks tokens: page * (page_size * num_ranks) + offset, or below 0. local_slots are
- * those of this rank's pages of page_size tokens, with the same page ids; -1 for tokens that others
- * keep. A rank keeps the tokens of positions p with (p / interleave) % num_ranks == rank; page_size is
- * a multiple of interleave, so the offset in the page alone tells.
- * slots, local_slots: [num_tokens], on the host; may be the same array.
+ * page_size * num_ranks tokens: page * (page_size * num_ranks) + offset, or below 0. local_slots
+ * are those of this rank's pages of page_size tokens, with the same page ids; -1 for tokens that
+ * others keep. A rank keeps the tokens of positions p with (p / interleave) % num_ranks == rank;
+ * page_size is a multiple of interleave, so the offset in the page alone tells. slots, local_slots:
+ * [num_tokens], on the host; may be the same array.
  */
 PAGODA_API pagoda_status pagoda_local_slots(int32_t rank, int32_t num_ranks, int32_t interleave,
                                             int32_t page_size, const int64_t* slots,

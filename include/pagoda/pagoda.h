@@ -127,10 +127,10 @@ typedef struct pagoda_comm pagoda_comm;
 
 typedef struct pagoda_context_options {
   uint32_t struct_size;
-  int32_t device;      /* CUDA device number */
-  const char* backend; /* "cuda", "cpu", "reference"; NULL: the best one present */
-  int32_t num_threads; /* CPU; 0: all cores this process may use */
-  const char* isa;     /* CPU: "scalar", "avx2", "avx512"; NULL: the best this machine has */
+  int32_t device;          /* CUDA device number */
+  const char* backend;     /* "cuda", "cpu", "reference"; NULL: the best one present */
+  int32_t num_threads;     /* CPU; 0: all cores this process may use */
+  const char* isa;         /* CPU: "scalar", "avx2", "avx512"; NULL: the best this machine has */
   const pagoda_comm* comm; /* comm.h: the ranks that share sequences; NULL: this one alone. Copied;
                               pagoda_comm_destroy comes after the context's end */
 } pagoda_context_options;
@@ -181,9 +181,9 @@ typedef enum pagoda_alibi PAGODA_ENUM_WIDTH {
  * same batch, in the same order, after each has written its share of the step's keys.
  */
 typedef enum pagoda_shard PAGODA_ENUM_WIDTH {
-  PAGODA_SHARD_NONE = 0,        /* every rank keeps all keys; no rank waits for another */
-  PAGODA_SHARD_KEYS = 1,        /* ranks share their num_kv_heads; each has num_heads of its own */
-  PAGODA_SHARD_KEYS_COPIES = 2  /* ranks have the same queries, and all get the same result */
+  PAGODA_SHARD_NONE = 0,       /* every rank keeps all keys; no rank waits for another */
+  PAGODA_SHARD_KEYS = 1,       /* ranks share their num_kv_heads; each has num_heads of its own */
+  PAGODA_SHARD_KEYS_COPIES = 2 /* ranks have the same queries, and all get the same result */
 } pagoda_shard;
 
 /*

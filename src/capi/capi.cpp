@@ -154,10 +154,9 @@ pagoda_status pagoda_plan_create(pagoda_context* context, const pagoda_spec* spe
     expect(out != nullptr, PAGODA_INVALID_ARGUMENT, "out is NULL");
     *out = nullptr;
     expect(context != nullptr, PAGODA_INVALID_ARGUMENT, "context is NULL");
-    Problem problem =
-        make_problem(read_struct(spec, "pagoda_spec"), read_struct(limits, "pagoda_limits"),
-                     tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"),
-                     context->rank);
+    Problem problem = make_problem(
+        read_struct(spec, "pagoda_spec"), read_struct(limits, "pagoda_limits"),
+        tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"), context->rank);
     const Backend& backend = *context->backend;
     const Selection selection = backend.select(problem);
     expect(selection.kernel != nullptr, PAGODA_UNSUPPORTED, "backend ", backend.name(),
@@ -196,10 +195,9 @@ size_t pagoda_explain(const pagoda_spec* spec, const pagoda_limits* limits,
     if (limits != nullptr) bounds = read_struct(limits, "pagoda_limits");
     // Which kernel serves does not depend on the number of ranks, as long as there are some.
     constexpr RankOf kOneOfTwo{.rank = 0, .num_ranks = 2, .has_comm = true};
-    return explain(
-        make_problem(read_struct(spec, "pagoda_spec"), bounds,
-                     tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"),
-                     kOneOfTwo));
+    return explain(make_problem(
+        read_struct(spec, "pagoda_spec"), bounds,
+        tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"), kOneOfTwo));
   });
 }
 

@@ -40,8 +40,8 @@ pagoda_status pagoda_comm_all_reduce(const pagoda_comm* comm, float* values, flo
   return guard([&] {
     const pagoda_comm own = read_comm(comm);
     expect(values != nullptr && scratch != nullptr, PAGODA_INVALID_ARGUMENT, "values is ",
-           values != nullptr ? "set" : "NULL", " and scratch ",
-           scratch != nullptr ? "set" : "NULL", "; both are needed");
+           values != nullptr ? "set" : "NULL", " and scratch ", scratch != nullptr ? "set" : "NULL",
+           "; both are needed");
     const pagoda_status status =
         own.all_gather(own.user, values, scratch, count * sizeof(float), stream);
     expect(status == PAGODA_OK, status, own.last_error(own.user));
@@ -58,8 +58,8 @@ pagoda_status pagoda_local_slots(int32_t rank, int32_t num_ranks, int32_t interl
     check_rank(rank, num_ranks, interleave);
     expect(page_size > 0 && page_size % interleave == 0, PAGODA_INVALID_ARGUMENT, "page_size is ",
            page_size, "; it is a multiple of interleave, ", interleave);
-    expect((slots != nullptr && local_slots != nullptr) || num_tokens == 0,
-           PAGODA_INVALID_ARGUMENT, "slots or local_slots is NULL; both have num_tokens entries");
+    expect((slots != nullptr && local_slots != nullptr) || num_tokens == 0, PAGODA_INVALID_ARGUMENT,
+           "slots or local_slots is NULL; both have num_tokens entries");
     const Shard shard{rank, num_ranks, interleave};
     const int64_t all = int64_t{page_size} * num_ranks;
     for (int32_t t = 0; t < num_tokens; ++t) {

@@ -35,8 +35,8 @@ PAGODA_HD constexpr int32_t local_len(const Shard& shard, int32_t len) {
 PAGODA_HD constexpr int32_t position_of(const Shard& shard, int32_t local) {
   if (shard.is_whole()) return local;
   const int64_t round = local / shard.interleave, within = local % shard.interleave;
-  return static_cast<int32_t>(
-      (round * shard.num_ranks + shard.rank) * int64_t{shard.interleave} + within);
+  return static_cast<int32_t>((round * shard.num_ranks + shard.rank) * int64_t{shard.interleave} +
+                              within);
 }
 
 PAGODA_HD constexpr bool keeps(const Shard& shard, int32_t position) {

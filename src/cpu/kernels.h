@@ -54,7 +54,7 @@ struct AttendTask {
   int32_t num_rows, head_dim, head_dim_v;
   Element key_element, value_element;
   Bias bias;
-  float scale, softcap;  // softcap 0: none
+  float scale, softcap;                 // softcap 0: none
   int32_t rank, num_ranks, interleave;  // which tokens of the sequence the keys are: core/shard.h
 
   const float* queries;          // [num_rows, head_dim]

@@ -74,8 +74,8 @@ inline float logits_of_row(const AttendTask& task, const TileScales& scales, int
   const float scale = scale_of_row(task, row);
   const float slope = task.slope != nullptr ? task.slope[row] : 0.0f;
   for (int c = 0; c < columns; c += kWidth) {
-    const F32 distance = task.bias == Bias::none ? broadcast(0.0f)
-                                                 : distances(task, tile + c, task.position[row]);
+    const F32 distance =
+        task.bias == Bias::none ? broadcast(0.0f) : distances(task, tile + c, task.position[row]);
     const F32 s =
         select(seen.lanes(c),
                logits(task, with_key_scale(scales, c, load(scores + c)), scale, distance, slope),

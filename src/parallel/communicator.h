@@ -15,8 +15,8 @@ namespace pagoda::parallel {
 // How long a collective waits for the other ranks where the caller does not say.
 constexpr int32_t kTimeoutMs = 4000;
 
-// The collectives of pagoda_comm. They throw Failure with PAGODA_COMM_ERROR and a sentence that names
-// the ranks that did not take part.
+// The collectives of pagoda_comm. They throw Failure with PAGODA_COMM_ERROR and a sentence that
+// names the ranks that did not take part.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -84,8 +84,9 @@ inline pagoda_comm expose(std::unique_ptr<Communicator> communicator, int32_t ra
 inline std::string sentence_of_missing(const std::vector<int32_t>& ranks, int64_t timeout_ms) {
   std::string names;
   for (const int32_t r : ranks) names += (names.empty() ? "" : ", ") + std::to_string(r);
-  return (ranks.size() == 1 ? "rank " : "ranks ") + names + " did not take part in a collective within " +
-         std::to_string(timeout_ms) + " ms; this context cannot be used any more";
+  return (ranks.size() == 1 ? "rank " : "ranks ") + names +
+         " did not take part in a collective within " + std::to_string(timeout_ms) +
+         " ms; this context cannot be used any more";
 }
 
 // recv = the sum over ranks r, in their order, of part(r): [count]. One order, so one result.

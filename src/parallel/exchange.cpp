@@ -24,15 +24,14 @@ void add_exchange_regions(const Problem& problem, WorkspaceMap& map) {
   const auto query_ranks = static_cast<size_t>(problem.query_ranks);
   const ExchangeSizes sizes(problem, tokens);
   const bool gathers = query_ranks > 1;
-  map.add_array(kQueriesRegion,
-                gathers ? product(tokens, problem.num_heads, problem.head_dim) : 0,
+  map.add_array(kQueriesRegion, gathers ? product(tokens, problem.num_heads, problem.head_dim) : 0,
                 size_of(problem.dtype));
   map.add_array(kSlopesRegion, gathers ? static_cast<size_t>(problem.num_heads) : 0, sizeof(float));
   map.add_array(kOutRegion, query_ranks * sizes.states, sizeof(float));
   map.add_array(kLseRegion, sizes.lses, sizeof(float));
   map.add_array(kLsesRegion, ranks * sizes.lses, sizeof(float));
-  // Heads of its own: one part of the outputs goes to each rank, and its own sum comes back. Copies:
-  // the outputs of all ranks come.
+  // Heads of its own: one part of the outputs goes to each rank, and its own sum comes back.
+  // Copies: the outputs of all ranks come.
   const size_t outputs = ranks * sizes.states * sizeof(float);
   map.add(kSendRegion, std::max(gathers ? sizes.query_bytes : 0, outputs));
   map.add(kRecvRegion, std::max(gathers ? ranks * sizes.query_bytes : 0, outputs));

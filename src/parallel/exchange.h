@@ -25,9 +25,10 @@ struct HeadMap {
 
 // Names and sizes of the regions; T stands for the tokens of a step.
 struct ExchangeSizes {
-  size_t query_bytes;   // of one rank: its queries [T, own_heads, head_dim] and its slopes [own_heads]
-  size_t states;        // floats of one rank's outputs, [T, own_heads, head_dim_v]
-  size_t lses;          // floats: [num_heads, T]
+  size_t
+      query_bytes;  // of one rank: its queries [T, own_heads, head_dim] and its slopes [own_heads]
+  size_t states;    // floats of one rank's outputs, [T, own_heads, head_dim_v]
+  size_t lses;      // floats: [num_heads, T]
 
   ExchangeSizes(const Problem& problem, int32_t num_tokens);
 };

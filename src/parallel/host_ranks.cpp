@@ -12,8 +12,8 @@ namespace pagoda::parallel {
 namespace {
 
 char* address(const TensorView& tensor, int64_t i, int64_t j) {
-  return static_cast<char*>(tensor.data) +
-         (i * tensor.stride[0] + j * tensor.stride[1]) * static_cast<int64_t>(size_of(tensor.dtype));
+  return static_cast<char*>(tensor.data) + (i * tensor.stride[0] + j * tensor.stride[1]) *
+                                               static_cast<int64_t>(size_of(tensor.dtype));
 }
 
 float& lse_at(const TensorView& lse, int64_t head, int64_t token) {
@@ -129,8 +129,8 @@ class HostRanks final : public Ranks {
     all.layer.sinks = nullptr;  // join when the states are reduced
     all.operands.out = packed(step.region<float>(kOutRegion), PAGODA_F32,
                               {step.num_tokens, problem.num_heads, problem.head_dim_v});
-    all.operands.lse = packed(step.region<float>(kLseRegion), PAGODA_F32,
-                              {problem.num_heads, step.num_tokens});
+    all.operands.lse =
+        packed(step.region<float>(kLseRegion), PAGODA_F32, {problem.num_heads, step.num_tokens});
     return all;
   }
 
@@ -147,8 +147,9 @@ class HostRanks final : public Ranks {
     if (copies) {
       all_gather(send, recv, step.sizes.states * sizeof(float));
       sum_in_order(
-          step.num_ranks, [&](int32_t r) { return recv + static_cast<size_t>(r) * step.sizes.states; },
-          send, step.sizes.states);
+          step.num_ranks,
+          [&](int32_t r) { return recv + static_cast<size_t>(r) * step.sizes.states; }, send,
+          step.sizes.states);
       finish(step, reduce, own, lses, send);
     } else {
       reduce_scatter(send, recv, step.sizes.states);
@@ -175,8 +176,8 @@ class HostRanks final : public Ranks {
   }
 
   // The sink joins here, once, as a key of no value. from: [num_tokens, own_heads, head_dim_v]
-  void finish(const Step& step, const ReduceStates& reduce, const LayerCall& own,
-              const float* lses, float* from) const {
+  void finish(const Step& step, const ReduceStates& reduce, const LayerCall& own, const float* lses,
+              float* from) const {
     const int64_t dim = step.problem.head_dim_v;
     const int32_t r = step.problem.query_ranks > 1 ? step.problem.shard.rank : 0;
     for (int32_t token = 0; token < step.num_tokens; ++token)

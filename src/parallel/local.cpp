@@ -85,7 +85,8 @@ class LocalRank final : public Communicator {
     sum_in_order(
         board_->num_ranks(),
         [&](int32_t r) {
-          return static_cast<const float*>(board_->shown_by(r)) + static_cast<size_t>(rank_) * count;
+          return static_cast<const float*>(board_->shown_by(r)) +
+                 static_cast<size_t>(rank_) * count;
         },
         recv, count);
     board_->meet(rank_);
@@ -102,8 +103,7 @@ std::vector<std::unique_ptr<Communicator>> make_local(int32_t num_ranks, int32_t
   expect(num_ranks > 0, PAGODA_INVALID_ARGUMENT, "num_ranks is ", num_ranks, "; it is at least 1");
   expect(timeout_ms >= 0, PAGODA_INVALID_ARGUMENT, "timeout_ms is ", timeout_ms,
          "; it is a time in milliseconds, or 0 for ", kTimeoutMs);
-  const auto board =
-      std::make_shared<Board>(num_ranks, timeout_ms > 0 ? timeout_ms : kTimeoutMs);
+  const auto board = std::make_shared<Board>(num_ranks, timeout_ms > 0 ? timeout_ms : kTimeoutMs);
   std::vector<std::unique_ptr<Communicator>> ranks;
   for (int32_t r = 0; r < num_ranks; ++r) ranks.push_back(std::make_unique<LocalRank>(board, r));
   return ranks;

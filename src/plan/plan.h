@@ -30,7 +30,8 @@ struct Attend {
 // for the states.
 struct GatherQueries {};
 
-// Each rank gets its own heads back, the states over the ranks' keys weighted by their log-sum-exps.
+// Each rank gets its own heads back, the states over the ranks' keys weighted by their
+// log-sum-exps.
 struct ReduceStates {
   bool adds_sinks = false;
 };

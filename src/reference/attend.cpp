@@ -159,9 +159,13 @@ void attend_request(const Call& call, int32_t req) {
   for (int32_t token = begin; token < end; ++token) {
     const int32_t position = seq_len - (end - token);
     for (int32_t head = 0; head < call.problem.num_heads; ++head) {
-      const Query query{
-          call, req, token, head, local_len(shard, seq_len), position,
-          local_range(shard, visible_keys(mask, position, seq_len))};
+      const Query query{call,
+                        req,
+                        token,
+                        head,
+                        local_len(shard, seq_len),
+                        position,
+                        local_range(shard, visible_keys(mask, position, seq_len))};
       write(call, token, head, online ? attend_online(query) : attend_directly(query));
     }
   }

@@ -11,8 +11,8 @@ namespace {
 
 TEST(Abi, SizesOnLp64) {
   EXPECT_EQ(sizeof(pagoda_tensor), 104u);
-  EXPECT_EQ(sizeof(pagoda_context_options), 32u);
-  EXPECT_EQ(sizeof(pagoda_spec), 64u);
+  EXPECT_EQ(sizeof(pagoda_context_options), 40u);
+  EXPECT_EQ(sizeof(pagoda_spec), 72u);
   EXPECT_EQ(sizeof(pagoda_limits), 32u);
   EXPECT_EQ(sizeof(pagoda_tuning), 16u);
   EXPECT_EQ(sizeof(pagoda_batch), 88u);

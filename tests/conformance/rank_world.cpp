@@ -41,8 +41,8 @@ Tensor RankWorld::make(std::initializer_list<int64_t> shape, pagoda_dtype dtype,
                        uint64_t fill_seed) {
   int64_t elements = 1;
   for (const int64_t size : shape) elements *= size;
-  buffers_.push_back(std::make_unique<Buffer>(static_cast<size_t>(elements) * size_of(dtype), 0,
-                                              fill_seed));
+  buffers_.push_back(
+      std::make_unique<Buffer>(static_cast<size_t>(elements) * size_of(dtype), 0, fill_seed));
   return Tensor(buffers_.back()->data(), dtype, shape);
 }
 

@@ -14,13 +14,16 @@ struct Ranks {
   int32_t num_ranks = 1, interleave = 1;
   bool copies = false;  // PAGODA_SHARD_KEYS_COPIES
 
-  // The head of the case that head `own` of rank r is. Ranks with heads of their own share key heads.
+  // The head of the case that head `own` of rank r is. Ranks with heads of their own share key
+  // heads.
   int32_t head(const Geometry& g, int32_t r, int32_t own) const {
     if (copies) return own;
     const int32_t own_group = g.group / num_ranks;
     return (own / own_group * num_ranks + r) * own_group + own % own_group;
   }
-  int32_t own_heads(const Geometry& g) const { return copies ? g.num_heads() : g.num_heads() / num_ranks; }
+  int32_t own_heads(const Geometry& g) const {
+    return copies ? g.num_heads() : g.num_heads() / num_ranks;
+  }
 };
 
 class RankWorld {
