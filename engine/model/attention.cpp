@@ -14,6 +14,10 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
   spec.kv_format = PAGODA_KV_SAME;
   spec.page_size = options.page_size;
   spec.causal = 1;
+  if (options.context_parallel.comm) {
+    spec.shard = PAGODA_SHARD_KEYS_COPIES;
+    spec.shard_interleave = options.context_parallel.interleave;
+  }
   if (group.window > 0) {
     spec.has_window = 1;
     spec.window_left = group.window - 1;
@@ -27,6 +31,7 @@ Context make_context(const DecoderOptions& options, int num_threads) {
   context.backend = options.backend.c_str();
   context.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   context.num_threads = num_threads;
+  context.comm = options.context_parallel.comm.get();
   return Context(context);
 }
 
@@ -35,6 +40,8 @@ Context make_context(const DecoderOptions& options, int num_threads) {
 Attention::Attention(const ModelConfig& config, const DecoderOptions& options, Threads& threads)
     : config_(config),
       dtype_(options.dtype),
+      page_size_(options.page_size),
+      ranks_(options.context_parallel),
       threads_(threads),
       groups_(group_layers(config)),
       group_of_layer_(config.layers.size()),
@@ -63,7 +70,19 @@ std::string Attention::describe() const {
   return text;
 }
 
+// Those of this rank's pages.
+const int64_t* Attention::local_slots(const int64_t* slots, int64_t num_tokens) {
+  if (!ranks_.comm) return slots;
+  local_slots_.emplace_back(static_cast<size_t>(num_tokens));
+  std::vector<int64_t>& local = local_slots_.back();
+  check(pagoda_local_slots(ranks_.comm->rank, ranks_.num_ranks(), ranks_.interleave, page_size_,
+                           slots, local.data(), static_cast<int32_t>(num_tokens)));
+  return local.data();
+}
+
 void Attention::prepare(const StepBatch& step) {
+  local_slots_.clear();
+  local_slots_.reserve(plans_.size());
   for (size_t i = 0; i < plans_.size(); i++) {
     Batch batch;
     batch.num_reqs = static_cast<int32_t>(step.seq_lens.size());
@@ -73,7 +92,7 @@ void Attention::prepare(const StepBatch& step) {
     batch.page_table = step.groups[i].page_table;
     batch.page_table_stride = step.groups[i].page_table_stride;
     batch.page_table_width = static_cast<int32_t>(step.groups[i].page_table_stride);
-    batch.slot_mapping = step.groups[i].slot_mapping;
+    batch.slot_mapping = local_slots(step.groups[i].slot_mapping, batch.num_tokens);
     plans_[i].prepare(batch, workspaces_[i].data(), static_cast<size_t>(workspaces_[i].size()));
   }
 }

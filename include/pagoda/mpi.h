@@ -17,10 +17,10 @@ extern "C" {
 #endif
 
 /*
- * The ranks of MPI_COMM_WORLD. Initialises MPI if nobody has; then pagoda_comm_destroy ends it, unless
- * a rank was lost, since MPI would wait for it. One thread of the process at a time calls the comm.
- * timeout_ms: how long a collective waits for the other ranks; 0: 4000.
- * Errors: PAGODA_INVALID_ARGUMENT, PAGODA_COMM_ERROR; pagoda_mpi_last_error has the sentence.
+ * The ranks of MPI_COMM_WORLD. Initialises MPI if nobody has; then pagoda_comm_destroy ends it,
+ * unless a rank was lost, since MPI would wait for it. One thread of the process at a time calls
+ * the comm. timeout_ms: how long a collective waits for the other ranks; 0: 4000. Errors:
+ * PAGODA_INVALID_ARGUMENT, PAGODA_COMM_ERROR; pagoda_mpi_last_error has the sentence.
  */
 PAGODA_API pagoda_status pagoda_comm_create_mpi(int32_t timeout_ms, pagoda_comm* comm);
 

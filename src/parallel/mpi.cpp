@@ -1,8 +1,7 @@
-// Ranks that are processes. Collectives are made of messages between pairs, because those tell which
-// rank is missing, where a collective of MPI would wait for it forever.
-#include <pagoda/mpi.h>
-
+// Ranks that are processes. Collectives are made of messages between pairs, because those tell
+// which rank is missing, where a collective of MPI would wait for it forever.
 #include <mpi.h>
+#include <pagoda/mpi.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -39,8 +38,8 @@ class MpiRank final : public Communicator {
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
 
-  // After a failure messages may still be on their way into the buffers, and MPI_Finalize would wait
-  // for ranks that do not come: both are left as they are.
+  // After a failure messages may still be on their way into the buffers, and MPI_Finalize would
+  // wait for ranks that do not come: both are left as they are.
   ~MpiRank() override {
     if (!failure_.empty()) {
       new std::vector<char>(std::move(send_));
@@ -66,9 +65,7 @@ class MpiRank final : public Communicator {
              bytes);
     sum_in_order(
         num_ranks_,
-        [&](int32_t r) {
-          return reinterpret_cast<const float*>(recv_.data() + place(r, bytes));
-        },
+        [&](int32_t r) { return reinterpret_cast<const float*>(recv_.data() + place(r, bytes)); },
         recv, count);
   }
 
@@ -142,8 +139,8 @@ class MpiRank final : public Communicator {
     return {rank_};
   }
 
-  // The sentence goes to all others first: a rank that stalled in the middle of a collective may have
-  // answered some of them, which then would wait for those that it did not answer.
+  // The sentence goes to all others first: a rank that stalled in the middle of a collective may
+  // have answered some of them, which then would wait for those that it did not answer.
   [[noreturn]] void fail(const std::string& sentence) {
     failure_ = sentence;
     auto& last_words = *new std::string(sentence);  // sent after this returns

@@ -5,21 +5,14 @@ rank gets an error that names the lost one within 5 s. Prints the times.
 import os
 import re
 import signal
-import subprocess
 import sys
+
+from mpirun import mpirun
 
 POINTS = ("before the gather of queries", "after a gather", "before the reduction of states",
           "after the reduction", "between steps")
 NUM_RANKS, VICTIM = 4, 2
 LIMIT_S = 5.0
-
-
-def mpirun(num_ranks, *args):
-    env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-               OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_mpi_yield_when_idle="1",
-               OMPI_MCA_btl="self,vader,tcp", OMPI_MCA_btl_vader_single_copy_mechanism="none")
-    return subprocess.Popen(["mpirun", "--enable-recovery", "-n", str(num_ranks), *args], env=env,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def lose(program, name, point):
