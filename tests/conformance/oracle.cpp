@@ -35,8 +35,8 @@ struct Oracle {
                         : static_cast<Real>(static_cast<float>(1 / std::sqrt(double(g.head_dim))));
   }
 
-  // The logit of one key, and its condition.
-  Real logit(const float* q, const float* k, int32_t head, int64_t p, int64_t j,
+  // The logit of one key, and its condition. scale_of_qk: of the stored query and the stored key
+  Real logit(const float* q, const float* k, Real scale_of_qk, int32_t head, int64_t p, int64_t j,
              double& condition) const {
     Real dot = 0, sum_of_sizes = 0;
     for (int32_t e = 0; e < g.head_dim; ++e) {
@@ -44,8 +44,9 @@ struct Oracle {
       dot += product;
       sum_of_sizes += std::abs(product);
     }
-    Real s = dot * scale();
-    condition = (g.head_dim + 4) * std::abs(static_cast<double>(scale() * sum_of_sizes));
+    Real s = dot * scale_of_qk * scale();
+    condition =
+        (g.head_dim + 4) * std::abs(static_cast<double>(scale() * scale_of_qk * sum_of_sizes));
     if (g.softcap > 0) {
       s = static_cast<Real>(g.softcap) * std::tanh(s / static_cast<Real>(g.softcap));
       condition += 8 * std::abs(static_cast<double>(s));
@@ -59,17 +60,23 @@ struct Oracle {
     return s + bias;
   }
 
+  static Real scale_at(const std::vector<float>& scales, size_t index) {
+    return scales.empty() ? 1 : static_cast<Real>(scales[index]);
+  }
+
+  // q: of one query, q_scale what it is multiplied by
   void collect_logits(const Request& request, const RequestValues& own, const float* q,
-                      int32_t head, int64_t p, ExpectedRow& row) {
+                      Real q_scale, int32_t head, int64_t p, ExpectedRow& row) {
     logits.clear();
     keys.clear();
     const int32_t kv_head = head / g.group;
     for (int32_t j = 0; j < request.seq_len; ++j) {
       if (!sees(g, request, p, j)) continue;
       double condition = 0;
-      const float* k = &own.key[static_cast<size_t>((j * g.num_kv_heads + kv_head)) *
-                                static_cast<size_t>(g.head_dim)];
-      const Real s = logit(q, k, head, p, j, condition);
+      const auto position = static_cast<size_t>(j * g.num_kv_heads + kv_head);
+      const float* k = &own.key[position * static_cast<size_t>(g.head_dim)];
+      const Real s =
+          logit(q, k, q_scale * scale_at(own.key_scale, position), head, p, j, condition);
       logits.push_back(s);
       keys.push_back(j);
       if (s != -kInfinity) row.logit_condition = std::max(row.logit_condition, condition);
@@ -78,9 +85,9 @@ struct Oracle {
   }
 
   // at: of the row's first output element.
-  void attend(const Request& request, const RequestValues& own, const float* q, int32_t head,
-              int64_t p, ExpectedRow& row, size_t at) {
-    collect_logits(request, own, q, head, p, row);
+  void attend(const Request& request, const RequestValues& own, const float* q, Real q_scale,
+              int32_t head, int64_t p, ExpectedRow& row, size_t at) {
+    collect_logits(request, own, q, q_scale, head, p, row);
     const Real sink =
         g.sinks ? static_cast<Real>(values.sinks[static_cast<size_t>(head)]) : -kInfinity;
     Real largest = sink;
@@ -102,6 +109,8 @@ struct Oracle {
       const Real weight = std::exp(logits[i] - largest) / sum;
       const auto position = static_cast<size_t>(keys[i] * g.num_kv_heads + head / g.group);
       const float* v = &own.value[position * dim];
+      const Real row_scale = scale_at(own.value_scale, position);
+      const size_t channels = static_cast<size_t>(head / g.group) * dim;
       for (size_t e = 0; e < dim; ++e) {
         if (!std::isfinite(v[e])) {
           Element& kind = expected.kind[at + e];
@@ -111,10 +120,12 @@ struct Oracle {
             kind = Element::any;
           continue;
         }
-        out[e] += weight * static_cast<Real>(v[e]);
-        const Real size = weight * std::abs(static_cast<Real>(v[e]));
+        const Real value =
+            static_cast<Real>(v[e]) * row_scale * scale_at(values.channel_scale, channels + e);
+        out[e] += weight * value;
+        const Real size = weight * std::abs(value);
         weighted[e] += size;
-        if (weight < Real(0x1p-125)) lost[e] += size;
+        if (weight * std::min(row_scale, Real(1)) < Real(0x1p-125)) lost[e] += size;
       }
     }
     for (size_t e = 0; e < dim; ++e) {
@@ -144,7 +155,8 @@ Expected attend(const Geometry& g, const Values& values) {
     for (int32_t i = 0; i < g.requests[r].query_len; ++i)
       for (int32_t head = 0; head < g.num_heads(); ++head, ++row)
         oracle.attend(g.requests[r], values.requests[r],
-                      &values.query[row * static_cast<size_t>(g.head_dim)], head,
+                      &values.query[row * static_cast<size_t>(g.head_dim)],
+                      Oracle<Real>::scale_at(values.query_scale, row), head,
                       g.requests[r].position(i), expected.rows[row], row * dim);
   for (size_t i = 0; i < num_rows; ++i)
     if (expected.rows[i].empty && !expected.rows[i].is_nan)
