@@ -21,6 +21,7 @@ endforeach()
 pagoda_runner_test(model SOURCES ${CMAKE_CURRENT_LIST_DIR}/random_model.cpp ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp)
 pagoda_runner_test(runner LABELS ci TIMEOUT 900)
 
+pagoda_runner_test(embed SOURCES ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp LABELS ci)
 pagoda_runner_test(cli SOURCES ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp LABELS ci)
 target_compile_definitions(engine_cli_test PRIVATE PAGODA_CLI="$<TARGET_FILE:pagoda_cli>")
 add_dependencies(engine_cli_test pagoda_cli)
