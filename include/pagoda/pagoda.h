@@ -188,7 +188,8 @@ typedef enum pagoda_alibi PAGODA_ENUM_WIDTH {
  * the token at position p to rank (p / shard_interleave) % num_ranks. Lengths and positions stay
  * those of the sequence; pages hold a rank's own tokens, in order, so page n of a request has the
  * tokens number n * page_size and following of this rank. slot_mapping has the slots of this rank's
- * tokens and -1 for the others (pagoda_local_slots). All ranks call prepare and forward with the
+ * tokens and -1 for the others (pagoda_local_slots). Scales of heads are the same on all ranks. All
+ * ranks call prepare and forward with the
  * same batch, in the same order, after each has written its share of the step's keys.
  */
 typedef enum pagoda_shard PAGODA_ENUM_WIDTH {
@@ -225,7 +226,7 @@ typedef struct pagoda_spec {
   pagoda_alibi alibi;   /* not NONE: every layer has alibi_slopes */
   int32_t has_sinks;    /* 1: every layer has sinks */
   pagoda_shard shard;   /* not NONE: the context has a comm, the plan a cache */
-  int32_t shard_interleave; /* tokens; page_size is a multiple of it; 0: 1 */
+  int32_t shard_interleave;         /* tokens; page_size is a multiple of it; 0: 1 */
   pagoda_query_format query_format; /* not SAME: query is INT8 or FP8_E4M3; out stays dtype */
 } pagoda_spec;
 
