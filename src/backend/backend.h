@@ -12,6 +12,7 @@
 #include "../core/error.h"
 #include "../core/tensor.h"
 #include "../plan/plan.h"
+#include "reason.h"
 
 namespace pagoda {
 
@@ -22,10 +23,10 @@ struct Kernel {
   std::string name;
 };
 
-// The kernel that serves a problem, or every reason why none does, each a sentence.
+// The kernel that serves a problem, or every reason why none does.
 struct Selection {
   const Kernel* kernel = nullptr;
-  std::vector<std::string> reasons;
+  std::vector<Reason> reasons;
 };
 
 // The requests of one step. Arrays lie where the backend computes; see pagoda_batch for the rules.

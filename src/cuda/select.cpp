@@ -49,9 +49,10 @@ std::vector<CudaKernel> available_kernels() {
 
 Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& problem) {
   Selection selection;
-  std::vector<std::string>& reasons = selection.reasons;
+  std::vector<Reason>& reasons = selection.reasons;
   if (problem.kv_format != PAGODA_KV_SAME)
     reasons.emplace_back(
+        Aspect::kv_format,
         "spec.kv_format names a quantised cache; the cuda backend has only KV_SAME");
   if (!problem.shard.is_whole())
     reasons.emplace_back("spec.shard deals keys out to ranks; the cuda backend keeps all of them");
@@ -59,18 +60,21 @@ Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& p
     reasons.emplace_back(
         "spec.query_format names quantised queries; the cuda backend has only QUERY_SAME");
   if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
-    reasons.push_back(std::string("spec.dtype is ") + pagoda::name_of(problem.dtype) +
-                      "; the cuda backend has kernels for bf16 and f16");
+    reasons.emplace_back(Aspect::dtype, std::string("spec.dtype is ") +
+                                            pagoda::name_of(problem.dtype) +
+                                            "; the cuda backend has kernels for bf16 and f16");
   const CudaKernel* found = nullptr;
   for (const CudaKernel& kernel : kernels)
     if (found == nullptr && serves(kernel, problem)) found = &kernel;
   if (found == nullptr && reasons.empty())
-    reasons.push_back("spec.head_dim is " + std::to_string(problem.head_dim) +
-                      " and spec.head_dim_v is " + std::to_string(problem.head_dim_v) +
-                      "; the cuda backend has " + list_of_head_dims());
+    reasons.emplace_back(Aspect::head_dim, "spec.head_dim is " + std::to_string(problem.head_dim) +
+                                               " and spec.head_dim_v is " +
+                                               std::to_string(problem.head_dim_v) +
+                                               "; the cuda backend has " + list_of_head_dims());
   if (found != nullptr && !problem.tuning.kernel.empty() && problem.tuning.kernel != found->name)
-    reasons.push_back("tuning.kernel is \"" + problem.tuning.kernel +
-                      "\"; the cuda backend serves this problem with " + found->name);
+    reasons.emplace_back(Aspect::kernel, "tuning.kernel is \"" + problem.tuning.kernel +
+                                             "\"; the cuda backend serves this problem with " +
+                                             found->name);
   if (reasons.empty()) selection.kernel = found;
   return selection;
 }

@@ -13,6 +13,7 @@ void add_kvmap(CLI::App& app);
 void add_perplexity(CLI::App& app);
 void add_pull(CLI::App& app);
 void add_run(CLI::App& app);
+void add_support(CLI::App& app);
 void add_tokenize(CLI::App& app);
 
 }  // namespace pagoda::cli
