@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   add_kvmap(app);
   add_tokenize(app);
   add_perplexity(app);
+  add_calibrate(app);
   try {
     app.parse(argc, argv);
     std::cout.flush();
