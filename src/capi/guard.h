@@ -71,4 +71,14 @@ Struct read_struct(const Struct* given, const char* name) {
   return own;
 }
 
+// Fills a struct of the caller's, which may be shorter or longer than this version's.
+template <class Struct>
+void write_struct(Struct own, Struct* out, const char* name) {
+  read_struct(out, name);
+  uint32_t size = 0;
+  std::memcpy(&size, out, sizeof size);
+  own.struct_size = size;
+  std::memcpy(out, &own, std::min<size_t>(size, sizeof(Struct)));
+}
+
 }  // namespace pagoda::capi

@@ -67,7 +67,8 @@ struct AttendTask {
   PagedRows keys, values;
   int32_t key_begin, key_end;  // of the split; key_begin is a multiple of kTileKeys
 
-  State state;  // written
+  State state;     // written
+  bool continues;  // the state of the split's earlier keys is there already; otherwise it is empty
 
   // Scratch.
   float* rescale;        // [num_rows], padded
