@@ -19,6 +19,8 @@ struct Shape {
   int32_t window = 0;  // 0: none
   int32_t page_size = 16;
   bool hnd = true;
+  int32_t shared = 0;   // first keys of every request, on the same pages
+  int32_t cascade = 0;  // tuning
 };
 
 class LayerRun {
@@ -29,6 +31,7 @@ class LayerRun {
   LayerRun(const LayerRun&) = delete;
   LayerRun& operator=(const LayerRun&) = delete;
 
+  void prepare();
   void forward();
   void update_cache();
 

@@ -151,19 +151,21 @@ class Search {
   }
 
   bool pays(const SharedPrefix& node) const {
-    const CascadePrices& prices = rules_.prices;
     double flat = 0;
+    bool cold = true;
     for (int32_t i = 0; i < node.num_reqs; ++i) {
       const int32_t r = memory_.order[node.first_req + i];
       const KeyRange seen = seen_of(node, r);
-      if (!seen.empty())
-        flat += price_of_passes(rules_, seen.end - seen.begin,
-                                int64_t{query_len(r)} * rules_.key.group);
+      if (seen.empty()) continue;
+      flat += price_of_rows(rules_, seen.end - seen.begin, int64_t{query_len(r)} * rules_.key.group,
+                            cold);
+      cold = (node.visible.end - node.visible.begin) * rules_.key.bytes > rules_.prices.cache_bytes;
     }
     const int64_t rows = node.num_tokens * rules_.key.group;
-    const double shared = price_of_passes(rules_, node.visible.end - node.visible.begin, rows) +
-                          static_cast<double>(rows * rules_.key.floats_of_state) * prices.state;
-    return shared * rules_.key.num_kv_heads + prices.level < flat * rules_.key.num_kv_heads;
+    const double shared =
+        price_of_rows(rules_, node.visible.end - node.visible.begin, rows, true) +
+        static_cast<double>(rows * rules_.key.floats_of_state) * rules_.prices.state;
+    return (flat - shared) * rules_.key.num_kv_heads > rules_.prices.level;
   }
 
   int32_t add(const SharedPrefix& node) {
@@ -190,14 +192,20 @@ class Search {
 
 }  // namespace
 
-double price_of_passes(const PrefixRules& rules, int64_t keys, int64_t rows) {
+double price_of_rows(const PrefixRules& rules, int64_t keys, int64_t rows, bool cold) {
   const CascadePrices& prices = rules.prices;
-  const auto passes = static_cast<double>((rows + prices.rows_of_pass - 1) / prices.rows_of_pass);
   const double elements = static_cast<double>(keys) * rules.key.elements;
-  const double bytes = static_cast<double>(keys * rules.key.bytes) / rules.key.num_kv_heads;
-  const double packing = rows > prices.rows_in_place ? passes * elements * prices.packed : 0;
-  const double products = elements * static_cast<double>(rows) * prices.product;
-  return std::max(passes * bytes * prices.byte, packing + products);
+  const auto passes = static_cast<double>((rows + prices.rows_of_pass - 1) / prices.rows_of_pass);
+  const auto per_element = static_cast<double>(rows);
+  const double computed =
+      rows <= prices.rows_in_place
+          ? elements * (prices.element + per_element * prices.product)
+          : elements * (passes * prices.packed + per_element * prices.packed_product);
+  if (!cold) return computed;
+  const int64_t bytes = keys * rules.key.bytes;
+  const double readings = bytes > prices.cache_bytes ? passes : 1;
+  const double read = static_cast<double>(bytes) / rules.key.num_kv_heads * prices.byte;
+  return std::max(computed, readings * read);
 }
 
 PrefixForest find_shared_prefixes(const PrefixBatch& batch, const PrefixRules& rules,

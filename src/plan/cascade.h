@@ -31,11 +31,14 @@ struct PrefixBatch {
 // Nanoseconds of one thread. Measured constants that change speed, never results.
 struct CascadePrices {
   double byte = 0;     // of keys or values, read from memory
-  double product = 0;  // a multiply-add
-  double packed = 0;   // an element that is packed for a pass of many rows
-  double state = 0;    // a float of a row's state, put down by one group and taken up by the next
-  double level = 0;    // a level of the tree, which waits for the one before; of all threads
-  int32_t rows_in_place = 0;  // a pass of no more rows uses keys without packing them
+  double element = 0;  // of keys or values that few rows use in place
+  double product = 0;  // a multiply-add of those
+  double packed = 0;   // an element that is packed for many rows
+  double packed_product = 0;
+  double state = 0;           // a float of a row's state, left by one group and taken up behind it
+  double level = 0;           // a level of the tree, which waits for the one before; all threads
+  int64_t cache_bytes = 0;    // ranges up to this size come from memory only once
+  int32_t rows_in_place = 0;  // more rows than this pack the keys
   int32_t rows_of_pass = 1;   // rows that share one reading
 };
 
@@ -101,7 +104,9 @@ struct PrefixForest {
 PrefixForest find_shared_prefixes(const PrefixBatch& batch, const PrefixRules& rules,
                                   const PrefixMemory& memory);
 
-// Attending `keys` keys with `rows` rows of one head in passes of rules.prices.rows_of_pass.
-double price_of_passes(const PrefixRules& rules, int64_t keys, int64_t rows);
+// Attending keys of one head with rows of that head: what is computed, and what is read from memory
+// where it is not in a cache, one beside the other.
+// cold: the keys were not read just before
+double price_of_rows(const PrefixRules& rules, int64_t keys, int64_t rows, bool cold);
 
 }  // namespace pagoda
