@@ -97,9 +97,9 @@ class ItemRun {
         scratch_(scratch),
         item_(item),
         kv_head_(kv_head),
-        split_len_(split_len(
-            split_rule(call.problem()),
-            local_len(call.problem().shard, call.batch().seq_lens[item.request]))) {}
+        split_len_(
+            split_len(split_rule(call.problem()),
+                      local_len(call.problem().shard, call.batch().seq_lens[item.request]))) {}
 
   void run() {
     const State total = call_.geometry.state_at(scratch_.total, item_.num_rows);
@@ -146,8 +146,7 @@ class ItemRun {
     const int32_t first = batch.query_start_loc[at.request];
     const int32_t query_len = batch.query_start_loc[at.request + 1] - first;
     const int32_t position = seq_len - query_len + at.token;
-    const KeyRange keys =
-        local_range(call_.problem().shard, visible_keys(mask, position, seq_len));
+    const KeyRange keys = local_range(call_.problem().shard, visible_keys(mask, position, seq_len));
     scratch_.visible_begin[row] = std::clamp(keys.begin, item_.key_begin, item_.key_end);
     scratch_.visible_end[row] = std::clamp(keys.end, item_.key_begin, item_.key_end);
     scratch_.position[row] = position;

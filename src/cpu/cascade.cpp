@@ -65,6 +65,7 @@ PrefixRules rules_of(const Prepared& prepared, const Geometry& geometry, const S
           .unit = kTileKeys,
           .splits = splits,
           .mask = problem.mask,
+          .shard = problem.shard,
           .max_levels = kMaxLevels,
           .max_query_len = forced ? problem.limits.max_query_len : kMaxQueryLen,
           .max_tokens = max_shared_tokens(problem),

@@ -22,8 +22,9 @@ class Search {
     return batch_.query_start_loc[r + 1] - batch_.query_start_loc[r];
   }
   int32_t seq_len(int32_t r) const { return batch_.seq_lens[r]; }
+  int32_t num_keys(int32_t r) const { return local_len(rules_.shard, seq_len(r)); }
   int32_t num_pages(int32_t r) const {
-    return static_cast<int32_t>((int64_t{seq_len(r)} + rules_.page_size - 1) / rules_.page_size);
+    return static_cast<int32_t>((int64_t{num_keys(r)} + rules_.page_size - 1) / rules_.page_size);
   }
   const int32_t* pages(int32_t r) const { return batch_.page_table + r * batch_.page_table_stride; }
   bool causal(int32_t r) const {
@@ -36,7 +37,7 @@ class Search {
     for (int32_t r = 0; r < batch_.num_reqs; ++r) {
       memory_.deepest[r] = -1;
       const bool fits = query_len(r) > 0 && query_len(r) <= rules_.max_query_len;
-      if (fits && seq_len(r) >= rules_.unit) memory_.order[count++] = r;
+      if (fits && num_keys(r) >= rules_.unit) memory_.order[count++] = r;
     }
     return count;
   }
@@ -45,7 +46,7 @@ class Search {
   // position, see ranges that never fall from row to row.
   bool alike(int32_t a, int32_t b) const {
     return causal(a) == causal(b) &&
-           split_len(rules_.splits, seq_len(a)) == split_len(rules_.splits, seq_len(b));
+           split_len(rules_.splits, num_keys(a)) == split_len(rules_.splits, num_keys(b));
   }
 
   // The page at a place, below all pages for a request that ends before it.
@@ -56,8 +57,8 @@ class Search {
   bool goes_before(int32_t a, int32_t b, int32_t place) const {
     if (place == 0 && causal(a) != causal(b)) return causal(a);
     if (place == 0) {
-      const int64_t len_a = split_len(rules_.splits, seq_len(a));
-      const int64_t len_b = split_len(rules_.splits, seq_len(b));
+      const int64_t len_a = split_len(rules_.splits, num_keys(a));
+      const int64_t len_b = split_len(rules_.splits, num_keys(b));
       if (len_a != len_b) return len_a < len_b;
     }
     const int32_t page_a = page_at(a, place), page_b = page_at(b, place);
@@ -116,7 +117,7 @@ class Search {
     int64_t end = int64_t{common} * rules_.page_size;
     for (int32_t i = 0; i < set.num_reqs; ++i) {
       const int32_t r = memory_.order[set.first_req + i];
-      end = std::min<int64_t>(end, seq_len(r));
+      end = std::min<int64_t>(end, num_keys(r));
       node.num_tokens += query_len(r);
     }
     node.key_end = std::max(node.key_begin, static_cast<int32_t>(end / rules_.unit) * rules_.unit);
@@ -132,8 +133,9 @@ class Search {
 
   // The keys of a node that some query of the request sees.
   KeyRange seen_of(const SharedPrefix& node, int32_t r) const {
-    const KeyRange seen = any_visible(mask_of_request(rules_.mask, causal(r)),
-                                      seq_len(r) - query_len(r), seq_len(r) - 1, seq_len(r));
+    const Mask mask = mask_of_request(rules_.mask, causal(r));
+    const int32_t first = seq_len(r) - query_len(r), last = seq_len(r) - 1;
+    const KeyRange seen = local_range(rules_.shard, any_visible(mask, first, last, seq_len(r)));
     return {.begin = std::max(seen.begin, node.key_begin), .end = std::min(seen.end, node.key_end)};
   }
 

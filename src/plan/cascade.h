@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "../core/mask.h"
+#include "../core/shard.h"
 #include "../core/splits.h"
 
 namespace pagoda {
@@ -56,6 +57,7 @@ struct PrefixRules {
   int32_t unit = 64;  // ranges begin and end at multiples of so many keys
   SplitRule splits;   // requests share only where they cut their keys alike
   Mask mask;
+  Shard shard;  // keys are counted as this rank keeps them
   int32_t max_levels = 8;
   int32_t max_query_len = 0;  // requests with more query tokens stay apart
   int64_t max_tokens = 0;     // query tokens of all that share
