@@ -105,7 +105,22 @@ class Search {
     const SharedPrefix node = node_of(set, rest.page);
     if (is_wanted(node)) rest.parent = add(node);
     if (rest.parent >= 0 && memory_.nodes[rest.parent].level + 1 >= rules_.max_levels) return;
-    sort_by_page(rest);
+    if (whole_units(int64_t{rest.page} * rules_.page_size) > node.key_end)
+      drop_short(rest, node.key_end);
+    else
+      sort_by_page(rest);
+  }
+
+  int64_t whole_units(int64_t keys) const { return keys / rules_.unit * rules_.unit; }
+
+  // Requests that end before their common pages do hold the others back: those go on without them.
+  void drop_short(PendingPrefix set, int32_t key_end) {
+    int32_t* order = memory_.order + set.first_req;
+    set.num_reqs = static_cast<int32_t>(
+        std::partition(order, order + set.num_reqs,
+                       [&](int32_t r) { return whole_units(num_keys(r)) > key_end; }) -
+        order);
+    if (set.num_reqs >= 2) memory_.pending[num_pending_++] = set;
   }
 
   SharedPrefix node_of(const PendingPrefix& set, int32_t common) const {
@@ -120,7 +135,7 @@ class Search {
       end = std::min<int64_t>(end, num_keys(r));
       node.num_tokens += query_len(r);
     }
-    node.key_end = std::max(node.key_begin, static_cast<int32_t>(end / rules_.unit) * rules_.unit);
+    node.key_end = std::max(node.key_begin, static_cast<int32_t>(whole_units(end)));
     node.visible = {.begin = node.key_end, .end = node.key_begin};
     for (int32_t i = 0; i < set.num_reqs; ++i) {
       const KeyRange seen = seen_of(node, memory_.order[set.first_req + i]);
