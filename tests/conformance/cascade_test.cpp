@@ -10,6 +10,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <numeric>
 
 #include "backends.h"
 #include "compare.h"
@@ -133,6 +134,90 @@ class Trees : public ::testing::Test {
 
   Backends backends_;
 };
+
+// The requests of a step that has been laid out, some of them, in any order, on the pages that they
+// have there.
+struct Selected {
+  std::vector<int32_t> query_start_loc{0}, seq_lens, page_table, tokens;
+  std::vector<uint8_t> causal;
+  Batch batch;
+
+  Selected(const Step& step, const std::vector<int32_t>& reqs) : batch(step.batch) {
+    const Geometry& g = step.geometry();
+    const int64_t stride = step.batch.page_table_stride;
+    for (const int32_t r : reqs) {
+      const auto at = static_cast<size_t>(r);
+      const int32_t first = step.batch.query_start_loc[r];
+      for (int32_t t = 0; t < g.requests[at].query_len; ++t) tokens.push_back(first + t);
+      query_start_loc.push_back(static_cast<int32_t>(tokens.size()));
+      seq_lens.push_back(step.batch.seq_lens[r]);
+      causal.push_back(g.requests[at].causal ? 1 : 0);
+      const int32_t* row = step.batch.page_table + r * stride;
+      page_table.insert(page_table.end(), row, row + stride);
+    }
+    batch.num_reqs = static_cast<int32_t>(reqs.size());
+    batch.num_tokens = static_cast<int32_t>(tokens.size());
+    batch.query_start_loc = query_start_loc.data();
+    batch.seq_lens = seq_lens.data();
+    batch.page_table = page_table.data();
+    batch.slot_mapping = nullptr;
+    if (step.batch.causal != nullptr) batch.causal = causal.data();
+  }
+
+  // The elements of each token's output, in bits.
+  std::vector<std::vector<std::byte>> run(const Step& step, const Context& context) const {
+    const Geometry& g = step.geometry();
+    const size_t size = size_of(g.dtype), count = tokens.size();
+    const size_t query_row = size * static_cast<size_t>(g.num_heads() * g.head_dim);
+    const size_t out_row = size * static_cast<size_t>(g.num_heads() * g.head_dim_v);
+    std::vector<std::byte> query(count * query_row), out(count * out_row);
+    for (size_t t = 0; t < count; ++t)
+      for (int32_t head = 0; head < g.num_heads(); ++head)
+        std::memcpy(&query[t * query_row + size * static_cast<size_t>(head * g.head_dim)],
+                    address(step.query, tokens[t], head), size * static_cast<size_t>(g.head_dim));
+    Tuning tuning;
+    tuning.num_splits = g.num_splits;
+    tuning.cascade = 1;
+    Plan plan(context, step.spec, step.limits, tuning);
+    Buffer workspace(plan.workspace_size(), 0, 0);
+    plan.prepare(batch, workspace.data(), plan.workspace_size());
+    const Tensor from(query.data(), g.dtype, {batch.num_tokens, g.num_heads(), g.head_dim});
+    const Tensor to(out.data(), g.dtype, {batch.num_tokens, g.num_heads(), g.head_dim_v});
+    plan.forward(step.layer, from, to);
+    std::vector<std::vector<std::byte>> rows;
+    for (size_t t = 0; t < count; ++t)
+      rows.emplace_back(out.begin() + static_cast<ptrdiff_t>(t * out_row),
+                        out.begin() + static_cast<ptrdiff_t>((t + 1) * out_row));
+    return rows;
+  }
+};
+
+// Requests in another order, and each alone, on the same pages.
+TEST_F(Trees, GiveTheSameBitsInAnyOrderAndToEachRequestAlone) {
+  const uint64_t trees = std::min<uint64_t>(options.trees / 4, 200);
+  for (uint64_t seed = options.first; seed < options.first + trees; ++seed) {
+    Geometry g = draw(seed);
+    g.writing = Writing::placed;
+    const Values values = draw_values(g, seed);
+    const Step step(g, values, {.pages_seed = 1, .fill_seed = seed % 3});
+    std::vector<int32_t> reqs(g.requests.size());
+    std::iota(reqs.begin(), reqs.end(), 0);
+    const Context& context = backends_.cpu(g.isa, g.num_threads);
+    const auto rows = Selected(step, reqs).run(step, context);
+    Random random = stream_of(seed, 78);
+    random.shuffle(reqs);
+    const Selected shuffled(step, reqs);
+    const auto others = shuffled.run(step, context);
+    for (size_t t = 0; t < others.size(); ++t)
+      ASSERT_EQ(others[t], rows[static_cast<size_t>(shuffled.tokens[t])])
+          << "tree " << seed << " in another order: " << describe(g);
+    const Selected alone(step, {reqs[0]});
+    const auto own = alone.run(step, context);
+    for (size_t t = 0; t < own.size(); ++t)
+      ASSERT_EQ(own[t], rows[static_cast<size_t>(alone.tokens[t])])
+          << "tree " << seed << ", request " << reqs[0] << " alone: " << describe(g);
+  }
+}
 
 TEST_F(Trees, GiveTheSameBitsWithAndWithoutCascade) {
   Counts counts;
