@@ -179,7 +179,7 @@ class Builder {
     const int64_t len = split_len(rule_, local_len(problem_.shard, batch_.seq_lens[item.request]));
     int64_t begin = item.key_begin / len, end = begin;
     if (!keys.empty()) {
-      if (item.key_begin % len == 0) begin = keys.begin / len;
+      begin = keys.begin / len;  // the first row's, or beyond what any row has seen
       end = (keys.end + len - 1) / len;
     } else if (item.key_begin % len != 0) {
       end = begin + 1;
