@@ -28,6 +28,7 @@ struct RunnerOptions {
   int32_t max_reqs = 16;    // in one step
   int32_t max_seq_len = 0;  // 0: the model's context length
   ContextParallel context_parallel = {};
+  int32_t cascade = 0;  // pages that requests share: 0 read once where it pays, 1 always, -1 never
 };
 
 struct GenerationOptions {
@@ -63,6 +64,7 @@ struct RunnerStats {
   int64_t max_used_pages = 0;    // at a time
   int64_t max_shared_pages = 0;  // of these, held by several requests
   int64_t prefix_hit_tokens = 0;
+  KeyReads key_reads;
   SchedulerStats scheduler;
 };
 

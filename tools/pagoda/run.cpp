@@ -58,6 +58,10 @@ std::string figures_as_json(const engine::RunnerStats& stats) {
       {"pages_used", stats.max_used_pages},
       {"pages_shared", stats.max_shared_pages},
       {"prefix_hit_tokens", stats.prefix_hit_tokens},
+      {"key_bytes", stats.key_reads.bytes},
+      {"key_bytes_without_cascade", stats.key_reads.bytes_flat},
+      {"cascade_steps", stats.key_reads.cascade_steps},
+      {"cascade_requests", stats.key_reads.max_cascade_reqs},
       {"preemptions", stats.scheduler.num_preemptions},
       {"steps", stats.scheduler.num_steps}};
   return nlohmann::ordered_json{{"figures", figures}}.dump();
