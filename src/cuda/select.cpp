@@ -55,14 +55,20 @@ Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& p
         Aspect::kv_format,
         "spec.kv_format names a quantised cache; the cuda backend has only KV_SAME");
   if (!problem.shard.is_whole())
-    reasons.emplace_back("spec.shard deals keys out to ranks; the cuda backend keeps all of them");
+    reasons.emplace_back(Aspect::shard,
+                         "spec.shard deals keys out to ranks; the cuda backend keeps all of them");
   if (problem.query_format != PAGODA_QUERY_SAME)
     reasons.emplace_back(
+        Aspect::query_format,
         "spec.query_format names quantised queries; the cuda backend has only QUERY_SAME");
   if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
     reasons.emplace_back(Aspect::dtype, std::string("spec.dtype is ") +
                                             pagoda::name_of(problem.dtype) +
                                             "; the cuda backend has kernels for bf16 and f16");
+  if (problem.tuning.cascade > 0)
+    reasons.emplace_back(
+        Aspect::combination,
+        "tuning.cascade is 1; the cuda backend attends every request on its own, leave it 0");
   const CudaKernel* found = nullptr;
   for (const CudaKernel& kernel : kernels)
     if (found == nullptr && serves(kernel, problem)) found = &kernel;

@@ -16,6 +16,7 @@ struct ModelOptions {
   std::string kv_format = "same";
   std::string kv_same_layers;  // "0,11", "sliding" or both
   engine::RunnerOptions runner;
+  std::string cascade = "auto";
   bool no_prefix_cache = false;
   bool context_parallel = false;
   int32_t comm_timeout_ms = 0;  // 0: the communicator's own
