@@ -71,4 +71,18 @@ Struct read_struct(const Struct* given, const char* name) {
   return own;
 }
 
+template <class Out>
+void expect_out(const Out* out, const char* name) {
+  expect(out != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL");
+}
+
+// Writes as much of a struct as the caller's header knows.
+template <class Struct>
+void write_struct(Struct* out, Struct value, const char* name) {
+  expect_out(out, name);
+  const uint32_t size = read_struct(out, name).struct_size;
+  value.struct_size = size;
+  std::memcpy(out, &value, std::min<size_t>(size, sizeof value));
+}
+
 }  // namespace pagoda::capi

@@ -11,6 +11,7 @@
 #include "../core/state.h"
 #include "element.h"
 #include "float_mode.h"
+#include "mask_rows.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -96,13 +97,14 @@ class ItemRun {
   void run() {
     const State total = call_.geometry.state_at(scratch_.total, item_.num_rows);
     load_rows();
+    if (batch_mask()) lists_ = lists_of(masked_rows(), scratch_);
     if (item_.pieces == 1) {
       attend_all(total);
       finish(total);
       return;
     }
     for (int32_t split = item_.split_begin; split < item_.split_end; ++split)
-      attend_one(split, kept(split));
+      attend_or_clear(split, kept(split));
     if (!is_last()) return;
     merge_kept(total);
     finish(total);
@@ -118,6 +120,30 @@ class ItemRun {
   int64_t group() const { return call_.problem().group(); }
   int32_t query_begin() const { return call_.batch().query_start_loc[item_.request]; }
   int32_t seq_len() const { return call_.batch().seq_lens[item_.request]; }
+
+  const mask::BlockMask& batch_mask() const { return call_.batch().block_mask; }
+  MaskedRows masked_rows() const {
+    return {.mask = batch_mask(),
+            .request = item_.request,
+            .group = call_.problem().group(),
+            .num_kv_heads = call_.problem().num_kv_heads,
+            .first_row = item_.first_row,
+            .num_rows = item_.num_rows};
+  }
+
+  KeyRange keys_of_split(int32_t split) const {
+    const int32_t num_keys = local_len(call_.problem().shard, seq_len());
+    const int64_t len = split_len(split_rule(call_.problem()), num_keys);
+    const auto begin = static_cast<int32_t>(split * len);
+    return {begin, static_cast<int32_t>(std::min<int64_t>(begin + len, num_keys))};
+  }
+
+  // Puts the lists of the block mask before the split. False: no row sees a key of it.
+  bool reaches(int32_t split) const {
+    if (!batch_mask()) return true;
+    const KeyRange keys = keys_of_split(split);
+    return narrow(masked_rows(), kv_head_, keys.begin, keys.end, lists_);
+  }
 
   // Queries as floats, and what each row sees.
   void load_rows() {
@@ -145,12 +171,14 @@ class ItemRun {
     }
   }
 
+  void attend_or_clear(int32_t split, State state) const {
+    reaches(split) ? attend_one(split, state) : clear(state);
+  }
+
+  // Of a split that was just found to be reached.
   void attend_one(int32_t split, State state) const {
     const Problem& problem = call_.problem();
-    const int32_t num_keys = local_len(problem.shard, seq_len());
-    const int64_t len = split_len(split_rule(problem), num_keys);
-    const auto begin = static_cast<int32_t>(split * len);
-    const auto end = static_cast<int32_t>(std::min<int64_t>(begin + len, num_keys));
+    const KeyRange range = keys_of_split(split);
     const Side keys = keys_of(call_), values = values_of(call_);
     call_.kernels.attend(
         {.num_rows = item_.num_rows,
@@ -170,11 +198,13 @@ class ItemRun {
          .visible_end = scratch_.visible_end,
          .position = scratch_.position,
          .slope = scratch_.slope,
+         .block_mask = batch_mask() ? &lists_ : nullptr,
          .keys = rows_of(call_, keys, item_.request, kv_head_),
          .values = rows_of(call_, values, item_.request, kv_head_),
-         .key_begin = begin,
-         .key_end = end,
+         .key_begin = range.begin,
+         .key_end = range.end,
          .state = state,
+         .seen = scratch_.seen,
          .rescale = scratch_.rescale,
          .scores = scratch_.scores,
          .packed_keys = scratch_.packed_keys,
@@ -183,9 +213,10 @@ class ItemRun {
 
   void attend_all(State total) const {
     if (item_.tile_begin == item_.tile_end) return clear(total);
-    attend_one(item_.tile_begin, total);
+    attend_or_clear(item_.tile_begin, total);
     const State part = call_.geometry.state_at(scratch_.part, item_.num_rows);
     for (int32_t split = item_.tile_begin + 1; split < item_.tile_end; ++split) {
+      if (!reaches(split)) continue;  // an empty state changes no bit of the total
       attend_one(split, part);
       merge_into(total, part);
     }
@@ -263,6 +294,7 @@ class ItemRun {
   const Scratch& scratch_;
   const Item& item_;
   const int32_t kv_head_;
+  MaskLists lists_{};  // of a batch with a block mask
 };
 
 // Tokens behind the last request belong to none.

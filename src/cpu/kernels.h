@@ -48,6 +48,26 @@ struct State {
   float* o;  // [num_rows, padded head_dim_v], columns in the kernel's order
 };
 
+// The list of one tile of queries of a block mask (src/mask/block_mask.h), and how far it is read:
+// tiles of keys are taken in ascending order.
+struct MaskList {
+  const int32_t *tile, *tile_end;  // the entries not yet passed
+  const int32_t* bits_at;          // of the same entries
+  // The two halves of the current kTileKeys keys. Where bits is null every row sees `all`.
+  const uint32_t* bits[2];
+  uint32_t all[2];
+};
+
+// A block mask as the rows of one task read it.
+struct MaskLists {
+  const uint32_t* bits;  // of the whole mask
+  int32_t tile_kv;       // 32, 64, 128 or 256
+  int32_t num_lists;
+  MaskList* lists;               // [num_lists]
+  const int32_t* list_of_row;    // [num_rows]
+  const int32_t* offset_of_row;  // [num_rows] words from a tile's first row of bits to this one's
+};
+
 // Rows of one head of keys (query tokens times the group's heads), in order of position, over the
 // keys of one split. Both ends of the visible ranges never fall from row to row.
 struct AttendTask {
@@ -64,12 +84,15 @@ struct AttendTask {
   const int32_t* position;       // [num_rows]
   const float* slope;            // [num_rows], null without bias
 
+  const MaskLists* block_mask;  // what the ranges show is shown only if this shows it too; or null
+
   PagedRows keys, values;
   int32_t key_begin, key_end;  // of the split; key_begin is a multiple of kTileKeys
 
   State state;  // written
 
   // Scratch.
+  uint64_t* seen;        // [2, num_rows] keys of a tile that the row sees: of this tile, the next
   float* rescale;        // [num_rows], padded
   float* scores;         // [num_rows, kTileKeys]
   float* packed_keys;    // [kTileKeys, head_dim] in the kernel's order

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "../core/mask.h"
+#include "mask_rows.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -77,12 +78,15 @@ int32_t choose_rows(const Problem& problem, const Batch& batch, const Geometry& 
   return std::min(*std::rbegin(kRowsOfTile), geometry.max_rows);
 }
 
-// Keys that some row of the item sees within its splits.
-int64_t cost_of(const Item& item, KeyRange keys, int64_t len) {
-  const int64_t begin = std::max<int64_t>(keys.begin, item.split_begin * len);
-  const int64_t end = std::min<int64_t>(keys.end, item.split_end * len);
-  return std::max<int64_t>(end - begin, 0) * (item.num_rows + kPackCost) +
-         kItemCost * item.num_rows;
+// What the rows of an item have to look at.
+struct Work {
+  KeyRange keys;     // some row sees the first and the last of them, if any
+  int64_t num_keys;  // of these, not skipped
+  int64_t pairs;     // of query and key
+};
+
+int64_t cost_of(const Item& item, const Work& work) {
+  return work.pairs + work.num_keys * kPackCost + kItemCost * item.num_rows;
 }
 
 KeyRange keys_of(const Problem& problem, const Request& request, int64_t first_row,
@@ -91,6 +95,22 @@ KeyRange keys_of(const Problem& problem, const Request& request, int64_t first_r
   const auto first = static_cast<int32_t>(start + first_row / problem.group());
   const auto last = static_cast<int32_t>(start + (first_row + num_rows - 1) / problem.group());
   return local_range(problem.shard, any_visible(request.mask, first, last, request.seq_len));
+}
+
+Work work_of(const Problem& problem, const Batch& batch, const Request& request, const Item& item) {
+  const KeyRange keys = keys_of(problem, request, item.first_row, item.num_rows);
+  if (!batch.block_mask) {
+    const int64_t count = std::max<int64_t>(int64_t{keys.end} - keys.begin, 0);
+    return {keys, count, count * item.num_rows};
+  }
+  const ListedWork listed = listed_work({.mask = batch.block_mask,
+                                         .request = item.request,
+                                         .group = problem.group(),
+                                         .num_kv_heads = problem.num_kv_heads,
+                                         .first_row = item.first_row,
+                                         .num_rows = item.num_rows},
+                                        keys);
+  return {listed.keys, listed.num_keys, listed.pairs};
 }
 
 class Builder {
@@ -129,12 +149,12 @@ class Builder {
                 .num_rows = static_cast<int32_t>(std::min<int64_t>(rows_, num_rows - row)),
                 .pieces = 1,
                 .ticket = -1};
-      const KeyRange keys = keys_of(problem_, request, item.first_row, item.num_rows);
-      if (!keys.empty()) {
-        item.split_begin = item.tile_begin = static_cast<int32_t>(keys.begin / len);
-        item.split_end = item.tile_end = static_cast<int32_t>((keys.end + len - 1) / len);
+      const Work work = work_of(problem_, batch_, request, item);
+      if (!work.keys.empty()) {
+        item.split_begin = item.tile_begin = static_cast<int32_t>(work.keys.begin / len);
+        item.split_end = item.tile_end = static_cast<int32_t>((work.keys.end + len - 1) / len);
       }
-      item.cost = cost_of(item, keys, len);
+      item.cost = cost_of(item, work);
       total_cost_ += item.cost;
       schedule_.items[num_items_++] = item;
     }

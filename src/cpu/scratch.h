@@ -18,6 +18,7 @@ struct Geometry {
   int32_t head_dim, head_dim_v;
   int32_t padded_dim_v;  // columns of a row of o
   int32_t max_rows;      // rows of a tile; a multiple of kRowPadding
+  int32_t max_lists;     // of a block mask that so many rows may read
 
   Geometry(const Problem& problem, const Kernels& kernels);
 
@@ -37,6 +38,10 @@ struct Scratch {
   int32_t* visible_end;    // [max_rows]
   int32_t* position;       // [max_rows]
   float* slope;            // [max_rows]
+  uint64_t* seen;          // [2, max_rows]
+  MaskList* mask_lists;    // [max_lists]
+  int32_t* list_of_row;    // [max_rows]
+  int32_t* offset_of_row;  // [max_rows]
   float* rescale;          // [max_rows]
   float* scores;           // [max_rows, kTileKeys]
   float* packed_keys;      // [kTileKeys, head_dim]

@@ -55,6 +55,8 @@ Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& p
         "spec.kv_format names a quantised cache; the cuda backend has only KV_SAME");
   if (!problem.shard.is_whole())
     reasons.emplace_back("spec.shard deals keys out to ranks; the cuda backend keeps all of them");
+  if (problem.has_block_mask)
+    reasons.emplace_back("spec.has_block_mask is 1; the cuda backend does not read block masks");
   if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
     reasons.push_back(std::string("spec.dtype is ") + pagoda::name_of(problem.dtype) +
                       "; the cuda backend has kernels for bf16 and f16");

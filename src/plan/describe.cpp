@@ -40,7 +40,8 @@ std::string describe_step(const Problem& problem, const ReduceStates& step) {
 std::string describe_step(const Problem& problem, const Attend& step) {
   std::ostringstream text;
   text << "attend: keys of the " << (step.keys == Keys::cache ? "cache" : "call") << ", "
-       << describe_mask(step.mask) << (step.adds_sinks ? ", sinks added here" : "")
+       << describe_mask(step.mask) << (step.has_block_mask ? " and a block mask" : "")
+       << (step.adds_sinks ? ", sinks added here" : "")
        << (problem.shard.is_whole() ? " -> out, lse" : " -> states over this rank's keys");
   return text.str();
 }

@@ -119,6 +119,9 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
          "spec.page_size is ", spec.page_size,
          "; it is a multiple of 8, or 0 for attention without a cache");
   check_flag(spec.has_sinks, "spec.has_sinks");
+  check_flag(spec.has_block_mask, "spec.has_block_mask");
+  expect(spec.score_expr == nullptr, PAGODA_UNSUPPORTED,
+         "spec.score_expr is set; attention does not take score expressions yet");
   expect(tuning.num_splits >= 0, PAGODA_INVALID_ARGUMENT, "tuning.num_splits is ",
          tuning.num_splits, "; it is a number of splits, or 0 for automatic");
   const bool has_cache = spec.page_size > 0;
@@ -135,6 +138,7 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
           .page_size = spec.page_size,
           .score = make_score(spec),
           .mask = make_mask(spec),
+          .has_block_mask = spec.has_block_mask == 1,
           .has_sinks = spec.has_sinks == 1,
           .shard = make_shard(spec, rank),
           .query_ranks = query_ranks,

@@ -35,6 +35,7 @@ struct Problem {
   int32_t page_size = 0;  // 0: no cache
   Score score;
   Mask mask;
+  bool has_block_mask = false;  // every step brings one
   bool has_sinks = false;
   Shard shard;              // whole: this rank keeps all keys
   int32_t query_ranks = 1;  // ranks whose queries are gathered
