@@ -11,6 +11,7 @@
 #include "about.h"
 #include "check_tensor.h"
 #include "guard.h"
+#include "mask_objects.h"
 #include "read.h"
 #include "read_comm.h"
 
@@ -66,6 +67,16 @@ Prepared& prepared_of(pagoda_plan* plan, pagoda_stream stream) {
          "the plan is not prepared; call pagoda_plan_prepare once per step before this");
   plan->prepared->stream = stream;
   return *plan->prepared;
+}
+
+Problem problem_of(const pagoda_spec* given, const pagoda_limits& limits,
+                   const pagoda_tuning* tuning, RankOf rank) {
+  const pagoda_spec spec = read_struct(given, "pagoda_spec");
+  Problem problem = make_problem(
+      spec, limits, tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"),
+      rank);
+  problem.score_expr = read_score_expr(spec.score_expr);
+  return problem;
 }
 
 }  // namespace
@@ -154,9 +165,7 @@ pagoda_status pagoda_plan_create(pagoda_context* context, const pagoda_spec* spe
     expect(out != nullptr, PAGODA_INVALID_ARGUMENT, "out is NULL");
     *out = nullptr;
     expect(context != nullptr, PAGODA_INVALID_ARGUMENT, "context is NULL");
-    Problem problem = make_problem(
-        read_struct(spec, "pagoda_spec"), read_struct(limits, "pagoda_limits"),
-        tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"), context->rank);
+    Problem problem = problem_of(spec, read_struct(limits, "pagoda_limits"), tuning, context->rank);
     const Backend& backend = *context->backend;
     const Selection selection = backend.select(problem);
     expect(selection.kernel != nullptr, PAGODA_UNSUPPORTED, "backend ", backend.name(),
@@ -195,9 +204,7 @@ size_t pagoda_explain(const pagoda_spec* spec, const pagoda_limits* limits,
     if (limits != nullptr) bounds = read_struct(limits, "pagoda_limits");
     // Which kernel serves does not depend on the number of ranks, as long as there are some.
     constexpr RankOf kOneOfTwo{.rank = 0, .num_ranks = 2, .has_comm = true};
-    return explain(make_problem(
-        read_struct(spec, "pagoda_spec"), bounds,
-        tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"), kOneOfTwo));
+    return explain(problem_of(spec, bounds, tuning, kOneOfTwo));
   });
 }
 

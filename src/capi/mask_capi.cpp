@@ -131,9 +131,9 @@ pagoda_expr::pagoda_expr(const pagoda_expr_options& options)
       own_symbols(symbols_of(options)),
       own_bindings(std::make_unique<mask::Bindings>(own_symbols)),
       bindings(*own_bindings),
-      bound{kind == PAGODA_EXPR_MASK ? mask::parse_mask(text, own_symbols)
+      bound(kind == PAGODA_EXPR_MASK ? mask::parse_mask(text, own_symbols)
                                      : mask::parse_score(text, own_symbols),
-            bindings} {}
+            bindings) {}
 
 pagoda_expr::pagoda_expr(const std::string& name_or_text, int32_t num_reqs, int32_t max_seq_len,
                          int32_t num_heads)
@@ -141,7 +141,7 @@ pagoda_expr::pagoda_expr(const std::string& name_or_text, int32_t num_reqs, int3
       kind(PAGODA_EXPR_MASK),
       samples(sample_data(num_reqs, max_seq_len, num_heads)),
       bindings(samples->bindings()),
-      bound{mask::parse_mask(text, mask::gallery_symbols()), bindings} {}
+      bound(mask::parse_mask(text, mask::gallery_symbols()), bindings) {}
 
 mask::BlockMask pagoda::capi::read_block_mask(const pagoda_block_mask* given) {
   if (given == nullptr) return {};
@@ -167,6 +167,14 @@ mask::BlockMask pagoda::capi::read_block_mask(const pagoda_block_mask* given) {
           .bits = it.bits,
           .num_entries = it.num_entries,
           .num_words = it.num_words};
+}
+
+const mask::BoundExpr* pagoda::capi::read_score_expr(const pagoda_expr* given) {
+  if (given == nullptr) return nullptr;
+  expect(given->kind == PAGODA_EXPR_SCORE, PAGODA_INVALID_ARGUMENT,
+         "spec.score_expr is a mask; it takes a score (PAGODA_EXPR_SCORE), a mask comes with each "
+         "batch (spec.has_block_mask)");
+  return &given->bound;
 }
 
 pagoda_status pagoda_expr_create(const pagoda_expr_options* options, pagoda_expr** out) {

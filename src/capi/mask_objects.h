@@ -31,6 +31,9 @@ struct pagoda_mask {
 
 namespace pagoda::capi {
 
+// What a spec's score expression holds; null for NULL.
+const mask::BoundExpr* read_score_expr(const pagoda_expr* given);
+
 // The block mask of a batch, its sizes and pointers checked; absent if NULL.
 mask::BlockMask read_block_mask(const pagoda_block_mask* given);
 

@@ -12,6 +12,7 @@
 #include "element.h"
 #include "float_mode.h"
 #include "mask_rows.h"
+#include "score_rows.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -91,13 +92,15 @@ PagedRows rows_of(const Call& call, const Side& side, int32_t r, int32_t kv_head
 // One item for one head of keys, on one thread.
 class ItemRun {
  public:
-  ItemRun(const Call& call, const Scratch& scratch, const Item& item, int32_t kv_head)
-      : call_(call), scratch_(scratch), item_(item), kv_head_(kv_head) {}
+  ItemRun(const Call& call, const Scratch& scratch, ScoreRows& score, const Item& item,
+          int32_t kv_head)
+      : call_(call), scratch_(scratch), score_(score), item_(item), kv_head_(kv_head) {}
 
   void run() {
     const State total = call_.geometry.state_at(scratch_.total, item_.num_rows);
     load_rows();
     if (batch_mask()) lists_ = lists_of(masked_rows(), scratch_);
+    if (score_.function().apply != nullptr) set_score();
     if (item_.pieces == 1) {
       attend_all(total);
       finish(total);
@@ -136,6 +139,17 @@ class ItemRun {
     const int64_t len = split_len(split_rule(call_.problem()), num_keys);
     const auto begin = static_cast<int32_t>(split * len);
     return {begin, static_cast<int32_t>(std::min<int64_t>(begin + len, num_keys))};
+  }
+
+  void set_score() {
+    mask::Point point;
+    point[mask::Variable::request] = item_.request;
+    point[mask::Variable::kv_head] = kv_head_;
+    point[mask::Variable::seq_len] = seq_len();
+    point[mask::Variable::query_len] =
+        call_.batch().query_start_loc[item_.request + 1] - query_begin();
+    score_.set_item(point, static_cast<int32_t>(kv_head_ * group()), item_.first_row,
+                    scratch_.position);
   }
 
   // Puts the lists of the block mask before the split. False: no row sees a key of it.
@@ -189,6 +203,7 @@ class ItemRun {
          .bias = static_cast<Bias>(problem.score.alibi),
          .scale = problem.score.scale * (keys.head_scale(kv_head_) * unit_of(keys.rows().dtype)),
          .softcap = problem.score.softcap,
+         .score = score_.function(),
          .rank = problem.shard.rank,
          .num_ranks = problem.shard.num_ranks,
          .interleave = problem.shard.interleave,
@@ -292,6 +307,7 @@ class ItemRun {
 
   const Call& call_;
   const Scratch& scratch_;
+  ScoreRows& score_;
   const Item& item_;
   const int32_t kv_head_;
   MaskLists lists_{};  // of a batch with a block mask
@@ -321,13 +337,18 @@ void attend_step(const Prepared& prepared, const Attend& step, const Layer& laye
   const int64_t num_heads = prepared.problem.num_kv_heads;
   const int64_t count = *call.schedule.num_items * num_heads;
   const size_t scratch_size = Scratch::size(geometry);
+  const size_t score_size = ScoreRows::bytes(prepared.problem);
+  const mask::BoundExpr* expr = prepared.problem.score_expr;
+  const bool narrow = expr != nullptr && is_narrow(*expr, prepared.problem, call.schedule.score);
   std::atomic<int64_t> next{0};
   pool.run([&](int thread) {
     const FloatMode mode;
     const auto offset = static_cast<size_t>(thread) * scratch_size;
     const Scratch scratch = Scratch::at(call.schedule.scratch + offset, geometry);
+    ScoreRows score(prepared.problem, kernels, narrow,
+                    call.schedule.score + static_cast<size_t>(thread) * score_size);
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
-      ItemRun(call, scratch, call.schedule.items[i / num_heads],
+      ItemRun(call, scratch, score, call.schedule.items[i / num_heads],
               static_cast<int32_t>(i % num_heads))
           .run();
   });

@@ -112,8 +112,8 @@ struct Block {
 inline void weigh_rows(const AttendTask& task, const Tile& tile, const TileScales& scales,
                        const Block& block) {
   const int columns = round_up(block.end, kWidth);
-  const bool plain =
-      !block.edge && columns == kTileKeys && task.softcap == 0 && task.bias == Bias::none;
+  const bool plain = !block.edge && columns == kTileKeys && task.softcap == 0 &&
+                     task.bias == Bias::none && task.score.apply == nullptr;
   for (int row = block.row; row < block.row + block.rows; ++row)
     plain ? softmax_plain_row(task, scales, row)
           : softmax_row(task, scales, row, tile.start, tile.seen.words[row], columns);

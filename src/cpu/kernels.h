@@ -40,6 +40,13 @@ struct PagedRows {
   int64_t scale_token_stride;  // bytes
 };
 
+// A score expression of the caller's: puts its value in place of each logit of one row, for the
+// keys [first_key, first_key + kTileKeys).
+struct ScoreFunction {
+  void (*apply)(void* context, int32_t row, int32_t first_key, float* logits);  // null: none
+  void* context;
+};
+
 // Attention of some rows over some keys, not yet divided: m is the largest logit, l the sum of
 // exp(s - m), o the sum of exp(s - m) * v. A row that saw no key is (-inf, 0, 0).
 struct State {
@@ -75,6 +82,7 @@ struct AttendTask {
   Element key_element, value_element;
   Bias bias;
   float scale, softcap;                 // softcap 0: none
+  ScoreFunction score;                  // after them
   int32_t rank, num_ranks, interleave;  // which tokens of the sequence the keys are: core/shard.h
 
   const float* queries;          // [num_rows, head_dim]
@@ -130,11 +138,12 @@ struct Kernels {
   void (*encode)(Element element, const void* from, const float* scale, int32_t scale_step,
                  Element code, void* to, int32_t n);
 
-  // For tests, which hold them against libm and against plain loops. n is a multiple of 16.
+  // n is a multiple of 16. exp is for x up to 87.
   void (*exp)(const float* x, float* y, int32_t n);
   void (*tanh)(const float* x, float* y, int32_t n);
-  // rows: [kTileKeys] of head_dim elements; unpacked: [kTileKeys, head_dim]. A pack and its
-  // reverse.
+
+  // For tests. rows: [kTileKeys] of head_dim elements; unpacked: [kTileKeys, head_dim]. A pack and
+  // its reverse.
   void (*pack_keys_and_back)(Element element, const void* const* rows, int32_t head_dim,
                              float* packed, float* unpacked);
   void (*pack_values_and_back)(Element element, const void* const* rows, int32_t head_dim_v,

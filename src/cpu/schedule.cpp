@@ -6,6 +6,7 @@
 
 #include "../core/mask.h"
 #include "mask_rows.h"
+#include "score_rows.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -15,6 +16,7 @@ constexpr const char* kItems = "cpu.items";
 constexpr const char* kTickets = "cpu.tickets";
 constexpr const char* kParts = "cpu.parts";
 constexpr const char* kScratch = "cpu.scratch";
+constexpr const char* kScore = "cpu.score";
 
 // These change speed, never results.
 constexpr int32_t kRowsOfTile[] = {384, 192, 96, 48,
@@ -213,7 +215,8 @@ Schedule::Schedule(const Prepared& prepared)
       items(prepared.region<Item>(kItems)),
       tickets(prepared.region<uint32_t>(kTickets)),
       parts(prepared.region<float>(kParts)),
-      scratch(prepared.region<std::byte>(kScratch)) {}
+      scratch(prepared.region<std::byte>(kScratch)),
+      score(prepared.region<std::byte>(kScore)) {}
 
 SplitRule split_rule(const Problem& problem) {
   return {.unit = kTileKeys, .automatic = 8 * kTileKeys, .num_splits = problem.tuning.num_splits};
@@ -228,6 +231,7 @@ void add_schedule_regions(const Problem& problem, const Geometry& geometry, int 
   map.add_array(kParts, static_cast<size_t>(max_part_floats(problem, geometry, num_threads)),
                 sizeof(float));
   map.add_array(kScratch, static_cast<size_t>(num_threads), Scratch::size(geometry));
+  map.add_array(kScore, static_cast<size_t>(num_threads), ScoreRows::bytes(problem));
 }
 
 void make_schedule(const Prepared& prepared, const Geometry& geometry, int num_threads) {

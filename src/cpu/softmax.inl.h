@@ -54,6 +54,19 @@ inline F32 distances(const AttendTask& task, int key, int position) {
   return load(distance);
 }
 
+// Hands the logits of a row to the caller's expression; the rest as below.
+inline float rescored(const AttendTask& task, int row, int tile, uint64_t seen, int columns,
+                      float* scores) {
+  task.score.apply(task.score.context, row, tile, scores);
+  F32 largest = broadcast(kMinusInfinity);
+  for (int c = 0; c < columns; c += kWidth) {
+    const F32 s = select(lanes_of(seen >> c), load(scores + c), broadcast(kMinusInfinity));
+    store(scores + c, s);
+    largest = max(s, largest);
+  }
+  return reduce_max(largest);
+}
+
 // Replaces the products of one row by logits, -inf where the row does not see the key, and returns
 // the largest. scores: [columns], in place; columns is a multiple of kWidth. seen: a bit per key
 inline float logits_of_row(const AttendTask& task, const TileScales& scales, int row, int tile,
@@ -64,14 +77,13 @@ inline float logits_of_row(const AttendTask& task, const TileScales& scales, int
   for (int c = 0; c < columns; c += kWidth) {
     const F32 distance =
         task.bias == Bias::none ? broadcast(0.0f) : distances(task, tile + c, task.position[row]);
-    const F32 s =
-        select(lanes_of(seen >> c),
-               logits(task, with_key_scale(scales, c, load(scores + c)), scale, distance, slope),
-               broadcast(kMinusInfinity));
-    store(scores + c, s);
-    largest = max(s, largest);
+    const F32 s = logits(task, with_key_scale(scales, c, load(scores + c)), scale, distance, slope);
+    const F32 shown = select(lanes_of(seen >> c), s, broadcast(kMinusInfinity));
+    store(scores + c, task.score.apply != nullptr ? s : shown);
+    largest = max(shown, largest);
   }
-  return reduce_max(largest);
+  return task.score.apply != nullptr ? rescored(task, row, tile, seen, columns, scores)
+                                     : reduce_max(largest);
 }
 
 // Takes the largest logit of a row's tile into account: sets m, and in task.rescale what the row's

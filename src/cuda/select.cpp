@@ -57,6 +57,8 @@ Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& p
     reasons.emplace_back("spec.shard deals keys out to ranks; the cuda backend keeps all of them");
   if (problem.has_block_mask)
     reasons.emplace_back("spec.has_block_mask is 1; the cuda backend does not read block masks");
+  if (problem.score_expr != nullptr)
+    reasons.emplace_back("spec.score_expr is set; the cuda backend has no score expressions");
   if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
     reasons.push_back(std::string("spec.dtype is ") + pagoda::name_of(problem.dtype) +
                       "; the cuda backend has kernels for bf16 and f16");

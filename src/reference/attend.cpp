@@ -6,6 +6,8 @@
 #include "../backend/check_batch.h"
 #include "../core/splits.h"
 #include "../core/state.h"
+#include "../mask/bound_expr.h"
+#include "../mask/evaluate.h"
 #include "backend.h"
 #include "cache_rows.h"
 
@@ -62,7 +64,25 @@ struct Query {
     for (int64_t e = 0; e < call.problem.head_dim; ++e) dot += load(query, q + e) * key.at(e);
     const double slope =
         call.layer.alibi_slopes != nullptr ? static_cast<double>(call.layer.alibi_slopes[head]) : 0;
-    return logit(call.problem.score, dot, slope, position, position_of(call.problem.shard, j));
+    const double s =
+        logit(call.problem.score, dot, slope, position, position_of(call.problem.shard, j));
+    return call.problem.score_expr != nullptr ? rescored(*call.problem.score_expr, j, s) : s;
+  }
+
+  // The value of the caller's expression, which is in float by the language's definition.
+  double rescored(const mask::BoundExpr& score, int32_t j, double s) const {
+    const Batch& batch = call.prepared.batch;
+    mask::Point point;
+    point[mask::Variable::request] = req;
+    point[mask::Variable::head] = head;
+    point[mask::Variable::kv_head] = kv_head();
+    point[mask::Variable::query] = position;
+    point[mask::Variable::key] = j;
+    point[mask::Variable::seq_len] = batch.seq_lens[req];
+    point[mask::Variable::query_len] = batch.query_start_loc[req + 1] - batch.query_start_loc[req];
+    point.score = static_cast<float>(s);
+    std::vector<mask::Value> scratch(score.expr.nodes.size());
+    return static_cast<double>(mask::evaluate(score.expr, score.bindings, point, scratch.data()).f);
   }
 
   // Whether the block mask shows a key of the range.

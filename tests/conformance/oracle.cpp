@@ -74,7 +74,13 @@ struct Oracle {
       const float* k = &own.key[static_cast<size_t>((j * g.num_kv_heads + kv_head)) *
                                 static_cast<size_t>(g.head_dim)];
       Real s = logit(q, k, head, p, j, condition);
-      if (rescores) s = static_cast<Real>(rescores(static_cast<double>(s), r, head, i, j));
+      if (rescores) {
+        // Of expressions that are at most four times as steep as the logit itself, and have few
+        // operations, none of them on numbers much larger than what goes in and comes out.
+        const Real before = s;
+        s = static_cast<Real>(rescores(static_cast<double>(s), r, head, i, j));
+        condition = 4 * condition + 16 * static_cast<double>(std::abs(before) + std::abs(s)) + 16;
+      }
       logits.push_back(s);
       keys.push_back(j);
       if (s != -kInfinity) row.logit_condition = std::max(row.logit_condition, condition);
