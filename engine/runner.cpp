@@ -36,7 +36,8 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .num_pages = options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
       .max_reqs = options.max_reqs,
       .max_tokens = options.prefill_chunk + options.max_reqs - 1,
-      .max_seq_len = max_seq_len};
+      .max_seq_len = max_seq_len,
+      .mask = options.mask};
 }
 
 // A group of layers has pages of its own: their bytes differ with the number of layers.

@@ -14,12 +14,24 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
   spec.kv_format = PAGODA_KV_SAME;
   spec.page_size = options.page_size;
   spec.causal = 1;
+  spec.has_block_mask = options.mask.text.empty() ? 0 : 1;
   if (group.window > 0) {
     spec.has_window = 1;
     spec.window_left = group.window - 1;
     spec.window_right = -1;
   }
   return spec;
+}
+
+std::unique_ptr<StepMask> make_mask(const ModelConfig& config, const DecoderOptions& options) {
+  if (options.mask.text.empty()) return nullptr;
+  MaskOptions mask;
+  mask.num_heads = static_cast<int32_t>(config.num_heads);
+  mask.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
+  mask.max_reqs = options.max_reqs;
+  mask.max_tokens = options.max_tokens;
+  mask.max_seq_len = options.max_seq_len;
+  return std::make_unique<StepMask>(options.mask, mask);
 }
 
 Context make_context(const DecoderOptions& options, int num_threads) {
@@ -40,6 +52,7 @@ Attention::Attention(const ModelConfig& config, const DecoderOptions& options, T
       group_of_layer_(config.layers.size()),
       memory_(config, groups_, options.page_size, options.num_pages, options.dtype),
       context_(make_context(options, threads.size())) {
+  mask_ = make_mask(config, options);
   Limits limits;
   limits.max_reqs = options.max_reqs;
   limits.max_tokens = options.max_tokens;
@@ -64,6 +77,7 @@ std::string Attention::describe() const {
 }
 
 void Attention::prepare(const StepBatch& step) {
+  const pagoda_block_mask* block_mask = nullptr;
   for (size_t i = 0; i < plans_.size(); i++) {
     Batch batch;
     batch.num_reqs = static_cast<int32_t>(step.seq_lens.size());
@@ -74,6 +88,9 @@ void Attention::prepare(const StepBatch& step) {
     batch.page_table_stride = step.groups[i].page_table_stride;
     batch.page_table_width = static_cast<int32_t>(step.groups[i].page_table_stride);
     batch.slot_mapping = step.groups[i].slot_mapping;
+    // The same for every group: a mask knows positions, not pages.
+    if (mask_ && i == 0) block_mask = &mask_->build(batch);
+    batch.block_mask = block_mask;
     plans_[i].prepare(batch, workspaces_[i].data(), static_cast<size_t>(workspaces_[i].size()));
   }
 }

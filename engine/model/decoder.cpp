@@ -180,6 +180,9 @@ const std::vector<LayerGroup>& Decoder::groups() const {
 std::string Decoder::describe() const {
   return state_->attention.describe();
 }
+std::string Decoder::mask_picture() const {
+  return state_->attention.mask_picture();
+}
 Threads& Decoder::threads() {
   return state_->threads;
 }

@@ -13,6 +13,7 @@
 #include "engine/formats/model_file.h"
 #include "engine/math/threads.h"
 #include "engine/model/kv_memory.h"
+#include "engine/model/step_mask.h"
 #include "engine/model/weights.h"
 
 namespace pagoda::engine {
@@ -27,6 +28,7 @@ struct DecoderOptions {
   int32_t max_reqs = 1;     // in one step
   int32_t max_tokens = 1;   // in one step
   int32_t max_seq_len = 0;  // at most the model's context length; 0: that
+  MaskText mask;            // of every layer, besides its own
 };
 
 // One step: the new tokens of each request, one request behind the other, the request's last ones.
@@ -56,6 +58,7 @@ class Decoder {
   const std::vector<LayerGroup>& groups() const;  // each has a page table of its own
   std::string describe() const;                   // the plans, as text
   Threads& threads();
+  std::string mask_picture() const;  // of the largest step so far; empty without a mask
 
   // Writes this step's keys and values to their pages.
   // Returns [batch.logit_rows.size(), vocab_size], valid until the next call.
