@@ -26,7 +26,8 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
   const int32_t max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : context;
   require(options.page_size > 0, ErrorKind::kInvalidArgument, "a page size of ", options.page_size,
           " tokens; it must be a positive multiple of 8");
-  const int64_t pages_of_one = (max_seq_len + options.page_size - 1) / options.page_size;
+  const int32_t page_size = options.page_size * options.context_parallel.num_ranks();
+  const int64_t pages_of_one = (max_seq_len + page_size - 1) / page_size;
   return {
       .num_threads = options.num_threads,
       .backend = options.backend,
@@ -37,7 +38,8 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .max_reqs = options.max_reqs,
       .max_tokens = options.prefill_chunk + options.max_reqs - 1,
       .max_seq_len = max_seq_len,
-      .mask = options.mask};
+      .mask = options.mask,
+      .context_parallel = options.context_parallel};
 }
 
 // A group of layers has pages of its own: their bytes differ with the number of layers.
@@ -46,7 +48,7 @@ Cache make_cache(const Decoder& decoder, bool prefix_cache) {
   std::vector<CacheGroup> groups;
   for (const LayerGroup& layers : decoder.groups()) {
     CacheGroup group;
-    group.page_size = options.page_size;
+    group.page_size = options.shared_page_size();
     group.window = layers.window;
     group.pool = static_cast<int32_t>(groups.size());
     group.page_bytes = page_bytes(decoder.config(), layers, options.page_size, options.dtype);
@@ -109,7 +111,8 @@ struct Runner::State {
   }
 
   static int32_t table_width(const DecoderOptions& options) {
-    return (options.max_seq_len + options.page_size - 1) / options.page_size;
+    const int32_t page_size = options.shared_page_size();
+    return (options.max_seq_len + page_size - 1) / page_size;
   }
 
   bool step(const Runner& runner);

@@ -28,6 +28,7 @@ struct RunnerOptions {
   int32_t max_reqs = 16;    // in one step
   int32_t max_seq_len = 0;  // 0: the model's context length
   MaskText mask;            // of every layer, besides its own
+  ContextParallel context_parallel = {};
 };
 
 struct GenerationOptions {

@@ -5,7 +5,7 @@ set -eu
 # ocl-icd-opencl-dev: the CMake package of Debian's oneDNN looks for OpenCL and stops without it.
 packages="g++ cmake ninja-build pkg-config git ca-certificates
   libssl-dev libdnnl-dev ocl-icd-opencl-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev
-  libgtest-dev libbenchmark-dev python3 python3-pip clang-format clang-tidy"
+  libopenmpi-dev openmpi-bin libgtest-dev libbenchmark-dev python3 python3-pip clang-format clang-tidy"
 
 missing=""
 for package in $packages; do

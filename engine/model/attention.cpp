@@ -15,6 +15,10 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
   spec.page_size = options.page_size;
   spec.causal = 1;
   spec.has_block_mask = options.mask.text.empty() ? 0 : 1;
+  if (options.context_parallel.comm) {
+    spec.shard = PAGODA_SHARD_KEYS_COPIES;
+    spec.shard_interleave = options.context_parallel.interleave;
+  }
   if (group.window > 0) {
     spec.has_window = 1;
     spec.window_left = group.window - 1;
@@ -39,6 +43,7 @@ Context make_context(const DecoderOptions& options, int num_threads) {
   context.backend = options.backend.c_str();
   context.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   context.num_threads = num_threads;
+  context.comm = options.context_parallel.comm.get();
   return Context(context);
 }
 
@@ -47,6 +52,8 @@ Context make_context(const DecoderOptions& options, int num_threads) {
 Attention::Attention(const ModelConfig& config, const DecoderOptions& options, Threads& threads)
     : config_(config),
       dtype_(options.dtype),
+      page_size_(options.page_size),
+      ranks_(options.context_parallel),
       threads_(threads),
       groups_(group_layers(config)),
       group_of_layer_(config.layers.size()),
@@ -76,8 +83,20 @@ std::string Attention::describe() const {
   return text;
 }
 
+// Those of this rank's pages.
+const int64_t* Attention::local_slots(const int64_t* slots, int64_t num_tokens) {
+  if (!ranks_.comm) return slots;
+  local_slots_.emplace_back(static_cast<size_t>(num_tokens));
+  std::vector<int64_t>& local = local_slots_.back();
+  check(pagoda_local_slots(ranks_.comm->rank, ranks_.num_ranks(), ranks_.interleave, page_size_,
+                           slots, local.data(), static_cast<int32_t>(num_tokens)));
+  return local.data();
+}
+
 void Attention::prepare(const StepBatch& step) {
   const pagoda_block_mask* block_mask = nullptr;
+  local_slots_.clear();
+  local_slots_.reserve(plans_.size());
   for (size_t i = 0; i < plans_.size(); i++) {
     Batch batch;
     batch.num_reqs = static_cast<int32_t>(step.seq_lens.size());
@@ -87,7 +106,7 @@ void Attention::prepare(const StepBatch& step) {
     batch.page_table = step.groups[i].page_table;
     batch.page_table_stride = step.groups[i].page_table_stride;
     batch.page_table_width = static_cast<int32_t>(step.groups[i].page_table_stride);
-    batch.slot_mapping = step.groups[i].slot_mapping;
+    batch.slot_mapping = local_slots(step.groups[i].slot_mapping, batch.num_tokens);
     // The same for every group: a mask knows positions, not pages.
     if (mask_ && i == 0) block_mask = &mask_->build(batch);
     batch.block_mask = block_mask;

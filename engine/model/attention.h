@@ -33,10 +33,14 @@ class Attention {
   void attend(int layer, float* qkv, int64_t num_tokens, float* out);
 
  private:
+  const int64_t* local_slots(const int64_t* slots, int64_t num_tokens);
   void* in_attention_type(float* rows, int64_t num_tokens);
 
   const ModelConfig& config_;
   pagoda_dtype dtype_;
+  int32_t page_size_;
+  ContextParallel ranks_;
+  std::vector<std::vector<int64_t>> local_slots_;  // [groups][num_tokens] of this step
   Threads& threads_;
   std::vector<LayerGroup> groups_;
   std::vector<int> group_of_layer_;  // [layers]

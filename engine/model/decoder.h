@@ -3,6 +3,8 @@
 // not depend on the batch around it.
 #pragma once
 
+#include <pagoda/comm.h>
+
 #include <cstdint>
 #include <memory>
 #include <pagoda/pagoda.hpp>
@@ -18,6 +20,15 @@
 
 namespace pagoda::engine {
 
+// Ranks that run the same model on the same requests, each keeping a share of every sequence's
+// keys.
+struct ContextParallel {
+  std::shared_ptr<const pagoda_comm> comm;  // null: this process has all keys
+  int32_t interleave = 1;                   // tokens
+
+  int32_t num_ranks() const { return comm ? comm->num_ranks : 1; }
+};
+
 struct DecoderOptions {
   int num_threads = 0;              // 0: all usable cores
   std::string backend = "cpu";      // one whose memory is the host's: cpu or reference
@@ -29,6 +40,10 @@ struct DecoderOptions {
   int32_t max_tokens = 1;   // in one step
   int32_t max_seq_len = 0;  // at most the model's context length; 0: that
   MaskText mask;            // of every layer, besides its own
+  ContextParallel context_parallel = {};
+
+  // Tokens of a page of all ranks together: what page tables and slots count in.
+  int32_t shared_page_size() const { return page_size * context_parallel.num_ranks(); }
 };
 
 // One step: the new tokens of each request, one request behind the other, the request's last ones.

@@ -166,6 +166,17 @@ typedef enum pagoda_kv_format PAGODA_ENUM_WIDTH {
   PAGODA_KV_INT8_KEYS = 5       /* keys: scales of tokens; values in the query's type */
 } pagoda_kv_format;
 
+/*
+ * What the queries are. Their scales stand in pagoda_layer.query_scale and multiply the logits;
+ * pagoda_quantise_query makes both. Keys may have any format. The product of int8 queries with int8
+ * keys is an exact integer: at most 512 * 128 * 128 = 2^23, which float holds.
+ */
+typedef enum pagoda_query_format PAGODA_ENUM_WIDTH {
+  PAGODA_QUERY_SAME = 0,    /* spec.dtype; no scales */
+  PAGODA_QUERY_INT8 = 1,    /* scales of tokens and heads [num_tokens, num_heads] */
+  PAGODA_QUERY_FP8_E4M3 = 2 /* scales of key heads [num_kv_heads]; one for all by stride 0 */
+} pagoda_query_format;
+
 typedef enum pagoda_alibi PAGODA_ENUM_WIDTH {
   PAGODA_ALIBI_NONE = 0,
   PAGODA_ALIBI_LINEAR = 1, /* + slope * (j - p) for key position j and query position p */
@@ -218,7 +229,8 @@ typedef struct pagoda_spec {
   pagoda_alibi alibi;   /* not NONE: every layer has alibi_slopes */
   int32_t has_sinks;    /* 1: every layer has sinks */
   pagoda_shard shard;   /* not NONE: the context has a comm, the plan a cache */
-  int32_t shard_interleave; /* tokens; page_size is a multiple of it; 0: 1 */
+  int32_t shard_interleave;         /* tokens; page_size is a multiple of it; 0: 1 */
+  pagoda_query_format query_format; /* not SAME: query is INT8 or FP8_E4M3; out stays dtype */
   int32_t has_block_mask;        /* 1: every step has batch.block_mask, which shows what it shows of
                                     what the mask above shows; without causal it rules alone */
   const pagoda_expr* score_expr; /* mask.h: a score expression, which takes the place of the logit
@@ -319,6 +331,8 @@ typedef struct pagoda_layer {
   const pagoda_tensor* value_scale; /* likewise */
   const float* alibi_slopes;        /* [num_heads] if the spec has alibi, otherwise NULL */
   const float* sinks;               /* [num_heads] if the spec has sinks, otherwise NULL */
+  const pagoda_tensor* query_scale; /* float, shape by query_format, any strides, read by
+                                       pagoda_forward alone; NULL where the queries have none */
 } pagoda_layer;
 
 /* key: [num_tokens, num_kv_heads, head_dim], value: [num_tokens, num_kv_heads, head_dim_v].
@@ -340,6 +354,24 @@ PAGODA_API pagoda_status pagoda_forward(pagoda_plan* plan, const pagoda_layer* l
                                         const pagoda_tensor* query, const pagoda_tensor* key,
                                         const pagoda_tensor* value, const pagoda_tensor* out,
                                         const pagoda_tensor* lse, pagoda_stream stream);
+
+/*
+ * Queries to their codes, so that an engine needs no kernel of its own: for INT8 the scale of each
+ * token and head is made by the rule of pagoda_kv_format and written, for FP8_E4M3 the caller's
+ * scales are read. Rounding, clamping and what becomes of a NaN are those of the cache.
+ */
+typedef struct pagoda_query_codes {
+  uint32_t struct_size;
+  pagoda_query_format format; /* INT8 or FP8_E4M3 */
+  const pagoda_tensor* query; /* [num_tokens, num_heads, head_dim] F32, F16 or BF16; num_heads is a
+                                 multiple of the scales' heads, head_dim one of 8 up to 512 */
+  const pagoda_tensor* scale; /* as pagoda_layer.query_scale */
+  const pagoda_tensor* codes; /* [num_tokens, num_heads, head_dim] INT8 or FP8_E4M3, written */
+} pagoda_query_codes;
+
+PAGODA_API pagoda_status pagoda_quantise_query(pagoda_context* context,
+                                               const pagoda_query_codes* query,
+                                               pagoda_stream stream);
 
 /* Two attentions over disjoint key sets, and where their union goes. `out` may be out_a or out_b,
  * and `lse` lse_a or lse_b. An lse of -inf or +inf marks an empty state, whose out is not read. */

@@ -39,6 +39,7 @@ using Tuning = Sized<pagoda_tuning>;
 using Batch = Sized<pagoda_batch>;
 using Layer = Sized<pagoda_layer>;
 using Merge = Sized<pagoda_merge>;
+using QueryCodes = Sized<pagoda_query_codes>;
 
 // A borrowed, strided array. Without strides it is packed, row-major.
 struct Tensor : Sized<pagoda_tensor> {
@@ -91,6 +92,10 @@ class Context {
 
   void merge_states(const Merge& merge, pagoda_stream stream = nullptr) {
     check(pagoda_merge_states(get(), &merge, stream));
+  }
+
+  void quantise_query(const QueryCodes& query, pagoda_stream stream = nullptr) {
+    check(pagoda_quantise_query(get(), &query, stream));
   }
 
  private:

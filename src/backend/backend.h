@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/error.h"
 #include "../core/tensor.h"
 #include "../mask/block_mask.h"
 #include "../plan/plan.h"
@@ -47,12 +48,13 @@ struct Batch {
 struct Layer {
   TensorView key_cache, value_cache;
   TensorView key_scale, value_scale;
+  TensorView query_scale;               // absent outside forward
   const float* alibi_slopes = nullptr;  // [num_heads] or null
   const float* sinks = nullptr;         // [num_heads] or null
 };
 
 struct Operands {
-  TensorView query;  // [num_tokens, num_heads, head_dim]
+  TensorView query;  // [num_tokens, num_heads, head_dim], in problem.query_format
   TensorView key;    // [num_keys, num_kv_heads, head_dim], absent with a cache
   TensorView value;  // [num_keys, num_kv_heads, head_dim_v], absent with a cache
   TensorView out;    // [num_tokens, num_heads, head_dim_v]
@@ -64,6 +66,12 @@ struct MergeOperands {
   TensorView out_a, lse_a;   // [num_tokens, num_heads, head_dim_v], [num_heads, num_tokens] float
   TensorView out_b, lse_b;   // as a
   TensorView out, lse;       // as a; lse may be absent
+};
+
+struct QueryCodes {
+  TensorView query;  // [num_tokens, num_heads, head_dim]
+  TensorView codes;  // as query, int8 or e4m3
+  TensorView scale;  // int8: [num_tokens, num_heads], written; e4m3: [num_kv_heads], read
 };
 
 // What was decided before a call: valid from prepare to the next prepare.
@@ -112,6 +120,12 @@ class Backend {
                       const Operands& operands) = 0;
 
   virtual void merge(const MergeOperands& operands, Stream stream) = 0;
+
+  // For a backend that selects plans with quantised queries.
+  virtual void quantise_query(const QueryCodes&, Stream) {
+    expect(false, PAGODA_UNSUPPORTED, "backend ", name(),
+           " has no quantised queries; quantise them on the host, or leave spec.query_format SAME");
+  }
 };
 
 struct BackendOptions {

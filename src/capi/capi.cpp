@@ -7,6 +7,7 @@
 
 #include "../backend/backend.h"
 #include "../backend/runner.h"
+#include "../core/kv_format.h"
 #include "../parallel/host_ranks.h"
 #include "about.h"
 #include "check_tensor.h"
@@ -77,6 +78,11 @@ Problem problem_of(const pagoda_spec* given, const pagoda_limits& limits,
       rank);
   problem.score_expr = read_score_expr(spec.score_expr);
   return problem;
+}
+
+// A plan without a cache may be given no layer.
+const pagoda_tensor* query_scale_of(const pagoda_layer* layer) {
+  return layer == nullptr ? nullptr : read_struct(layer, "pagoda_layer").query_scale;
 }
 
 }  // namespace
@@ -259,9 +265,13 @@ pagoda_status pagoda_forward(pagoda_plan* plan, const pagoda_layer* layer,
   return guard([&] {
     const Prepared& prepared = prepared_of(plan, stream);
     const Problem& problem = plan->problem;
-    const Layer own = read_layer(layer, problem, Access::read);
+    Layer own = read_layer(layer, problem, Access::read);
     const int64_t tokens = prepared.batch.num_tokens, heads = problem.own_heads();
-    Operands operands{.query = check_tensor(query, "query", problem.dtype,
+    own.query_scale =
+        read_query_scale(query_scale_of(layer), "layer.query_scale", problem.query_format, tokens,
+                         heads, problem.num_kv_heads, Access::read);
+    const Dtype query_dtype = dtype_of(query_format_of(problem.query_format), problem.dtype);
+    Operands operands{.query = check_tensor(query, "query", query_dtype,
                                             {tokens, heads, problem.head_dim}, Access::read),
                       .out = check_tensor(out, "out", problem.dtype,
                                           {tokens, heads, problem.head_dim_v}, Access::write),
@@ -281,6 +291,15 @@ pagoda_status pagoda_forward(pagoda_plan* plan, const pagoda_layer* layer,
     communicate(context, [&] {
       run_plan(*context.backend, context.ranks.get(), plan->plan, prepared, own, operands);
     });
+  });
+}
+
+pagoda_status pagoda_quantise_query(pagoda_context* context, const pagoda_query_codes* query,
+                                    pagoda_stream stream) {
+  return guard([&] {
+    expect(context != nullptr, PAGODA_INVALID_ARGUMENT, "context is NULL");
+    check_stream(*context->backend, stream);
+    context->backend->quantise_query(read_query_codes(query), stream);
   });
 }
 

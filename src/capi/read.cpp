@@ -116,23 +116,7 @@ Batch read_batch(const pagoda_batch* given, const Problem& problem) {
           .block_mask = block_mask};
 }
 
-Dtype cache_dtype(const Problem& problem) {
-  return problem.dtype;
-}
-
 namespace {
-
-Dtype dtype_of(CacheFormat format, const Problem& problem) {
-  switch (format.code) {
-    case Code::same:
-      return problem.dtype;
-    case Code::e4m3:
-      return PAGODA_FP8_E4M3;
-    case Code::int8:
-      return PAGODA_INT8;
-  }
-  return problem.dtype;
-}
 
 // Scales of tokens are written with the rows; the others are the caller's and only read.
 TensorView read_scale(const pagoda_tensor* given, const char* name, CacheFormat format,
@@ -176,16 +160,59 @@ Layer read_layer(const pagoda_layer* given, const Problem& problem, Access acces
   const int64_t pages = problem.limits.num_pages, size = problem.page_size;
   const int64_t heads = problem.num_kv_heads;
   const KvFormat format = kv_format_of(problem.kv_format);
-  own.key_cache = check_tensor(layer.key_cache, "layer.key_cache", dtype_of(format.key, problem),
-                               {pages, size, heads, problem.head_dim}, access);
+  own.key_cache =
+      check_tensor(layer.key_cache, "layer.key_cache", dtype_of(format.key, problem.dtype),
+                   {pages, size, heads, problem.head_dim}, access);
   own.value_cache =
-      check_tensor(layer.value_cache, "layer.value_cache", dtype_of(format.value, problem),
+      check_tensor(layer.value_cache, "layer.value_cache", dtype_of(format.value, problem.dtype),
                    {pages, size, heads, problem.head_dim_v}, access);
   own.key_scale =
       read_scale(layer.key_scale, "layer.key_scale", format.key, problem, problem.head_dim, access);
   own.value_scale = read_scale(layer.value_scale, "layer.value_scale", format.value, problem,
                                problem.head_dim_v, access);
   return own;
+}
+
+TensorView read_query_scale(const pagoda_tensor* given, const char* name,
+                            pagoda_query_format format, int64_t num_tokens, int64_t num_heads,
+                            int64_t num_kv_heads, Access access) {
+  switch (query_format_of(format).scale) {
+    case ScaleOf::token:
+      return check_strided(given, name, PAGODA_F32, {num_tokens, num_heads}, access);
+    case ScaleOf::head:
+      return check_strided(given, name, PAGODA_F32, {num_kv_heads}, Access::read);
+    default:
+      expect(given == nullptr, PAGODA_INVALID_ARGUMENT, name,
+             " is set, but spec.query_format is SAME");
+      return {};
+  }
+}
+
+QueryCodes read_query_codes(const pagoda_query_codes* given_codes) {
+  const pagoda_query_codes given = read_struct(given_codes, "pagoda_query_codes");
+  const CacheFormat format = query_format_of(given.format);
+  expect(format.code != Code::same, PAGODA_INVALID_ARGUMENT, "query_codes.format is ",
+         static_cast<int>(given.format), "; codes are PAGODA_QUERY_INT8 or PAGODA_QUERY_FP8_E4M3");
+  const pagoda_tensor shape = read_struct(given.query, "query_codes.query");
+  const pagoda_tensor scale = read_struct(given.scale, "query_codes.scale");
+  expect(shape.num_dims == 3, PAGODA_INVALID_ARGUMENT, "query_codes.query has ", shape.num_dims,
+         " dimensions; it has 3, [num_tokens, num_heads, head_dim]");
+  expect(shape.dtype == PAGODA_F32 || shape.dtype == PAGODA_F16 || shape.dtype == PAGODA_BF16,
+         PAGODA_INVALID_ARGUMENT, "query_codes.query is ", name_of(shape.dtype),
+         "; it is f32, f16 or bf16");
+  const int64_t tokens = shape.shape[0], heads = shape.shape[1], dim = shape.shape[2];
+  expect(dim > 0 && dim % 8 == 0 && dim <= 512, PAGODA_INVALID_ARGUMENT,
+         "query_codes.query has head_dim ", dim, "; it is a multiple of 8 from 8 to 512");
+  const int64_t kv_heads = scale.num_dims > 0 ? scale.shape[0] : 0;
+  expect(format.scale != ScaleOf::head || (kv_heads > 0 && heads % kv_heads == 0),
+         PAGODA_INVALID_ARGUMENT, "query_codes.scale has ", kv_heads,
+         " heads, of which the query's ", heads, " are no multiple");
+  return {.query = check_tensor(given.query, "query_codes.query", shape.dtype, {tokens, heads, dim},
+                                Access::read),
+          .codes = check_tensor(given.codes, "query_codes.codes", dtype_of(format, shape.dtype),
+                                {tokens, heads, dim}, Access::write),
+          .scale = read_query_scale(given.scale, "query_codes.scale", given.format, tokens, heads,
+                                    kv_heads, Access::write)};
 }
 
 MergeOperands read_merge(const pagoda_merge* given_merge) {

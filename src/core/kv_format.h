@@ -1,5 +1,5 @@
-// Host and device. How keys and values become bytes of the cache and back: one rule per format, so
-// that every writer produces the same bytes and every reader the same numbers.
+// Host and device. How keys and values become bytes of the cache and back, and queries bytes: one
+// rule per format, so that every writer produces the same bytes and every reader the same numbers.
 //
 //   scale of a row   max(absmax / largest, 1e-6) with largest 127 (int8) or 448 (e4m3)
 //   stored           x * (1 / scale), int8 rounded half away from zero and clamped, e4m3 rounded to
@@ -51,6 +51,25 @@ constexpr KvFormat kv_format_of(pagoda_kv_format format) {
       return {{Code::int8, ScaleOf::token}, {}};
   }
   return {};
+}
+
+constexpr CacheFormat query_format_of(pagoda_query_format format) {
+  switch (format) {
+    case PAGODA_QUERY_SAME:
+      return {};
+    case PAGODA_QUERY_INT8:
+      return {Code::int8, ScaleOf::token};
+    case PAGODA_QUERY_FP8_E4M3:
+      return {Code::e4m3, ScaleOf::head};
+  }
+  return {};
+}
+
+// The type of what is stored in a format, where `same` is the caller's.
+constexpr pagoda_dtype dtype_of(CacheFormat format, pagoda_dtype same) {
+  return format.code == Code::int8   ? PAGODA_INT8
+         : format.code == Code::e4m3 ? PAGODA_FP8_E4M3
+                                     : same;
 }
 
 PAGODA_HD constexpr float largest_code(Code code) {

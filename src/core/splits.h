@@ -31,4 +31,20 @@ PAGODA_HD constexpr int32_t split_count(const SplitRule& rule, int32_t seq_len) 
   return static_cast<int32_t>((static_cast<int64_t>(seq_len) + len - 1) / len);
 }
 
+// The rule for one length with at most `most` splits, which are longer for that.
+PAGODA_HD constexpr SplitRule with_at_most(const SplitRule& rule, int32_t most, int32_t seq_len) {
+  SplitRule bounded = rule;
+  if (split_count(rule, seq_len) > most) bounded.num_splits = most;
+  return bounded;
+}
+
+// A split is cut once more, into at most kLeaves leaves of this many keys (the last may have
+// fewer), so that either one worker or kLeaves of them can attend it. Leaves are attended from an
+// empty state and merge in index order into their split, whoever did them.
+inline constexpr int32_t kLeaves = 4;
+PAGODA_HD constexpr int64_t leaf_len(const SplitRule& rule, int64_t split_len) {
+  const int64_t share = (split_len + kLeaves - 1) / kLeaves;
+  return (share + rule.unit - 1) / rule.unit * rule.unit;
+}
+
 }  // namespace pagoda

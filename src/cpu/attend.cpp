@@ -177,12 +177,31 @@ class ItemRun {
       scratch_.position[row] = position;
       scratch_.slope[row] =
           call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[head_of(row)] : 0;
+      scratch_.query_scale[row] = query_token_scale(row);
       const int64_t offset =
           (query_begin() + token_of(row)) * query.stride[0] + head_of(row) * query.stride[1];
       call_.kernels.widen(element, address(query, offset),
                           scratch_.queries + int64_t{row} * call_.geometry.head_dim,
                           call_.geometry.head_dim);
     }
+  }
+
+  ScaleOf query_scale_kind() const { return query_format_of(call_.problem().query_format).scale; }
+  float query_token_scale(int32_t row) const {
+    if (query_scale_kind() != ScaleOf::token) return 1;
+    const TensorView& scale = call_.layer.query_scale;
+    return static_cast<const float*>(scale.data)[(query_begin() + token_of(row)) * scale.stride[0] +
+                                                 head_of(row) * scale.stride[1]];
+  }
+
+  // Of the products of queries and keys as the kernels read them, but for scales of tokens.
+  float scale_of_products(const Side& keys) const {
+    float scale = keys.head_scale(kv_head_) * unit_of(keys.rows().dtype) *
+                  unit_of(call_.operands.query.dtype);
+    const TensorView& own = call_.layer.query_scale;
+    if (query_scale_kind() == ScaleOf::head)
+      scale *= static_cast<const float*>(own.data)[kv_head_ * own.stride[0]];
+    return call_.problem().score.scale * scale;
   }
 
   void attend_or_clear(int32_t split, State state) const {
@@ -201,14 +220,14 @@ class ItemRun {
          .key_element = element_of(keys.rows().dtype),
          .value_element = element_of(values.rows().dtype),
          .bias = static_cast<Bias>(problem.score.alibi),
-         .scale = problem.score.scale * (keys.head_scale(kv_head_) * unit_of(keys.rows().dtype)),
+         .scale = scale_of_products(keys),
          .softcap = problem.score.softcap,
          .score = score_.function(),
          .rank = problem.shard.rank,
          .num_ranks = problem.shard.num_ranks,
          .interleave = problem.shard.interleave,
          .queries = scratch_.queries,
-         .query_scale = nullptr,
+         .query_scale = query_scale_kind() == ScaleOf::token ? scratch_.query_scale : nullptr,
          .visible_begin = scratch_.visible_begin,
          .visible_end = scratch_.visible_end,
          .position = scratch_.position,

@@ -57,6 +57,10 @@ class CpuBackend final : public Backend {
                 geometry_of(prepared), pool_);
   }
 
+  void quantise_query(const QueryCodes& operands, Stream) override {
+    write_query_codes(operands, *kernels_.front().functions, pool_);
+  }
+
   void merge(const MergeOperands& operands, Stream) override {
     merge_states(operands, *kernels_.front().functions, pool_);
   }

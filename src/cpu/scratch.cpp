@@ -39,6 +39,7 @@ class Carver {
 Scratch carve(Carver& carver, const Geometry& g) {
   Scratch it{};
   it.queries = carver.take<float>(int64_t{g.max_rows} * g.head_dim);
+  it.query_scale = carver.take<float>(g.max_rows);
   it.visible_begin = carver.take<int32_t>(g.max_rows);
   it.visible_end = carver.take<int32_t>(g.max_rows);
   it.position = carver.take<int32_t>(g.max_rows);

@@ -34,6 +34,7 @@ struct Geometry {
 
 struct Scratch {
   float* queries;          // [max_rows, head_dim]
+  float* query_scale;      // [max_rows]
   int32_t* visible_begin;  // [max_rows]
   int32_t* visible_end;    // [max_rows]
   int32_t* position;       // [max_rows]

@@ -43,6 +43,10 @@ void copy_token(const Side& side, int64_t token, Place place) {
                 address(from, token * from.stride[0] + head * from.stride[1]), bytes);
 }
 
+float made_scale(Code code, Dtype dtype, const void* x, int32_t dim, const Kernels& kernels) {
+  return scale_of_row(code, grow_absmax(0, kernels.absmax(element_of(dtype), x, dim)));
+}
+
 // The scales that a row is divided by: one, or one for each of its columns. A scale of the row
 // itself is made here.
 const float* scales_of_row(const Side& side, const void* x, int64_t head, Place place,
@@ -51,8 +55,7 @@ const float* scales_of_row(const Side& side, const void* x, int64_t head, Place 
   if (side.format.scale != ScaleOf::token) return scales + head * side.scale.stride[0];
   const auto dim = static_cast<int32_t>(side.from.shape[2]);
   float* own = scales + offset_in(side.scale, place) + head * side.scale.stride[2];
-  const float absmax = kernels.absmax(element_of(side.from.dtype), x, dim);
-  *own = scale_of_row(side.format.code, grow_absmax(0, absmax));
+  *own = made_scale(side.format.code, side.from.dtype, x, dim, kernels);
   return own;
 }
 
@@ -75,7 +78,47 @@ void write_token(const Side& side, int64_t token, Place place, const Kernels& ke
     quantise_token(side, token, place, kernels);
 }
 
+// One row of queries; a scale of the row itself is made here.
+void quantise_query_row(const QueryCodes& operands, int64_t token, int64_t head,
+                        const Kernels& kernels) {
+  const auto& [query, codes, scale] = operands;
+  const void* x = address(query, token * query.stride[0] + head * query.stride[1]);
+  const auto dim = static_cast<int32_t>(query.shape[2]);
+  auto* own = static_cast<float*>(scale.data);
+  if (codes.dtype == PAGODA_INT8) {
+    own += token * scale.stride[0] + head * scale.stride[1];
+    *own = made_scale(Code::int8, query.dtype, x, dim, kernels);
+  } else {
+    own += head / (query.shape[1] / scale.shape[0]) * scale.stride[0];
+  }
+  kernels.encode(element_of(query.dtype), x, own, 0, element_of(codes.dtype),
+                 address(codes, token * codes.stride[0] + head * codes.stride[1]), dim);
+}
+
+// Calls body(begin, end) for ranges of so many tokens, on all threads if there is enough to do.
+template <class Body>
+void share_tokens(ThreadPool& pool, int64_t tokens, int64_t bytes_per_token, const Body& body) {
+  const auto run = [&](int64_t begin, int64_t end) {
+    const FloatMode mode;
+    body(begin, end);
+  };
+  const int64_t threads = pool.num_threads();
+  if (tokens * bytes_per_token < threads * kBytesPerThread) return run(0, tokens);
+  pool.run([&](int thread) { run(tokens * thread / threads, tokens * (thread + 1) / threads); });
+}
+
 }  // namespace
+
+void write_query_codes(const QueryCodes& operands, const Kernels& kernels, ThreadPool& pool) {
+  const TensorView& query = operands.query;
+  const int64_t heads = query.shape[1];
+  const int64_t bytes = heads * query.shape[2] * static_cast<int64_t>(size_of(query.dtype));
+  share_tokens(pool, query.shape[0], bytes, [&](int64_t begin, int64_t end) {
+    for (int64_t token = begin; token < end; ++token)
+      for (int64_t head = 0; head < heads; ++head)
+        quantise_query_row(operands, token, head, kernels);
+  });
+}
 
 void write_cache(const Prepared& prepared, const Layer& layer, const TensorView& key,
                  const TensorView& value, const Kernels& kernels, ThreadPool& pool) {
@@ -83,8 +126,9 @@ void write_cache(const Prepared& prepared, const Layer& layer, const TensorView&
   const KvFormat format = kv_format_of(problem.kv_format);
   const Side keys{key, layer.key_cache, layer.key_scale, format.key};
   const Side values{value, layer.value_cache, layer.value_scale, format.value};
-  const auto write_tokens = [&](int64_t begin, int64_t end) {
-    const FloatMode mode;
+  const int64_t bytes = int64_t{problem.num_kv_heads} * (problem.head_dim + problem.head_dim_v) *
+                        static_cast<int64_t>(size_of(problem.dtype));
+  share_tokens(pool, prepared.batch.num_tokens, bytes, [&](int64_t begin, int64_t end) {
     for (int64_t token = begin; token < end; ++token) {
       const Slot slot{prepared.batch.slot_mapping[token]};
       if (slot.value < 0) continue;
@@ -92,14 +136,6 @@ void write_cache(const Prepared& prepared, const Layer& layer, const TensorView&
       write_token(keys, token, place, kernels);
       write_token(values, token, place, kernels);
     }
-  };
-  const int64_t tokens = prepared.batch.num_tokens;
-  const int64_t bytes = tokens * problem.num_kv_heads * (problem.head_dim + problem.head_dim_v) *
-                        static_cast<int64_t>(size_of(problem.dtype));
-  if (bytes < pool.num_threads() * kBytesPerThread) return write_tokens(0, tokens);
-  pool.run([&](int thread) {
-    const int64_t threads = pool.num_threads();
-    write_tokens(tokens * thread / threads, tokens * (thread + 1) / threads);
   });
 }
 

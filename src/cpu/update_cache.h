@@ -11,4 +11,7 @@ namespace pagoda::cpu {
 void write_cache(const Prepared& prepared, const Layer& layer, const TensorView& key,
                  const TensorView& value, const Kernels& kernels, ThreadPool& pool);
 
+// Queries to their codes, and their scales where those belong to tokens.
+void write_query_codes(const QueryCodes& operands, const Kernels& kernels, ThreadPool& pool);
+
 }  // namespace pagoda::cpu

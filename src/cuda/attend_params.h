@@ -18,6 +18,7 @@ struct KeyView {
   const void* data = nullptr;  // [num_pages, page_size, num_kv_heads, head_dim]
   int64_t num_pages = 0, page_size = 0, num_kv_heads = 0, head_dim = 0;
   int64_t page_stride = 0, token_stride = 0, head_stride = 0;  // bytes
+  bool operator==(const KeyView&) const = default;
 };
 
 // The logit in base 2, so that the kernels need one multiplication before exp2.
@@ -60,8 +61,9 @@ struct AttendParams {
 
   const struct ScheduleHeader* schedule = nullptr;    // see schedule.h
   const struct DecodeItem* decode_items = nullptr;    // [schedule->num_decode_items]
+  int32_t max_items = 1;                              // that decode_items has room for
   const struct PrefillTile* prefill_tiles = nullptr;  // [schedule->num_prefill_tiles]
-  float* partial_out = nullptr;   // [slots, head_dim_v], a slot for each row, head and split
+  float* partial_out = nullptr;   // [slots, head_dim_v], a slot for each row, head and piece
   float* partial_ml = nullptr;    // [slots, 2]
   uint32_t* next_tile = nullptr;  // of prefill; 0 between launches
   uint32_t* arrivals = nullptr;   // [slots], 0 between launches
@@ -72,6 +74,7 @@ struct PrefillParams {
   AttendParams attend;
   CUtensorMap key_map, value_map;  // tensor_map.h
   int32_t box_rows = 0;            // of both
+  bool beside_decode = false;      // the launch before is this step's decode kernel: work beside it
 };
 
 #ifdef __CUDACC__

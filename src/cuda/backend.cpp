@@ -69,7 +69,8 @@ class CudaBackend final : public Backend {
 
   void schedule(const Prepared& prepared) override {
     const DeviceScope scope(device_);
-    queue_schedule(prepared, decode_of(prepared).config.rows, stream_of(prepared.stream));
+    queue_schedule(prepared, decode_of(prepared), properties_.multiProcessorCount,
+                   stream_of(prepared.stream));
   }
 
   void update_cache(const Prepared& prepared, const Layer& layer, const TensorView& key,
@@ -85,10 +86,11 @@ class CudaBackend final : public Backend {
     const DeviceScope scope(device_);
     const cudaStream_t stream = stream_of(prepared.stream);
     const AttendParams params = attend_params_of(prepared, step, layer, operands);
-    if (max_rows(prepared) > kMaxDecodeRows)
-      launch_attend(*kernel_of(prepared).prefill, prefill_params_of(params, prepared.problem),
-                    properties_.multiProcessorCount, stream);
     launch_attend(decode_of(prepared), params, properties_.multiProcessorCount, stream);
+    if (max_rows(prepared) > kMaxDecodeRows)
+      launch_attend(*kernel_of(prepared).prefill,
+                    prefill_params_of(params, prepared.problem, key_maps_),
+                    properties_.multiProcessorCount, stream);
   }
 
   void merge(const MergeOperands& operands, Stream stream) override {
@@ -110,6 +112,7 @@ class CudaBackend final : public Backend {
 
   const int32_t device_;
   const std::vector<CudaKernel> kernels_;
+  KeyMaps key_maps_;
   cudaDeviceProp properties_ = {};
 };
 

@@ -55,6 +55,10 @@ void launch_attend(const KernelEntry& kernel, const Params& params, int num_sms,
          params, stream, "launching an attention kernel");
 }
 
+inline int decode_blocks(const KernelEntry& kernel, int num_sms) {
+  return kernel.blocks_per_sm * num_sms;
+}
+
 void launch_schedule(const ScheduleParams& params, cudaStream_t stream);
 void launch_update_cache(const CacheWriteParams& params, cudaStream_t stream);
 void launch_merge(const MergeParams& params, Dtype dtype, cudaStream_t stream);

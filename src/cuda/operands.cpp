@@ -111,13 +111,15 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
   return params;
 }
 
-PrefillParams prefill_params_of(const AttendParams& params, const Problem& problem) {
+PrefillParams prefill_params_of(const AttendParams& params, const Problem& problem,
+                                KeyMaps& maps) {
   const int32_t tile_keys = prefill::keys_per_tile(problem.head_dim, problem.head_dim_v);
   const int32_t box_rows = box_rows_of(params.page_size, tile_keys);
   return {.attend = params,
-          .key_map = make_key_map(params.key, problem.dtype, box_rows),
-          .value_map = make_key_map(params.value, problem.dtype, box_rows),
-          .box_rows = box_rows};
+          .key_map = maps.find(params.key, problem.dtype, box_rows),
+          .value_map = maps.find(params.value, problem.dtype, box_rows),
+          .box_rows = box_rows,
+          .beside_decode = true};
 }
 
 CacheWriteParams cache_write_params_of(const Prepared& prepared, const Layer& layer,

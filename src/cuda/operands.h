@@ -3,6 +3,7 @@
 
 #include "../backend/backend.h"
 #include "attend_params.h"
+#include "tensor_map.h"
 #include "update_params.h"
 
 namespace pagoda::cuda {
@@ -11,7 +12,8 @@ namespace pagoda::cuda {
 // 16 bytes does not start at a multiple of 16.
 AttendParams attend_params_of(const Prepared& prepared, const Attend& step, const Layer& layer,
                               const Operands& operands);
-PrefillParams prefill_params_of(const AttendParams& params, const Problem& problem);
+// For a launch behind the decode kernel's.
+PrefillParams prefill_params_of(const AttendParams& params, const Problem& problem, KeyMaps& maps);
 
 CacheWriteParams cache_write_params_of(const Prepared& prepared, const Layer& layer,
                                        const TensorView& key, const TensorView& value);

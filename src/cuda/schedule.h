@@ -17,33 +17,43 @@ namespace pagoda::cuda {
 // kernel: a property of the request, not of the batch.
 inline constexpr int32_t kMaxDecodeRows = 64;
 
-// A request's keys are cut into at most kMaxSplits, and its rows times its splits are at most
-// kMaxSplitRows: this bounds the partial states.
+// A request's keys are cut into at most kMaxSplits: a function of its length alone.
 inline constexpr int32_t kMaxSplits = 32;
-inline constexpr int32_t kMaxSplitRows = 256;
 
-// Keys per split unless tuned otherwise. Shorter splits would spread a single request better and
-// cost a full batch more than the 5 % that its independence of the batch may cost.
+// Keys per split unless tuned otherwise.
 inline constexpr int32_t kSplitKeys = 1024;
+
+// What one decode item is. The cuts, and the order in which their states merge, are the same for
+// all three, so the choice, which is the step's, changes no bit.
+enum class Piece : int32_t {
+  leaf,     // of a split: few requests on many multiprocessors
+  split,    // the usual one
+  request,  // all splits, one after the other: where partial states would not fit the workspace
+};
 
 inline constexpr int32_t kItemIsCausal = 1;
 inline constexpr int32_t kItemIsPadding = 2;  // tokens of no request: out = 0, lse = -inf, no sink
 
-// Up to rows-per-item rows of one request against one split of its keys.
+inline constexpr int32_t kItemIsLeaf = 4;  // its piece is a leaf, not a split or the request
+
+// Up to rows-per-item rows of one request against one piece of its keys.
 struct alignas(16) DecodeItem {
   int32_t req;
   int32_t first_row;
   int32_t num_rows;  // in the item
-  int32_t split;
-  int32_t num_splits;
-  int32_t first_slot;   // split s leaves its states in slots first_slot + s * num_rows and behind
+  int32_t piece;       // split of the request; as a leaf, kLeaves * split + leaf. Counted from the
+                       // split of row_keys_begin
+  int32_t num_pieces;  // that exist, of these rows
+  int32_t first_slot;  // piece p leaves its states in slots first_slot + p * num_rows and behind
   int32_t query_start;  // first token of the request
   int32_t query_len;
   int32_t seq_len;
-  int32_t key_begin, key_end;  // keys of the split that some row sees
+  int32_t key_begin, key_end;  // keys of the piece that some row sees
   int32_t flags;
+  int32_t split_len, leaf_len;           // keys
+  int32_t row_keys_begin, row_keys_end;  // keys that some row sees
 };
-static_assert(sizeof(DecodeItem) == 48);
+static_assert(sizeof(DecodeItem) == 64);
 
 // kPrefillRows rows of one request against all keys that they see.
 struct alignas(16) PrefillTile {
@@ -59,7 +69,8 @@ static_assert(sizeof(PrefillTile) == 32);
 struct alignas(16) ScheduleHeader {
   int32_t num_decode_items;
   int32_t num_prefill_tiles;
-  int32_t unused[2];
+  int32_t num_decode_blocks;  // that share the items
+  int32_t unused;
 };
 
 struct ScheduleParams {
@@ -71,23 +82,14 @@ struct ScheduleParams {
   int32_t rows_per_item = 8;
   int32_t rows_per_tile = 128;
   int32_t max_decode_rows = kMaxDecodeRows;
+  int32_t num_kv_heads = 1;
+  int32_t num_sms = 1, num_decode_blocks = 1;  // of the device, of the launch
+  int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;
   ScheduleHeader* header = nullptr;
-  DecodeItem* decode_items = nullptr;    // [max_decode_items]
+  DecodeItem* decode_items = nullptr;    // [max_items]
   PrefillTile* prefill_tiles = nullptr;  // [max_prefill_tiles]
 };
-
-// The rule as it applies to a request.
-PAGODA_HD constexpr SplitRule bounded_rule(const SplitRule& rule, int32_t seq_len,
-                                           int32_t num_rows) {
-  const int32_t padded = num_rows <= 8 ? 8 : (num_rows + 15) / 16 * 16;
-  const int32_t most = kMaxSplitRows / padded < 1            ? 1
-                       : kMaxSplitRows / padded > kMaxSplits ? kMaxSplits
-                                                             : kMaxSplitRows / padded;
-  SplitRule bounded = rule;
-  if (split_count(rule, seq_len) > most) bounded.num_splits = most;
-  return bounded;
-}
 
 }  // namespace pagoda::cuda

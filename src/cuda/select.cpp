@@ -55,6 +55,9 @@ Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& p
         "spec.kv_format names a quantised cache; the cuda backend has only KV_SAME");
   if (!problem.shard.is_whole())
     reasons.emplace_back("spec.shard deals keys out to ranks; the cuda backend keeps all of them");
+  if (problem.query_format != PAGODA_QUERY_SAME)
+    reasons.emplace_back(
+        "spec.query_format names quantised queries; the cuda backend has only QUERY_SAME");
   if (problem.has_block_mask)
     reasons.emplace_back("spec.has_block_mask is 1; the cuda backend does not read block masks");
   if (problem.score_expr != nullptr)

@@ -17,22 +17,33 @@ constexpr const char* kCounters = "cuda.counters";  // the next tile, then the a
 constexpr int32_t kRowsPerTile = 128;
 constexpr size_t kCountersBeforeArrivals = 64;  // a line of its own
 
+int32_t clamp_to_int32(size_t n) {
+  return static_cast<int32_t>(std::min<size_t>(n, INT32_MAX));
+}
+
 SplitRule split_rule_of(const Problem& problem) {
   return {.automatic = kSplitKeys, .num_splits = problem.tuning.num_splits};
 }
 
-size_t max_split_rows(const Problem& problem) {
+// Rows of partial states of one key head: enough for a single request on the whole device and for a
+// full batch of short queries in its splits. Steps that need more attend their requests whole.
+size_t max_slots(const Problem& problem) {
   const Limits& limits = problem.limits;
-  const int64_t rows =
-      std::min<int64_t>(int64_t{limits.max_query_len} * problem.group(), kMaxDecodeRows);
-  const int64_t splits =
-      std::min(split_count(split_rule_of(problem), limits.max_seq_len), kMaxSplits);
-  return static_cast<size_t>(splits > 1 ? std::min<int64_t>(rows * splits, kMaxSplitRows) : 0);
+  const auto rows = static_cast<size_t>(
+      std::min<int64_t>(int64_t{limits.max_query_len} * problem.group(), kMaxDecodeRows));
+  const auto splits = static_cast<size_t>(
+      std::min(split_count(split_rule_of(problem), limits.max_seq_len), kMaxSplits));
+  const auto reqs = static_cast<size_t>(limits.max_reqs);
+  const size_t useful = std::min<size_t>(rows * splits, 8 * kMaxSplits);
+  return std::max(reqs * std::max(useful, rows), rows * splits * size_t{kLeaves});
 }
 
-size_t max_slots(const Problem& problem) {
-  return static_cast<size_t>(problem.limits.max_reqs) * max_split_rows(problem) *
-         static_cast<size_t>(problem.num_kv_heads);
+// Pieces of full batches; leaves while those are fewer than the blocks of a device.
+size_t max_items(const Problem& problem) {
+  const auto reqs = static_cast<size_t>(problem.limits.max_reqs);
+  const auto rows =
+      static_cast<size_t>(problem.limits.max_tokens) * static_cast<size_t>(problem.group());
+  return (reqs + 32) * size_t{kMaxSplits} + rows / 8 + 1;
 }
 
 }  // namespace
@@ -41,16 +52,17 @@ void add_step_regions(const Problem& problem, WorkspaceMap& map) {
   const auto reqs = static_cast<size_t>(problem.limits.max_reqs);
   const auto rows =
       static_cast<size_t>(problem.limits.max_tokens) * static_cast<size_t>(problem.group());
-  const size_t slots = max_slots(problem);
+  const size_t slots = max_slots(problem) * static_cast<size_t>(problem.num_kv_heads);
   map.add_array(kHeader, 1, sizeof(ScheduleHeader));
-  map.add_array(kDecodeItems, reqs * kMaxSplits + rows / 8 + 1, sizeof(DecodeItem));
+  map.add_array(kDecodeItems, max_items(problem), sizeof(DecodeItem));
   map.add_array(kPrefillTiles, reqs + rows / kRowsPerTile + 1, sizeof(PrefillTile));
   map.add_array(kPartialOut, slots * static_cast<size_t>(problem.head_dim_v), sizeof(float));
   map.add_array(kPartialMl, slots * 2, sizeof(float));
   map.add_array(kCounters, kCountersBeforeArrivals + slots, sizeof(uint32_t));
 }
 
-void queue_schedule(const Prepared& prepared, int32_t rows_per_item, cudaStream_t stream) {
+void queue_schedule(const Prepared& prepared, const KernelEntry& decode, int32_t num_sms,
+                    cudaStream_t stream) {
   const Problem& problem = prepared.problem;
   const Batch& batch = prepared.batch;
   const Region& counters = prepared.map.find(kCounters);
@@ -62,8 +74,13 @@ void queue_schedule(const Prepared& prepared, int32_t rows_per_item, cudaStream_
                    .num_reqs = batch.num_reqs,
                    .num_tokens = batch.num_tokens,
                    .group = problem.group(),
-                   .rows_per_item = rows_per_item,
+                   .rows_per_item = decode.config.rows,
                    .rows_per_tile = kRowsPerTile,
+                   .num_kv_heads = problem.num_kv_heads,
+                   .num_sms = num_sms,
+                   .num_decode_blocks = decode_blocks(decode, num_sms),
+                   .max_items = clamp_to_int32(max_items(problem)),
+                   .max_slots = clamp_to_int32(max_slots(problem)),
                    .mask = problem.mask,
                    .splits = split_rule_of(problem),
                    .header = prepared.region<ScheduleHeader>(kHeader),
@@ -75,6 +92,7 @@ void queue_schedule(const Prepared& prepared, int32_t rows_per_item, cudaStream_
 void fill_step_pointers(const Prepared& prepared, AttendParams& params) {
   params.schedule = prepared.region<ScheduleHeader>(kHeader);
   params.decode_items = prepared.region<DecodeItem>(kDecodeItems);
+  params.max_items = clamp_to_int32(max_items(prepared.problem));
   params.prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles);
   params.partial_out = prepared.region<float>(kPartialOut);
   params.partial_ml = prepared.region<float>(kPartialMl);

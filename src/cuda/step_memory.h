@@ -5,6 +5,7 @@
 
 #include "../backend/backend.h"
 #include "attend_params.h"
+#include "kernel_table.h"
 #include "schedule.h"
 
 namespace pagoda::cuda {
@@ -12,7 +13,8 @@ namespace pagoda::cuda {
 void add_step_regions(const Problem& problem, WorkspaceMap& map);
 
 // Queues what a step needs before its first layer: counters to 0, the schedule from the lengths.
-void queue_schedule(const Prepared& prepared, int32_t rows_per_item, cudaStream_t stream);
+void queue_schedule(const Prepared& prepared, const KernelEntry& decode, int32_t num_sms,
+                    cudaStream_t stream);
 
 // The pointers into the workspace.
 void fill_step_pointers(const Prepared& prepared, AttendParams& params);

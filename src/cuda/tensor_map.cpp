@@ -58,4 +58,17 @@ CUtensorMap make_key_map(const KeyView& view, Dtype dtype, int32_t box_rows) {
   return map;
 }
 
+CUtensorMap KeyMaps::find(const KeyView& view, Dtype dtype, int32_t box_rows) {
+  const std::lock_guard lock(mutex_);
+  const auto [begin, end] = entries_.equal_range(view.data);
+  for (auto entry = begin; entry != end; ++entry)
+    if (entry->second.view == view && entry->second.dtype == dtype &&
+        entry->second.box_rows == box_rows)
+      return entry->second.map;
+  const CUtensorMap map = make_key_map(view, dtype, box_rows);
+  if (entries_.size() >= kMost) entries_.clear();
+  entries_.emplace(view.data, Entry{view, dtype, box_rows, map});
+  return map;
+}
+
 }  // namespace pagoda::cuda

@@ -4,7 +4,10 @@
 
 #include <cuda.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <unordered_map>
 
 #include "../core/dtype.h"
 #include "attend_params.h"
@@ -18,5 +21,25 @@ int32_t box_rows_of(int32_t page_size, int32_t tile_keys);
 // Boxes of [box_rows, 64 elements], swizzled by 128 bytes. Throws Failure for what no map
 // describes.
 CUtensorMap make_key_map(const KeyView& view, Dtype dtype, int32_t box_rows);
+
+// The maps that were made before, by what they describe. A map holds an address and a shape and
+// nothing of the memory behind it, so one that is found is right whoever owns that memory now. Safe
+// to share between threads.
+class KeyMaps {
+ public:
+  CUtensorMap find(const KeyView& view, Dtype dtype, int32_t box_rows);
+
+ private:
+  struct Entry {
+    KeyView view;
+    Dtype dtype;
+    int32_t box_rows;
+    CUtensorMap map;
+  };
+  static constexpr size_t kMost = 512;  // two of each layer; beyond it the list starts anew
+
+  std::mutex mutex_;
+  std::unordered_multimap<const void*, Entry> entries_;
+};
 
 }  // namespace pagoda::cuda

@@ -1,5 +1,6 @@
 #include <sstream>
 
+#include "../core/kv_format.h"
 #include "plan.h"
 
 namespace pagoda {
@@ -21,6 +22,20 @@ std::string describe_score(const Score& score, bool has_expr) {
   if (score.alibi == Alibi::sqrt) text << ", sqrt-ALiBi";
   if (has_expr) text << ", an expression";
   return text.str();
+}
+
+std::string describe_format(CacheFormat format, const Problem& problem) {
+  static const char* const owners[] = {"", ", a scale per head", ", a scale per token and head",
+                                       ", a scale per head and channel"};
+  return std::string(name_of(dtype_of(format, problem.dtype))) +
+         owners[static_cast<int>(format.scale)];
+}
+
+std::string describe_formats(const Problem& problem) {
+  const KvFormat format = kv_format_of(problem.kv_format);
+  const std::string keys = describe_format(format.key, problem);
+  if (format.key == format.value) return keys;
+  return "keys " + keys + "; values " + describe_format(format.value, problem);
 }
 
 std::string describe_step(const Problem& problem, const GatherQueries&) {
@@ -62,10 +77,14 @@ std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMa
   text << "heads      " << problem.num_heads << " query, " << problem.num_kv_heads << " key (group "
        << problem.group() << "), dim " << problem.head_dim;
   if (problem.head_dim_v != problem.head_dim) text << " / " << problem.head_dim_v << " values";
-  text << ", " << name_of(problem.dtype) << "\n";
+  text << ", " << name_of(problem.dtype);
+  const CacheFormat query = query_format_of(problem.query_format);
+  if (query.code != Code::same) text << ", queries " << describe_format(query, problem);
+  text << "\n";
   text << "cache      ";
   if (problem.has_cache())
-    text << problem.limits.num_pages << " pages of " << problem.page_size << " tokens\n";
+    text << problem.limits.num_pages << " pages of " << problem.page_size << " tokens, "
+         << describe_formats(problem) << "\n";
   else
     text << "none: keys and values come with the call\n";
   if (!problem.shard.is_whole()) text << "shard      " << describe_shard(problem) << "\n";

@@ -36,6 +36,7 @@ struct Problem {
   int32_t head_dim = 0, head_dim_v = 0;
   Dtype dtype = PAGODA_F32;
   pagoda_kv_format kv_format = PAGODA_KV_SAME;
+  pagoda_query_format query_format = PAGODA_QUERY_SAME;
   int32_t page_size = 0;  // 0: no cache
   Score score;
   Mask mask;

@@ -64,8 +64,8 @@ struct Query {
     for (int64_t e = 0; e < call.problem.head_dim; ++e) dot += load(query, q + e) * key.at(e);
     const double slope =
         call.layer.alibi_slopes != nullptr ? static_cast<double>(call.layer.alibi_slopes[head]) : 0;
-    const double s =
-        logit(call.problem.score, dot, slope, position, position_of(call.problem.shard, j));
+    const double s = logit(call.problem.score, dot * query_scale(), slope, position,
+                           position_of(call.problem.shard, j));
     return call.problem.score_expr != nullptr ? rescored(*call.problem.score_expr, j, s) : s;
   }
 
@@ -100,6 +100,18 @@ struct Query {
       return (word >> bit % 32 & 1) != 0;
     }
     return false;
+  }
+
+  double query_scale() const {
+    const TensorView& scale = call.layer.query_scale;
+    switch (query_format_of(call.problem.query_format).scale) {
+      case ScaleOf::token:
+        return load(scale, offset(scale, token, head));
+      case ScaleOf::head:
+        return load(scale, kv_head() * scale.stride[0]);
+      default:
+        return 1;
+    }
   }
 
   double sink() const {

@@ -23,6 +23,7 @@ class ReferenceBackend final : public Backend {
   void attend(const Prepared& prepared, const Attend& step, const Layer& layer,
               const Operands& operands) override;
   void merge(const MergeOperands& operands, Stream stream) override;
+  void quantise_query(const QueryCodes& operands, Stream stream) override;
 };
 
 // The two forms; which one a plan uses is decided by `select`.

@@ -34,6 +34,15 @@ struct Row {
 
 Row row_at(const Cache& cache, Slot slot, int64_t head);
 
+// The scale that a row of its own makes. x: [dim]
+float scale_of(Code code, std::span<const float> x);
+
+// Returns the scale.
+float store_scale(const TensorView& scales, int64_t index, float scale);
+
+// Rounds x to int8 or e4m3 codes at `begin`. x: [dim]
+void encode_row(const TensorView& codes, int64_t begin, std::span<const float> x, float scale);
+
 // Rounds x to the codes of a quantised format and writes them, with their scale where the writer
 // makes one. x: [dim]
 void write_row(const Cache& cache, Slot slot, int64_t head, std::span<const float> x);

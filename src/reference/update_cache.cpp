@@ -7,6 +7,13 @@
 namespace pagoda::reference {
 namespace {
 
+std::vector<float> floats_of(const TensorView& from, int64_t begin, int64_t dim) {
+  std::vector<float> x(static_cast<size_t>(dim));
+  for (int64_t e = 0; e < dim; ++e)
+    x[static_cast<size_t>(e)] = static_cast<float>(load(from, begin + e));
+  return x;
+}
+
 // One token's row of one head, [dim], at `begin` of `from`, to its place in the cache. A cache of
 // the query's type gets the same bits, also those of a NaN.
 void write(const TensorView& from, int64_t begin, const Cache& to, Slot slot, int64_t head) {
@@ -18,10 +25,7 @@ void write(const TensorView& from, int64_t begin, const Cache& to, Slot slot, in
                 static_cast<size_t>(dim * element));
     return;
   }
-  std::vector<float> x(static_cast<size_t>(dim));
-  for (int64_t e = 0; e < dim; ++e)
-    x[static_cast<size_t>(e)] = static_cast<float>(load(from, begin + e));
-  write_row(to, slot, head, x);
+  write_row(to, slot, head, floats_of(from, begin, dim));
 }
 
 }  // namespace
@@ -40,6 +44,24 @@ void ReferenceBackend::update_cache(const Prepared& prepared, const Layer& layer
       write(value, offset(value, token, head), values, slot, head);
     }
   }
+}
+
+// Queries are rows of a cache of one page, whose scales, if they are made, belong to its tokens.
+void ReferenceBackend::quantise_query(const QueryCodes& operands, Stream) {
+  const TensorView &query = operands.query, &codes = operands.codes, &scale = operands.scale;
+  const bool by_token = codes.dtype == PAGODA_INT8;
+  const int64_t heads = query.shape[1], dim = query.shape[2];
+  const int64_t group = by_token ? 1 : heads / scale.shape[0];
+  for (int64_t token = 0; token < query.shape[0]; ++token)
+    for (int64_t head = 0; head < heads; ++head) {
+      const std::vector<float> x = floats_of(query, offset(query, token, head), dim);
+      const int64_t to = offset(codes, token, head);
+      if (by_token)
+        encode_row(codes, to, x,
+                   store_scale(scale, offset(scale, token, head), scale_of(Code::int8, x)));
+      else
+        encode_row(codes, to, x, static_cast<float>(load(scale, head / group * scale.stride[0])));
+    }
 }
 
 }  // namespace pagoda::reference

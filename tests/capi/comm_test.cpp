@@ -130,10 +130,12 @@ TEST(SharedPlan, IsRefusedWhereItCannotBe) {
               "it divides spec.page_size, 8");
   expect_part(sentence([](World& w) { w.spec.shard_interleave = -1; }, true),
               "spec.shard_interleave is -1");
-  expect_part(sentence([](World& w) {
-                w.spec.shard = PAGODA_SHARD_NONE;
-                w.spec.shard_interleave = 2;
-              }, true),
+  expect_part(sentence(
+                  [](World& w) {
+                    w.spec.shard = PAGODA_SHARD_NONE;
+                    w.spec.shard_interleave = 2;
+                  },
+                  true),
               "spec.shard is PAGODA_SHARD_NONE");
   expect_part(sentence([](World& w) { w.spec.page_size = 0; }, true), "page_size 0");
 }

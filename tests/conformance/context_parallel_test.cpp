@@ -2,7 +2,6 @@
 // whole of what a spec can say, by 1 to 8 threads of this process.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstdlib>
 #include <thread>
 
@@ -11,8 +10,6 @@
 
 namespace pagoda::conformance {
 namespace {
-
-constexpr int64_t kMostWork = 1 << 22;  // multiply-adds of a case: there are many
 
 struct Comms {
   explicit Comms(int32_t num_ranks) : comms(static_cast<size_t>(num_ranks)) {
@@ -25,20 +22,6 @@ struct Comms {
   Comms& operator=(const Comms&) = delete;
   std::vector<pagoda_comm> comms;
 };
-
-// A drawn case that ranks can share: with a cache, and with as many heads per key head as there are
-// ranks to deal them out to.
-Geometry draw(uint64_t seed, const Ranks& ranks) {
-  for (uint64_t s = seed * 1000;; ++s) {
-    Geometry g = draw_geometry(s);
-    if (!g.has_cache() || g.cost() > kMostWork) continue;
-    if (!ranks.copies) g.group = ranks.num_ranks * (1 + static_cast<int32_t>(s % 2));
-    g.page_size = (g.page_size + ranks.interleave - 1) / ranks.interleave * ranks.interleave;
-    for (Request& request : g.requests) request.shared_pages = 0, request.shares_with = -1;
-    g.lse = LseKind::packed;
-    return g;
-  }
-}
 
 std::vector<Result> run(const Geometry& g, const Values& values, const Ranks& ranks,
                         const char* backend, uint64_t fill_seed) {
@@ -60,44 +43,6 @@ std::vector<Result> run(const Geometry& g, const Values& values, const Ranks& ra
   return results;
 }
 
-// The heads of all ranks in the order of the case.
-Result join(const Geometry& g, const Ranks& ranks, const std::vector<Result>& results) {
-  const auto tokens = static_cast<size_t>(g.num_tokens()),
-             heads = static_cast<size_t>(g.num_heads());
-  const auto dim = static_cast<size_t>(g.head_dim_v);
-  const auto own_heads = static_cast<size_t>(ranks.own_heads(g));
-  Result all{.out = std::vector<float>(tokens * heads * dim),
-             .lse = std::vector<float>(heads * tokens)};
-  for (int32_t r = 0; r < ranks.num_ranks; ++r) {
-    const Result& from = results[static_cast<size_t>(r)];
-    if (!from.complaint.empty()) return from;
-    for (size_t own = 0; own < own_heads; ++own) {
-      const auto head = static_cast<size_t>(ranks.head(g, r, static_cast<int32_t>(own)));
-      for (size_t t = 0; t < tokens; ++t) {
-        all.lse[head * tokens + t] = from.lse[own * tokens + t];
-        for (size_t e = 0; e < dim; ++e)
-          all.out[(t * heads + head) * dim + e] = from.out[(t * own_heads + own) * dim + e];
-      }
-    }
-  }
-  return all;
-}
-
-// What reducing adds to the error of attention: a rank's weight is exp of a difference of
-// log-sum-exps in float, its own and a total of num_ranks and a sink, each rounded to 2^-24 of
-// itself.
-Arithmetic arithmetic_of(Geometry g, const Values& values, const Ranks& ranks) {
-  g.sinks = false;
-  double largest = 1;
-  for (const ExpectedRow& row : attend<double>(g, values).rows)
-    if (std::isfinite(row.lse)) largest = std::max(largest, std::abs(row.lse));
-  for (const float sink : values.sinks)
-    if (std::isfinite(sink)) largest = std::max(largest, std::abs(static_cast<double>(sink)));
-  Arithmetic arithmetic = kFloat;
-  arithmetic.weights = (ranks.num_ranks + 3) * 0x1p-24 * largest;
-  return arithmetic;
-}
-
 struct Param {
   int32_t num_ranks, interleave;
   bool copies;
@@ -115,7 +60,7 @@ TEST_P(ContextParallel, EqualsOneRankWithinTheBoundAndRepeats) {
   double worst = 0;
   for (int i = 0; i < num_cases(); ++i) {
     const auto seed = static_cast<uint64_t>(i * 64 + ranks.num_ranks);
-    const Geometry g = draw(seed, ranks);
+    const Geometry g = draw_shared(seed, ranks);
     const Values values = draw_values(g, seed);
     const Expected expected = attend<double>(g, values);
     const Arithmetic arithmetic = arithmetic_of(g, values, ranks);

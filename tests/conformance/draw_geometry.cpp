@@ -227,6 +227,22 @@ void draw_memory(Geometry& g, Random& random) {
   g.tail = random.pick({Tail::int_max, Tail::minus_one, Tail::random});
 }
 
+void draw_formats(Geometry& g, Random& random) {
+  if (g.has_cache())
+    g.kv_format = random.weighted<pagoda_kv_format>({{PAGODA_KV_SAME, 45},
+                                                     {PAGODA_KV_FP8_E4M3, 11},
+                                                     {PAGODA_KV_FP8_E4M3_TOKEN, 11},
+                                                     {PAGODA_KV_INT8_TOKEN, 11},
+                                                     {PAGODA_KV_INT8_CHANNEL_V, 11},
+                                                     {PAGODA_KV_INT8_KEYS, 11}});
+  g.query_format = random.weighted<pagoda_query_format>(
+      {{PAGODA_QUERY_SAME, 70}, {PAGODA_QUERY_INT8, 15}, {PAGODA_QUERY_FP8_E4M3, 15}});
+  const bool of_tokens = g.stored_key().scale == ScaleOf::token;
+  g.scales_in_rows = of_tokens && random.chance(0.45);
+  // Heads that are one in memory have one code, and so one scale.
+  g.one_scale = g.query == Arrangement::expanded || random.chance(0.3);
+}
+
 }  // namespace
 
 Geometry draw_geometry(uint64_t seed) {
@@ -249,6 +265,8 @@ Geometry draw_geometry(uint64_t seed) {
   g.isa = random.pick({"scalar", "avx2", "avx512"});
   g.regime = random.chance(0.25) ? Regime::gaussian
                                  : static_cast<Regime>(random.between(0, kNumRegimes - 1));
+  Random formats = stream_of(seed, 6);
+  draw_formats(g, formats);
   return g;
 }
 

@@ -77,6 +77,15 @@ std::vector<Feature> make_features() {
       {"layout",
        {"call", "NHD", "HND", "K|V rows", "K,V slices", "padded", "cross-layer"},
        [](G g) { return static_cast<int>(g.layout); }},
+      {"kv format",
+       {"same", "fp8", "fp8 token", "int8 token", "int8 channel V", "int8 keys"},
+       [](G g) { return static_cast<int>(g.kv_format); }},
+      {"query format",
+       {"same", "int8", "fp8"},
+       [](G g) { return static_cast<int>(g.query_format); }},
+      {"scales of tokens",
+       {"none or plane", "in rows"},
+       [](G g) { return g.scales_in_rows ? 1 : 0; }},
       {"singleton strides", {"canonical", "any"}, [](G g) { return g.degenerate_strides ? 1 : 0; }},
       {"causal",
        {"causal", "full", "per request"},
@@ -156,6 +165,8 @@ bool excludes(const std::string& a, int va, const std::string& b, int vb) {
   };
   if (cacheless(a) && cacheless(b)) return (va == 0) != (vb == 0);
   if (cacheless(a) && b == "sharing") return va == 0 && vb == 1;
+  if (cacheless(a) && (b == "kv format" || b == "scales of tokens")) return va == 0 && vb > 0;
+  if (a == "kv format" && b == "scales of tokens") return va <= 1 && vb == 1;
   if (a == "singleton strides" && b == "kv_heads") return va == 1 && vb > 0;
   if (a == "queries" && b == "more queries than keys") return va == 0 && vb == 1;
   // Sharing needs a context of at least a page of 8 tokens.

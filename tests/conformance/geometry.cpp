@@ -32,6 +32,9 @@ int64_t Geometry::cost() const {
 
 std::string describe(const Geometry& g) {
   static const char* const dtypes[] = {"f32", "f16", "bf16"};
+  static const char* const formats[] = {"same",       "fp8",       "fp8 token",
+                                        "int8 token", "channel V", "int8 keys"};
+  static const char* const queries[] = {"same", "int8", "fp8"};
   static const char* const layouts[] = {"call",       "NHD",    "HND",        "K|V rows",
                                         "K,V slices", "padded", "cross-layer"};
   static const char* const arrangements[] = {"packed", "sliced", "heads first", "expanded"};
@@ -44,7 +47,9 @@ std::string describe(const Geometry& g) {
   std::ostringstream text;
   text << dtypes[g.dtype] << ", " << g.num_heads() << "/" << g.num_kv_heads << " heads, dim "
        << g.head_dim << "/" << g.head_dim_v << ", page " << g.page_size << " "
-       << layouts[static_cast<int>(g.layout)] << (g.degenerate_strides ? " degenerate" : "")
+       << layouts[static_cast<int>(g.layout)] << ", kv " << formats[g.kv_format]
+       << (g.scales_in_rows ? " in rows" : "") << ", queries " << queries[g.query_format]
+       << (g.one_scale ? ", one scale" : "") << (g.degenerate_strides ? " degenerate" : "")
        << "; causal " << g.spec_causal << ", window " << g.window_left << "/" << g.window_right
        << ", scale " << g.scale << ", soft-cap " << g.softcap << ", ALiBi " << alibis[g.alibi]
        << ", sinks " << g.sinks << "; q " << arrangements[static_cast<int>(g.query)] << ", k "

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "formats.h"
 #include "random.h"
 
 namespace pagoda::conformance {
@@ -75,6 +76,10 @@ struct Geometry {
   pagoda_dtype dtype = PAGODA_F32;
   int32_t num_kv_heads = 1, group = 1, head_dim = 8, head_dim_v = 8;
   int32_t page_size = 0;  // 0: keys come with the call
+  pagoda_kv_format kv_format = PAGODA_KV_SAME;
+  pagoda_query_format query_format = PAGODA_QUERY_SAME;
+  bool scales_in_rows = false;  // those of tokens, behind the row that they belong to
+  bool one_scale = false;       // of all heads, where heads have scales
   CausalKind causal_kind = CausalKind::causal;
   bool spec_causal = true;
   WindowKind window_kind = WindowKind::none;
@@ -101,6 +106,9 @@ struct Geometry {
 
   int32_t num_heads() const { return num_kv_heads * group; }
   bool has_cache() const { return page_size > 0; }
+  Stored stored_key() const { return stored_keys(kv_format, dtype); }
+  Stored stored_value() const { return stored_values(kv_format, dtype); }
+  Stored stored_query() const { return stored_queries(query_format, dtype); }
   int32_t num_query_tokens() const;
   int32_t num_tokens() const { return num_query_tokens() + padded_tokens; }
   int32_t longest_seq() const;

@@ -75,6 +75,7 @@ ShownPairs::ShownPairs(const Geometry& g, const mask::Expr& expr, const mask::Bi
 
 void ShownPairs::spoil_hidden(Values& values) const {
   const Geometry& g = geometry_;
+  if (g.kv_format != PAGODA_KV_SAME) return;  // codes of a quantised cache have values of their own
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (size_t r = 0; r < g.requests.size(); ++r) {
     const Request& request = g.requests[r];

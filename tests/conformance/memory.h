@@ -7,6 +7,7 @@
 #include <pagoda/pagoda.hpp>
 #include <vector>
 
+#include "formats.h"
 #include "random.h"
 #include "src/core/dtype.h"
 
@@ -49,6 +50,10 @@ class Buffer {
 };
 
 inline void store(pagoda_dtype dtype, std::byte* at, float value) {
+  if (dtype == PAGODA_INT8 || dtype == PAGODA_FP8_E4M3) {
+    *at = static_cast<std::byte>(code_of(dtype, value));
+    return;
+  }
   if (dtype == PAGODA_F32) {
     std::memcpy(at, &value, 4);
     return;

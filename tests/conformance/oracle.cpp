@@ -37,8 +37,8 @@ struct Oracle {
                         : static_cast<Real>(static_cast<float>(1 / std::sqrt(double(g.head_dim))));
   }
 
-  // The logit of one key, and its condition.
-  Real logit(const float* q, const float* k, int32_t head, int64_t p, int64_t j,
+  // The logit of one key, and its condition. scale_of_qk: of the stored query and the stored key
+  Real logit(const float* q, const float* k, Real scale_of_qk, int32_t head, int64_t p, int64_t j,
              double& condition) const {
     Real dot = 0, sum_of_sizes = 0;
     for (int32_t e = 0; e < g.head_dim; ++e) {
@@ -46,8 +46,9 @@ struct Oracle {
       dot += product;
       sum_of_sizes += std::abs(product);
     }
-    Real s = dot * scale();
-    condition = (g.head_dim + 4) * std::abs(static_cast<double>(scale() * sum_of_sizes));
+    Real s = dot * scale_of_qk * scale();
+    condition =
+        (g.head_dim + 4) * std::abs(static_cast<double>(scale() * scale_of_qk * sum_of_sizes));
     if (g.softcap > 0) {
       s = static_cast<Real>(g.softcap) * std::tanh(s / static_cast<Real>(g.softcap));
       condition += 8 * std::abs(static_cast<double>(s));
@@ -61,7 +62,13 @@ struct Oracle {
     return s + bias;
   }
 
-  void collect_logits(size_t r, int32_t i, const float* q, int32_t head, ExpectedRow& row) {
+  static Real scale_at(const std::vector<float>& scales, size_t index) {
+    return scales.empty() ? 1 : static_cast<Real>(scales[index]);
+  }
+
+  // q: of one query, q_scale what it is multiplied by
+  void collect_logits(size_t r, int32_t i, const float* q, Real q_scale, int32_t head,
+                      ExpectedRow& row) {
     const Request& request = g.requests[r];
     const RequestValues& own = values.requests[r];
     const int64_t p = request.position(i);
@@ -71,9 +78,9 @@ struct Oracle {
     for (int32_t j = 0; j < request.seq_len; ++j) {
       if (!sees(g, request, p, j) || (shows && !shows(r, head, i, j))) continue;
       double condition = 0;
-      const float* k = &own.key[static_cast<size_t>((j * g.num_kv_heads + kv_head)) *
-                                static_cast<size_t>(g.head_dim)];
-      Real s = logit(q, k, head, p, j, condition);
+      const auto position = static_cast<size_t>(j * g.num_kv_heads + kv_head);
+      const float* k = &own.key[position * static_cast<size_t>(g.head_dim)];
+      Real s = logit(q, k, q_scale * scale_at(own.key_scale, position), head, p, j, condition);
       if (rescores) {
         // Of expressions that are at most four times as steep as the logit itself, and have few
         // operations, none of them on numbers much larger than what goes in and comes out.
@@ -89,9 +96,10 @@ struct Oracle {
   }
 
   // at: of the row's first output element.
-  void attend(size_t r, int32_t i, const float* q, int32_t head, ExpectedRow& row, size_t at) {
+  void attend(size_t r, int32_t i, const float* q, Real q_scale, int32_t head, ExpectedRow& row,
+              size_t at) {
     const RequestValues& own = values.requests[r];
-    collect_logits(r, i, q, head, row);
+    collect_logits(r, i, q, q_scale, head, row);
     const Real sink =
         g.sinks ? static_cast<Real>(values.sinks[static_cast<size_t>(head)]) : -kInfinity;
     Real largest = sink;
@@ -115,6 +123,8 @@ struct Oracle {
       const Real weight = std::exp(logits[i] - largest) / sum;
       const auto position = static_cast<size_t>(keys[i] * g.num_kv_heads + head / g.group);
       const float* v = &own.value[position * dim];
+      const Real row_scale = scale_at(own.value_scale, position);
+      const size_t channels = static_cast<size_t>(head / g.group) * dim;
       for (size_t e = 0; e < dim; ++e) {
         if (!std::isfinite(v[e])) {
           Element& kind = expected.kind[at + e];
@@ -124,10 +134,12 @@ struct Oracle {
             kind = Element::any;
           continue;
         }
-        out[e] += weight * static_cast<Real>(v[e]);
-        const Real size = weight * std::abs(static_cast<Real>(v[e]));
+        const Real value =
+            static_cast<Real>(v[e]) * row_scale * scale_at(values.channel_scale, channels + e);
+        out[e] += weight * value;
+        const Real size = weight * std::abs(value);
         weighted[e] += size;
-        if (weight < Real(0x1p-125)) lost[e] += size;
+        if (weight * std::min(row_scale, Real(1)) < Real(0x1p-125)) lost[e] += size;
       }
     }
     for (size_t e = 0; e < dim; ++e) {
@@ -157,8 +169,9 @@ Expected attend(const Geometry& g, const Values& values, const Shows& shows,
   for (size_t r = 0; r < g.requests.size(); ++r)
     for (int32_t i = 0; i < g.requests[r].query_len; ++i)
       for (int32_t head = 0; head < g.num_heads(); ++head, ++row)
-        oracle.attend(r, i, &values.query[row * static_cast<size_t>(g.head_dim)], head,
-                      expected.rows[row], row * dim);
+        oracle.attend(r, i, &values.query[row * static_cast<size_t>(g.head_dim)],
+                      Oracle<Real>::scale_at(values.query_scale, row), head, expected.rows[row],
+                      row * dim);
   for (size_t i = 0; i < num_rows; ++i)
     if (expected.rows[i].empty && !expected.rows[i].is_nan)
       std::fill_n(&expected.kind[i * dim], dim, Element::exact);

@@ -15,7 +15,10 @@ constexpr uint64_t kCases = 2000;
 
 // What the harness says of the stand-in in one case; empty: nothing.
 std::string verdict_on(Fault fault, uint64_t seed) {
-  const Geometry geometry = draw_geometry(seed);
+  Geometry geometry = draw_geometry(seed);
+  geometry.kv_format = PAGODA_KV_SAME;  // the stand-in reads and writes numbers alone
+  geometry.query_format = PAGODA_QUERY_SAME;
+  geometry.scales_in_rows = false;
   const Values values = draw_values(geometry, seed * 31 + 7);
   const Expected expected = attend<double>(geometry, values);
   Step first(geometry, values, {.pages_seed = seed, .fill_seed = 0});

@@ -1,8 +1,14 @@
 #include "rank_world.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace pagoda::conformance {
+namespace {
+
+constexpr int64_t kMostWork = 1 << 22;  // multiply-adds of a case: there are many
+
+}  // namespace
 
 RankWorld::RankWorld(const Geometry& geometry, const Values& values, const Ranks& ranks,
                      int32_t rank, uint64_t fill_seed)
@@ -179,6 +185,55 @@ void RankWorld::collect(Result& result) const {
   for (int32_t own = 0; own < ranks_.own_heads(g_); ++own)
     for (int32_t t = 0; t < g_.num_tokens(); ++t)
       result.lse.push_back(load(PAGODA_F32, address(lse_, own, t)));
+}
+
+Geometry draw_shared(uint64_t seed, const Ranks& ranks) {
+  for (uint64_t s = seed * 1000;; ++s) {
+    Geometry g = draw_geometry(s);
+    if (!g.has_cache() || g.cost() > kMostWork) continue;
+    if (!ranks.copies) g.group = ranks.num_ranks * (1 + static_cast<int32_t>(s % 2));
+    g.page_size = (g.page_size + ranks.interleave - 1) / ranks.interleave * ranks.interleave;
+    for (Request& request : g.requests) request.shared_pages = 0, request.shares_with = -1;
+    g.lse = LseKind::packed;
+    return g;
+  }
+}
+
+Result join(const Geometry& g, const Ranks& ranks, const std::vector<Result>& results) {
+  const auto tokens = static_cast<size_t>(g.num_tokens()),
+             heads = static_cast<size_t>(g.num_heads());
+  const auto dim = static_cast<size_t>(g.head_dim_v);
+  const auto own_heads = static_cast<size_t>(ranks.own_heads(g));
+  Result all{.out = std::vector<float>(tokens * heads * dim),
+             .lse = std::vector<float>(heads * tokens)};
+  for (int32_t r = 0; r < ranks.num_ranks; ++r) {
+    const Result& from = results[static_cast<size_t>(r)];
+    if (!from.complaint.empty()) return from;
+    for (size_t own = 0; own < own_heads; ++own) {
+      const auto head = static_cast<size_t>(ranks.head(g, r, static_cast<int32_t>(own)));
+      for (size_t t = 0; t < tokens; ++t) {
+        all.lse[head * tokens + t] = from.lse[own * tokens + t];
+        for (size_t e = 0; e < dim; ++e)
+          all.out[(t * heads + head) * dim + e] = from.out[(t * own_heads + own) * dim + e];
+      }
+    }
+  }
+  return all;
+}
+
+// What reducing adds to the error of attention: a rank's weight is exp of a difference of
+// log-sum-exps in float, its own and a total of num_ranks and a sink, each rounded to 2^-24 of
+// itself.
+Arithmetic arithmetic_of(Geometry g, const Values& values, const Ranks& ranks) {
+  g.sinks = false;
+  double largest = 1;
+  for (const ExpectedRow& row : attend<double>(g, values).rows)
+    if (std::isfinite(row.lse)) largest = std::max(largest, std::abs(row.lse));
+  for (const float sink : values.sinks)
+    if (std::isfinite(sink)) largest = std::max(largest, std::abs(static_cast<double>(sink)));
+  Arithmetic arithmetic = kFloat;
+  arithmetic.weights = (ranks.num_ranks + 3) * 0x1p-24 * largest;
+  return arithmetic;
 }
 
 }  // namespace pagoda::conformance

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "compare.h"
 #include "step.h"
 
 namespace pagoda::conformance {
@@ -61,5 +62,15 @@ class RankWorld {
   std::vector<float> slopes_, sinks_;
   Tensor key_cache_, value_cache_, query_, key_, value_, out_, lse_;
 };
+
+// A drawn case that ranks can share: with a cache, and with as many heads per key head as there are
+// ranks to deal them out to.
+Geometry draw_shared(uint64_t seed, const Ranks& ranks);
+
+// The heads of all ranks in the order of the case; the first complaint, if there is one.
+Result join(const Geometry& g, const Ranks& ranks, const std::vector<Result>& results);
+
+// The bound for a case that ranks share.
+Arithmetic arithmetic_of(Geometry g, const Values& values, const Ranks& ranks);
 
 }  // namespace pagoda::conformance

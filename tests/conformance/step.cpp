@@ -1,19 +1,24 @@
 #include "step.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 namespace pagoda::conformance {
 
 Step::Step(const Geometry& geometry, const Values& values, const Placement& placement)
-    : geometry_(geometry), random_(stream_of(geometry.seed, 2)) {
+    : geometry_(geometry), values_(values), random_(stream_of(geometry.seed, 2)) {
   const Geometry& g = geometry_;
   set_spec();
   set_limits();
-  if (g.has_cache()) make_cache(placement);
+  if (g.has_cache()) {
+    make_cache(placement);
+    make_scales(values, placement.fill_seed);
+  }
   make_batch(values);
-  query =
-      make_rows(g.num_tokens(), g.num_heads(), g.head_dim, g.query, placement.fill_seed, "query");
+  query = make_rows(g.stored_query().dtype, g.num_tokens(), g.num_heads(), g.head_dim, g.query,
+                    placement.fill_seed, "query");
+  make_query_scales(values, placement.fill_seed);
   for (int32_t t = 0; t < g.num_query_tokens(); ++t)
     for (int32_t head = 0; head < g.num_heads(); ++head)
       put(query, address(query, t, head),
@@ -38,6 +43,8 @@ void Step::set_spec() {
   spec.head_dim_v = g.head_dim_v == g.head_dim && random_.chance(0.5) ? 0 : g.head_dim_v;
   spec.dtype = g.dtype;
   spec.page_size = g.page_size;
+  spec.kv_format = g.kv_format;
+  spec.query_format = g.query_format;
   spec.softmax_scale = g.scale;
   spec.logit_softcap = g.softcap;
   spec.causal = g.spec_causal ? 1 : 0;
@@ -79,6 +86,13 @@ void Step::put_token(const RequestValues& from, size_t r, int32_t position) {
         &from.key[row * static_cast<size_t>(g.head_dim)], g.head_dim);
     put(value_cache_, address(value_cache_, page, position % g.page_size, head),
         &from.value[row * static_cast<size_t>(g.head_dim_v)], g.head_dim_v);
+    const auto put_scale = [&](const Tensor& tensor, const Stored& stored,
+                               const std::vector<float>& scales) {
+      if (stored.scale == ScaleOf::token)
+        store(PAGODA_F32, address(tensor, page, position % g.page_size, head), scales[row]);
+    };
+    put_scale(key_scale_, g.stored_key(), from.key_scale);
+    put_scale(value_scale_, g.stored_value(), from.value_scale);
   }
 }
 
@@ -141,7 +155,7 @@ void Step::make_slots(const Values& values) {
       }
       const int64_t page = pages_[r][static_cast<size_t>(j / g.page_size)];
       slots_[token] = page * g.page_size + j % g.page_size;
-      written_.push_back({page, j % g.page_size, token});
+      written_.push_back({page, j % g.page_size, token, r, j});
     }
   }
   if (g.writing != Writing::placed || random_.chance(0.5)) batch.slot_mapping = slots_.data();
@@ -150,9 +164,10 @@ void Step::make_slots(const Values& values) {
 // The rows that update_cache is given; those without a slot stay garbage.
 void Step::make_new_keys(const Values& values, const Placement& placement) {
   const Geometry& g = geometry_;
-  key = make_rows(g.num_tokens(), g.num_kv_heads, g.head_dim, g.key, placement.fill_seed, "key");
-  value =
-      make_rows(g.num_tokens(), g.num_kv_heads, g.head_dim_v, g.key, placement.fill_seed, "value");
+  key = make_rows(g.dtype, g.num_tokens(), g.num_kv_heads, g.head_dim, g.key, placement.fill_seed,
+                  "key");
+  value = make_rows(g.dtype, g.num_tokens(), g.num_kv_heads, g.head_dim_v, g.key,
+                    placement.fill_seed, "value");
   int64_t token = 0;
   for (size_t r = 0; r < g.requests.size(); ++r)
     for (int32_t i = 0; i < g.requests[r].query_len; ++i, ++token) {
@@ -161,9 +176,9 @@ void Step::make_new_keys(const Values& values, const Placement& placement) {
       for (int32_t head = 0; head < g.num_kv_heads; ++head) {
         const auto row = static_cast<size_t>(j * g.num_kv_heads + head);
         put(key, address(key, token, head),
-            &values.requests[r].key[row * static_cast<size_t>(g.head_dim)], g.head_dim);
+            &values.requests[r].new_key()[row * static_cast<size_t>(g.head_dim)], g.head_dim);
         put(value, address(value, token, head),
-            &values.requests[r].value[row * static_cast<size_t>(g.head_dim_v)], g.head_dim_v);
+            &values.requests[r].new_value()[row * static_cast<size_t>(g.head_dim_v)], g.head_dim_v);
       }
     }
 }
@@ -184,8 +199,9 @@ void Step::make_call_keys(const Values& values, const Placement& placement) {
   key_start_loc_.push_back(rows);
   if (!implied) batch.key_start_loc = key_start_loc_.data();
   rows += random_.between(0, 2);
-  key = make_rows(rows, g.num_kv_heads, g.head_dim, g.key, placement.fill_seed, "key");
-  value = make_rows(rows, g.num_kv_heads, g.head_dim_v, g.key, placement.fill_seed, "value");
+  key = make_rows(g.dtype, rows, g.num_kv_heads, g.head_dim, g.key, placement.fill_seed, "key");
+  value =
+      make_rows(g.dtype, rows, g.num_kv_heads, g.head_dim_v, g.key, placement.fill_seed, "value");
   for (size_t r = 0; r < g.requests.size(); ++r)
     for (int32_t j = 0; j < g.requests[r].seq_len; ++j)
       for (int32_t head = 0; head < g.num_kv_heads; ++head) {
@@ -200,7 +216,8 @@ void Step::make_call_keys(const Values& values, const Placement& placement) {
 
 void Step::make_outputs(const Placement& placement) {
   const Geometry& g = geometry_;
-  out = make_rows(g.num_tokens(), g.num_heads(), g.head_dim_v, g.out, placement.fill_seed, "out");
+  out = make_rows(g.dtype, g.num_tokens(), g.num_heads(), g.head_dim_v, g.out, placement.fill_seed,
+                  "out");
   if (has_lse()) lse = make_lse(placement.fill_seed);
 }
 
@@ -271,33 +288,60 @@ Result Step::finish() {
 
 void Step::forgive(const char* name, const std::byte* at, size_t bytes) {
   for (NamedBuffer& named : buffers_)
-    if (std::strcmp(named.name, name) == 0)
+    if (std::strcmp(named.name, name) == 0 && named.buffer->contains(at))
       named.buffer->forgive(static_cast<size_t>(at - named.buffer->data()), bytes);
 }
 
-// The rows that update_cache was to write hold the bytes of the rows that it was given.
+// A quantised row holds the codes of what it was given; the sign of a NaN is nobody's promise.
+bool Step::holds_quantised(const Side& side, const Written& row, int32_t head) const {
+  const int64_t dim = side.cache.shape[3];
+  const auto at = static_cast<size_t>(row.position * geometry_.num_kv_heads + head);
+  const std::byte* bytes = address(side.cache, row.page, row.offset, head);
+  for (int64_t e = 0; e < dim; ++e) {
+    const auto byte = static_cast<uint8_t>(bytes[e]);
+    const float wanted = side.numbers[at * static_cast<size_t>(dim) + static_cast<size_t>(e)];
+    if (std::isnan(wanted) ? !std::isnan(number_of(side.stored.dtype, byte))
+                           : byte != code_of(side.stored.dtype, wanted))
+      return false;
+  }
+  return side.stored.scale != ScaleOf::token ||
+         load(PAGODA_F32, address(side.scale, row.page, row.offset, head)) == side.scales[at];
+}
+
+bool Step::holds(const Side& side, const Written& row) {
+  const size_t bytes = static_cast<size_t>(side.cache.shape[3]) * size_of(side.cache.dtype);
+  for (int32_t head = 0; head < geometry_.num_kv_heads; ++head) {
+    const std::byte* at = address(side.cache, row.page, row.offset, head);
+    const std::byte* from = address(side.given, static_cast<int64_t>(row.token), head);
+    if (side.stored.is_quantised() ? !holds_quantised(side, row, head)
+                                   : std::memcmp(at, from, bytes) != 0)
+      return false;
+    for (const char* name : {side.name, "cache"}) forgive(name, at, bytes);
+    if (side.stored.scale != ScaleOf::token) continue;
+    const std::byte* scale = address(side.scale, row.page, row.offset, head);
+    for (const char* name : {side.name, "cache", side.scale_name})
+      forgive(name, scale, sizeof(float));
+  }
+  return true;
+}
+
+// The rows that update_cache was to write hold what it was given.
 std::string Step::check_new_rows() {
   const Geometry& g = geometry_;
-  const auto check = [&](const Tensor& cache, const Tensor& from, const Written& row,
-                         const char* name) {
-    const size_t bytes = static_cast<size_t>(cache.shape[3]) * size_of(g.dtype);
-    for (int32_t head = 0; head < g.num_kv_heads; ++head) {
-      const std::byte* at = address(cache, row.page, row.offset, head);
-      if (std::memcmp(at, address(from, static_cast<int64_t>(row.token), head), bytes) != 0)
-        return false;
-      forgive(name, at, bytes);
-      forgive("cache", at, bytes);
-    }
-    return true;
-  };
-  for (const Written& row : written_)
-    if (!check(key_cache_, key, row, "key_cache") ||
-        !check(value_cache_, value, row, "value_cache")) {
-      std::ostringstream text;
-      text << "token " << row.token << " was not written to page " << row.page << " offset "
-           << row.offset;
-      return text.str();
-    }
+  for (const Written& row : written_) {
+    const RequestValues& own = values_.requests[row.request];
+    if (holds({"key_cache", "key_scale", key_cache_, key_scale_, key, g.stored_key(), own.key,
+               own.key_scale},
+              row) &&
+        holds({"value_cache", "value_scale", value_cache_, value_scale_, value, g.stored_value(),
+               own.value, own.value_scale},
+              row))
+      continue;
+    std::ostringstream text;
+    text << "token " << row.token << " was not written to page " << row.page << " offset "
+         << row.offset;
+    return text.str();
+  }
   return {};
 }
 

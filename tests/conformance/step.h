@@ -27,6 +27,7 @@ struct Result {
 
 class Step {
  public:
+  // The values outlive the step.
   Step(const Geometry& geometry, const Values& values, const Placement& placement);
 
   // kernel: NULL, or a name that tuning forces.
@@ -58,8 +59,14 @@ class Step {
   void make_new_keys(const Values& values, const Placement& placement);
   void make_outputs(const Placement& placement);
 
-  Tensor make_rows(int64_t rows, int64_t heads, int64_t dim, Arrangement arrangement,
-                   uint64_t fill_seed, const char* name);
+  Tensor make_rows(pagoda_dtype dtype, int64_t rows, int64_t heads, int64_t dim,
+                   Arrangement arrangement, uint64_t fill_seed, const char* name);
+  void make_scales(const Values& values, uint64_t fill_seed);
+  Tensor make_token_scales(int64_t first, int64_t second, int64_t third, uint64_t fill_seed,
+                           const char* name);
+  Tensor make_head_scales(const std::vector<float>& scales, uint64_t fill_seed, const char* name);
+  Tensor make_channel_scales(const std::vector<float>& scales, uint64_t fill_seed);
+  void make_query_scales(const Values& values, uint64_t fill_seed);
   Tensor make_lse(uint64_t fill_seed);
   Buffer& new_buffer(int64_t elements, pagoda_dtype dtype, uint64_t fill_seed, const char* name);
   void spoil_singletons(Tensor& tensor);
@@ -77,10 +84,21 @@ class Step {
   // A row that update_cache has to write.
   struct Written {
     int64_t page, offset;
-    size_t token;
+    size_t token, request;
+    int32_t position;
   };
+  // Keys or values of the cache, to be checked.
+  struct Side {
+    const char *name, *scale_name;
+    const Tensor &cache, &scale, &given;
+    Stored stored;
+    const std::vector<float>&numbers, &scales;  // of the row's request
+  };
+  bool holds(const Side& side, const Written& row);
+  bool holds_quantised(const Side& side, const Written& row, int32_t head) const;
 
   Geometry geometry_;
+  const Values& values_;
   Random random_;
   std::vector<NamedBuffer> buffers_;
   std::vector<std::vector<int64_t>> pages_;  // of each request
@@ -89,7 +107,7 @@ class Step {
   std::vector<uint8_t> causal_;
   std::vector<float> slopes_, sinks_;
   std::vector<Written> written_;
-  Tensor key_cache_, value_cache_;
+  Tensor key_cache_, value_cache_, key_scale_, value_scale_, query_scale_;
 };
 
 }  // namespace pagoda::conformance

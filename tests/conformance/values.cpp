@@ -177,6 +177,7 @@ Values draw_values(const Geometry& g, uint64_t seed) {
     }
   if (g.has_cache()) share_pages(g, values);
   draw_extras(g, values, extras);
+  quantise(g, seed, values);
   return values;
 }
 

@@ -74,6 +74,7 @@ StepSpec random_step(uint64_t seed) {
   }
   if (draw.chance(25))
     for (int r = 0; r < num_reqs; ++r) spec.causal.push_back(draw.chance(50));
+  if (draw.chance(20)) spec.max_slots = 64 * num_reqs;
   if (draw.chance(30)) spec.num_padding_tokens = draw.between(1, 40);
   return spec;
 }
@@ -100,7 +101,7 @@ bool check(uint64_t seed, Comparison& worst) {
   const DeviceStep step(spec);
   if (step.num_tokens == 0) return true;
   const StepRunner runner(step);
-  step.schedule(nullptr);
+  runner.schedule(nullptr);
   std::vector<uint8_t> first;
   for (int run = 0; run < 2; ++run) {
     step.poison_outputs();

@@ -31,6 +31,7 @@ struct StepSpec {
   int32_t num_splits = 0;           // 0: automatic
   int32_t split_keys = kSplitKeys;  // keys per split when automatic
   int32_t rows_per_item = 0;        // 0: by the longest query
+  int32_t max_slots = 0;            // of partial states of a key head; 0: enough
   bool needs_lse = true;
   bool only_prefill = false;  // the caller knows that no request is short
   uint64_t seed = 1;
@@ -123,18 +124,24 @@ class DeviceStep {
     make_schedule_memory();
   }
 
-  void schedule(cudaStream_t stream) const { launch_schedule(schedule_params, stream); }
+  // num_decode_blocks: of the decode kernel's launch.
+  void schedule(int num_sms, int num_decode_blocks, cudaStream_t stream) const {
+    ScheduleParams own = schedule_params;
+    own.num_sms = num_sms, own.num_decode_blocks = num_decode_blocks;
+    launch_schedule(own, stream);
+  }
   AttendParams layer(int index) const {
     AttendParams own = params;
     own.key = key_view(index), own.value = value_view(index);
     return own;
   }
-  PrefillParams prefill_layer(int index, int tile_keys) const {
+  PrefillParams prefill_layer(int index, int tile_keys, bool beside_decode) const {
     const int box_rows = box_rows_of(spec.page_size, tile_keys);
     return {.attend = layer(index),
             .key_map = make_key_map(key_view(index), spec.dtype, box_rows),
             .value_map = make_key_map(value_view(index), spec.dtype, box_rows),
-            .box_rows = box_rows};
+            .box_rows = box_rows,
+            .beside_decode = beside_decode};
   }
   KeyView key_view(int layer) const { return at(key_view_, keys_[layer]); }
   KeyView value_view(int layer) const { return at(value_view_, values_[layer]); }
@@ -292,9 +299,9 @@ class DeviceStep {
     const bool wide = max_rows() > 8 && find_kernel({Phase::decode, spec.dtype, spec.head_dim,
                                                      spec.head_dim_v, 16}) != nullptr;
     const int rows = spec.rows_per_item ? spec.rows_per_item : wide ? 16 : 8;
-    const int64_t max_items = int64_t(num_reqs) * (kMaxDecodeRows / rows) * kMaxSplits +
-                              (int64_t(num_tokens) * group + rows - 1) / rows + 1;
-    const int64_t max_slots = int64_t(num_reqs) * kMaxSplitRows * spec.num_kv_heads;
+    const int max_items = (num_reqs + 32) * kMaxSplits + num_tokens * group / 8 + 1;
+    const int rows_in_slots = spec.max_slots ? spec.max_slots : std::max(256 * num_reqs, 8192);
+    const int64_t max_slots = int64_t(rows_in_slots) * spec.num_kv_heads;
     const int64_t max_tiles = num_reqs + int64_t(num_tokens) * group / 64 + 1;
     header_ = DeviceArray<ScheduleHeader>(1);
     items_ = DeviceArray<DecodeItem>(max_items);
@@ -307,6 +314,7 @@ class DeviceStep {
     params.next_tile = next_tile_.get();
     params.schedule = header_.get();
     params.decode_items = items_.get();
+    params.max_items = max_items;
     params.prefill_tiles = tiles_.get();
     params.partial_out = partial_out_.get();
     params.partial_ml = partial_ml_.get();
@@ -318,6 +326,9 @@ class DeviceStep {
                        .num_tokens = num_tokens,
                        .group = group,
                        .rows_per_item = rows,
+                       .num_kv_heads = spec.num_kv_heads,
+                       .max_items = max_items,
+                       .max_slots = rows_in_slots,
                        .mask = spec.mask,
                        .splits = {.automatic = spec.split_keys, .num_splits = spec.num_splits},
                        .header = header_.get(),

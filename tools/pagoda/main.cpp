@@ -3,6 +3,7 @@
 #include <new>
 
 #include "tools/pagoda/commands.h"
+#include "tools/pagoda/processes.h"
 #include "tools/pagoda/suggest.h"
 
 namespace {
@@ -24,7 +25,7 @@ std::string unknown_argument(const CLI::App& app, const std::string& argument) {
 }
 
 int report(const std::string& sentence) {
-  std::cerr << "pagoda: " << sentence << "\n";
+  std::cerr << "pagoda: " << name_of_process() << sentence << "\n";
   return 1;
 }
 

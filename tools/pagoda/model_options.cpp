@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tools/pagoda/model_cache.h"
+#include "tools/pagoda/processes.h"
 #include "tools/pagoda/progress_bar.h"
 
 namespace pagoda::cli {
@@ -40,6 +41,19 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--max-requests", runner.max_reqs, "under way at a time")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));
+  auto* parallel =
+      command.add_flag("--context-parallel", options.context_parallel,
+                       "under mpirun: every process keeps a share of each sequence's keys");
+  command
+      .add_option("--interleave", runner.context_parallel.interleave,
+                  "neighbouring tokens that one process keeps; divides --page-size")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(parallel);
+  command
+      .add_option("--comm-timeout", options.comm_timeout_ms,
+                  "milliseconds after which a process that does not answer is lost; 0: 4000")
+      ->check(CLI::Range(0, 1 << 30));
 }
 
 pagoda_dtype dtype_of(const std::string& name) {
@@ -60,6 +74,8 @@ std::unique_ptr<engine::Runner> make_runner(const LoadedModel& model, const Mode
   runner.prefix_cache = !options.no_prefix_cache;
   runner.max_reqs = std::min(runner.max_reqs, num_sequences);
   runner.max_seq_len = max_seq_len;
+  if (options.context_parallel)
+    runner.context_parallel.comm = join_processes(options.comm_timeout_ms);
   ProgressBar bar("loading", !options.quiet);
   return std::make_unique<engine::Runner>(model.file, model.tokenizer, runner,
                                           [&](double share) { bar.show(share); });

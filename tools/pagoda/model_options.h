@@ -14,7 +14,9 @@ struct ModelOptions {
   std::string dtype = "f32";
   engine::RunnerOptions runner;
   bool no_prefix_cache = false;
-  bool quiet = false;  // no bars, no figures
+  bool context_parallel = false;
+  int32_t comm_timeout_ms = 0;  // 0: the communicator's own
+  bool quiet = false;           // no bars, no figures
 };
 
 // --model alone.

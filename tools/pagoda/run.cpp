@@ -11,6 +11,7 @@
 #include "tools/pagoda/model_options.h"
 #include "tools/pagoda/name_values.h"
 #include "tools/pagoda/printer.h"
+#include "tools/pagoda/processes.h"
 #include "tools/pagoda/progress_bar.h"
 #include "tools/pagoda/prompts.h"
 
@@ -72,7 +73,7 @@ void run(const RunOptions& options) {
   const auto runner = make_runner(model, options.model, longest_sequence(encoded),
                                   static_cast<int32_t>(prompts.size()));
   Printer printer(options.printer);
-  ProgressBar bar("reading", !options.model.quiet && prompts.size() == 1);
+  ProgressBar bar("reading", !options.model.quiet && is_first_process() && prompts.size() == 1);
   runner->on_prompt_progress = [&](int64_t computed, int64_t known) {
     bar.show(static_cast<double>(computed) / static_cast<double>(known));
   };
@@ -84,7 +85,7 @@ void run(const RunOptions& options) {
     printer.expect(runner->add(std::move(encoded[i].tokens), encoded[i].options), prompts[i].text);
   while (runner->step())
     for (const engine::Generation& done : runner->take_finished()) printer.finished(done);
-  if (options.model.quiet) return;
+  if (options.model.quiet || !is_first_process()) return;
   const std::string picture = runner->decoder().mask_picture();
   if (!picture.empty()) std::cerr << picture << '\n';
   std::cerr << (options.printer.json ? figures_as_json(runner->stats()) : figures(runner->stats()))

@@ -133,6 +133,13 @@ __device__ inline float rcp_approx(float x) {
   return y;
 }
 
+// The same value, of which the compiler knows nothing: what follows from it is computed again where
+// it is used, instead of being kept in registers through a loop.
+__device__ inline int recomputed(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 // ---- warp groups ------------------------------------------------------------------------------
 
 template <int kRegisters>

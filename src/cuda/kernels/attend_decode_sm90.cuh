@@ -2,19 +2,18 @@
 // Memory bound: every key and value is read once, and all else is arranged so that reads never
 // stop.
 //
-// An item is up to 8 * kRowTiles packed rows of one request against one split of its keys, for one
-// key head. Blocks walk the list of items with five warps:
+// An item is up to 8 * kRowTiles packed rows of one request against one piece of its keys, for one
+// key head: a leaf, a split or all keys (schedule.h). Blocks walk the list of items with five warps:
 //
-//   four streams   share an item by taking every fourth tile of 16 keys. Each has a ring of tiles
-//   in
+//   four streams   share a leaf by taking every fourth tile of 16 keys. Each has a ring of tiles in
 //                  shared memory that it fills and empties itself, across the borders of items, so
 //                  no stream waits for another while keys come in.
-//   the clerk      fetches items and queries ahead of the streams, and behind them turns their four
-//                  states into output rows or a partial state. Under load every access to device
-//                  memory takes microseconds; the clerk is the one who waits for those.
+//   the clerk      fetches items and queries ahead of the streams, and behind them merges their
+//                  four states leaf by leaf into output rows or a partial state. Under load every
+//                  access to device memory takes microseconds; the clerk is who waits for those.
 //
-// A request of several splits leaves partial states; who arrives last merges them in the order of
-// the splits.
+// A request of several pieces leaves partial states; who arrives last merges them in the order of
+// the keys, leaves into splits and splits into the request, as a clerk would have done.
 //
 // The products are taken transposed, keys on the long side of the instruction:
 //
@@ -47,6 +46,17 @@ __device__ void fetch_item(const Work<Tr>& work, int n) {
   mbarrier_arrive_after_copies(work.shared.item_full[slot]);
 }
 
+// The block's first item, before it is known whether there is one: the list has room for it.
+template <class Tr>
+__device__ void fetch_first_item(const AttendParams& params, typename Tr::Shared& shared) {
+  const int lane = threadIdx.x % 32;
+  const int index = min(static_cast<int>(blockIdx.x) / params.num_kv_heads, params.max_items - 1);
+  const auto* source = reinterpret_cast<const uint8_t*>(params.decode_items + index);
+  if (lane < static_cast<int>(sizeof(DecodeItem) / 16))
+    cp_async_16(shared_address(&shared.items[0]) + 16 * lane, source + 16 * lane, true);
+  mbarrier_arrive_after_copies(shared.item_full[0]);
+}
+
 template <class Tr>
 __device__ void fetch_query(const Work<Tr>& work, int n) {
   if (n >= work.num_items) return;
@@ -76,68 +86,94 @@ class Finisher {
 
   __device__ void write(int n) {
     auto& shared = work_.shared;
-    const int buffer = n % Tr::kStateBuffers;
-    mbarrier_wait(shared.state_full[buffer], n / Tr::kStateBuffers & 1);
-    write_item<Tr>(work_.params, work_.item(n), work_.head(n),
-                   shared.states + buffer * Tr::kRowTiles, lane_, 32);
-    __syncwarp();
-    if (lane_ == 0) mbarrier_arrive(shared.state_empty[buffer]);
+    const DecodeItem& item = work_.item(n);
+    int split = 0;
+    bool first_leaf = true;
+    for (int end = end_of_leaf(item, item.key_begin);; end = end_of_leaf(item, end)) {
+      const bool is_last = end == item.key_end;
+      const int buffer = count_ % Tr::kStateBuffers;
+      mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
+      // The block's last leaf is left to all its warps.
+      if (n == work_.num_items - 1 && is_last) return;
+      merge_leaf<Tr>(shared, shared.states + buffer * Tr::kRowTiles, first_leaf, item.num_rows,
+                     count_, lane_, 32);
+      __syncwarp();
+      if (lane_ == 0) mbarrier_arrive(shared.state_empty[buffer]);
+      ++count_;
+      first_leaf = ends_split(item, end);
+      if (!first_leaf) continue;
+      finish_split<Tr>(work_.params, item, work_.head(n), shared, split++, is_last, count_,
+                       lane_, 32);
+      __syncwarp();
+      if (is_last) return;
+    }
   }
 
   __device__ void report(int n) {
-    if (n < 0 || work_.item(n).num_splits == 1) return;
-    if (lane_ == 0) before_ = arrive(work_.params, work_.item(n), work_.head(n));
+    if (n < 0 || work_.item(n).num_pieces == 1) return;
+    if (lane_ == 0)
+      work_.shared.arrivals_before = arrive(work_.params, work_.item(n), work_.head(n));
   }
 
   __device__ void merge_if_last(int n) {
-    if (n < 0 || work_.item(n).num_splits == 1) return;
+    if (n < 0 || work_.item(n).num_pieces == 1) return;
     const DecodeItem& item = work_.item(n);
-    if (__shfl_sync(~0u, before_, 0) + 1 != static_cast<uint32_t>(item.num_splits)) return;
-    merge_splits<Tr, 4, 4>(work_.params, work_.shared, item, work_.head(n), lane_, 32,
-                           [] { __syncwarp(); });
+    __syncwarp();
+    if (work_.shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
+    merge_item<Tr>(work_.params, item, work_.head(n), lane_, 32);
     __syncwarp();
   }
+
+  // Leaves that went through the buffers.
+  __device__ int count() const { return count_; }
 
  private:
   const Work<Tr>& work_;
   const int lane_;
-  uint32_t before_ = 0;  // arrivals before the one last reported
+  int count_ = 0;
 };
 
-// The block's last item is finished by all its warps, since none has anything else to do.
+// The block's last leaf is finished by all its warps, since none has anything else to do.
 template <class Tr>
 __device__ void finish_last_item(const Work<Tr>& work) {
   auto& shared = work.shared;
   const int n = work.num_items - 1, head = work.head(n);
   const DecodeItem& item = work.item(n);
-  const auto* states = shared.states + n % Tr::kStateBuffers * Tr::kRowTiles;
   __syncthreads();
-  write_item<Tr>(work.params, item, head, states, threadIdx.x, Tr::kThreads);
-  if (item.num_splits == 1) return;
+  const int count = shared.leaves_before, buffer = count % Tr::kStateBuffers;
+  const int last_key = max(item.key_end - 1, item.key_begin);
+  const int split_begin = last_key - last_key % item.split_len;
+  const int leaf_begin = last_key - last_key % item.split_len % item.leaf_len;
+  merge_leaf<Tr>(shared, shared.states + buffer * Tr::kRowTiles,
+                 leaf_begin <= max(item.key_begin, split_begin), item.num_rows, count, threadIdx.x,
+                 Tr::kThreads);
+  __syncthreads();
+  finish_split<Tr>(work.params, item, head, shared,
+                   last_key / item.split_len - item.key_begin / item.split_len, true, count + 1,
+                   threadIdx.x, Tr::kThreads);
+  if (item.num_pieces == 1) return;
   __syncthreads();
   if (threadIdx.x == 0) shared.arrivals_before = arrive(work.params, item, head);
   __syncthreads();
-  if (shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_splits)) return;
-  merge_splits<Tr, 1, 16>(work.params, shared, item, head, threadIdx.x, Tr::kThreads,
-                          [] { __syncthreads(); });
+  if (shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
+  merge_item<Tr>(work.params, item, head, threadIdx.x, Tr::kThreads);
 }
 
 template <class Tr>
 __device__ void run_clerk(const Work<Tr>& work) {
-  for (int n = 0; n < Tr::kItemsAhead; ++n) fetch_item(work, n);
+  for (int n = 1; n < Tr::kItemsAhead; ++n) fetch_item(work, n);
   for (int n = 0; n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
   const int last = work.num_items - 1;
-  for (int n = 0; n < last; ++n) {
+  for (int n = 0; n <= last + 1; ++n) {
     fetch_item(work, n + Tr::kItemsAhead);
     fetch_query(work, n + Tr::kQueriesAhead);
     finisher.merge_if_last(n - 2);
+    if (n > last) break;
     finisher.report(n - 1);
     finisher.write(n);
   }
-  finisher.merge_if_last(last - 2);
-  finisher.report(last - 1);
-  finisher.merge_if_last(last - 1);
+  if (threadIdx.x % 32 == 0) work.shared.leaves_before = finisher.count();
 }
 
 template <class Tr>
@@ -147,36 +183,41 @@ __device__ void run_stream(const Work<Tr>& work) {
   const uint32_t ring = shared_address(shared.ring[stream]);
   Loader<Tr> loader(work, ring);
   WarpState<Tr> state;
-  int stage = 0;
+  int stage = 0, count = 0;  // count: of leaves
   for (int n = 0; n < work.num_items; ++n) {
     work.wait_item(n);
     const DecodeItem& item = work.item(n);
     const Rows<Tr> rows(work.params, item, work.head(n));
-    const int first = item.key_begin / Tr::kTileKeys, key_end = item.key_end;
+    const int first = item.key_begin / Tr::kTileKeys;
     work.wait_query(n);
     QueryFragments<Tr> q;
     load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
-    state.clear();
-    for (int tile = first + ((stream - first) & (Tr::kStreams - 1)); tile * Tr::kTileKeys < key_end;
-         tile += Tr::kStreams) {
-      loader.wait(n);
-      const uint32_t keys = ring + stage * Tr::kStageBytes;
-      float s[Tr::kRowTiles][4];
-      multiply_keys<Tr>(s, keys, q);
-      finish_logits<Tr>(s, work.params.score, rows, tile * Tr::kTileKeys);
-      update_softmax<Tr>(s, state);
-      multiply_values<Tr>(state, keys + Tr::kKeyBytes, s);
-      __syncwarp();  // all lanes have read the tile
-      --loader.pending;
-      loader.load_next(n);
-      stage = stage + 1 == Tr::kStages ? 0 : stage + 1;
+    int tile = first + ((stream - first) & (Tr::kStreams - 1));
+    for (int end = end_of_leaf(item, item.key_begin);; end = end_of_leaf(item, end)) {
+      state.clear();
+#pragma unroll 1
+      for (; tile * Tr::kTileKeys < end; tile += Tr::kStreams) {
+        loader.wait(n);
+        const uint32_t keys = ring + stage * Tr::kStageBytes;
+        float s[Tr::kRowTiles][4];
+        multiply_keys<Tr>(s, keys, q);
+        finish_logits<Tr>(s, work.params, rows, tile * Tr::kTileKeys);
+        update_softmax<Tr>(s, state);
+        multiply_values<Tr>(state, keys + Tr::kKeyBytes, s);
+        __syncwarp();  // all lanes have read the tile
+        --loader.pending;
+        loader.load_next(n);
+        stage = stage + 1 == Tr::kStages ? 0 : stage + 1;
+      }
+      const int buffer = count % Tr::kStateBuffers;
+      if (count >= Tr::kStateBuffers)
+        mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
+      share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
+      __syncwarp();
+      if (lane == 0) mbarrier_arrive(shared.state_full[buffer]);
+      ++count;
+      if (end == item.key_end) break;
     }
-    const int buffer = n % Tr::kStateBuffers;
-    if (n >= Tr::kStateBuffers)
-      mbarrier_wait(shared.state_empty[buffer], n / Tr::kStateBuffers - 1 & 1);
-    share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(shared.state_full[buffer]);
   }
 }
 
@@ -195,13 +236,16 @@ __global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
     attend_decode(const __grid_constant__ AttendParams params) {
   extern __shared__ uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
-  if (threadIdx.x == 0) init_barriers<Tr>(shared);
+  const bool is_clerk = threadIdx.x / 32 == Tr::kStreams;
+  if (is_clerk && threadIdx.x % 32 == 0) init_barriers<Tr>(shared);
+  __syncwarp();
   wait_for_earlier_kernels();
   allow_next_kernel();
+  if (is_clerk) fetch_first_item<Tr>(params, shared);
   const Work<Tr> work(params, shared);
   __syncthreads();
   if (work.num_items == 0) return;
-  if (threadIdx.x / 32 == Tr::kStreams)
+  if (is_clerk)
     run_clerk(work);
   else
     run_stream(work);

@@ -52,7 +52,9 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     prefetch_tensor_map(&params.value_map);
     init_barriers<Tr>(shared);
   }
-  wait_for_earlier_kernels();
+  // A decode kernel has itself waited for those before it when it lets this one start, so what they
+  // wrote is there; and the two write different rows.
+  if (!params.beside_decode) wait_for_earlier_kernels();
   allow_next_kernel();
   __syncthreads();
 
@@ -68,6 +70,7 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     take_registers<Tr::kConsumerRegisters>();
     Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
   }
+  if (params.beside_decode) wait_for_earlier_kernels();  // who comes next waits for this one alone
 }
 
 }  // namespace pagoda::cuda::prefill

@@ -1,5 +1,5 @@
-// Device only. The end of an item: four streams' states become output rows or a partial state, and
-// the partial states of a request's splits become output rows.
+// Device only. The end of an item: four streams' states merge into a leaf, leaves into their split,
+// splits into their request, each in the order of keys, whoever does it and when.
 #pragma once
 
 #include "../device/element.cuh"
@@ -19,6 +19,25 @@ __device__ inline void add(RowState& sum, const float4& o, float l, float weight
   sum.l += weight * l;
   sum.o.x += weight * o.x, sum.o.y += weight * o.y;
   sum.o.z += weight * o.z, sum.o.w += weight * o.w;
+}
+
+__device__ inline RowState empty_state() {
+  return {-INFINITY, 0, {}};
+}
+
+// The state of a's keys and b's. Its rounding is spelled out: the same state comes about in several
+// places. An empty b changes nothing.
+__device__ inline RowState merge(const RowState& a, const RowState& b) {
+  RowState sum;
+  sum.m = fmaxf(a.m, b.m);
+  const float reference = finite_or_zero(sum.m);
+  const float of_a = exp2_approx(a.m - reference), of_b = exp2_approx(b.m - reference);
+  sum.l = __fmaf_rn(of_b, b.l, __fmul_rn(of_a, a.l));
+  sum.o.x = __fmaf_rn(of_b, b.o.x, __fmul_rn(of_a, a.o.x));
+  sum.o.y = __fmaf_rn(of_b, b.o.y, __fmul_rn(of_a, a.o.y));
+  sum.o.z = __fmaf_rn(of_b, b.o.z, __fmul_rn(of_a, a.o.z));
+  sum.o.w = __fmaf_rn(of_b, b.o.w, __fmul_rn(of_a, a.o.w));
+  return sum;
 }
 
 // Writes a finished row: the sink joins here, once.
@@ -47,12 +66,12 @@ __device__ void write_row(const AttendParams& params, const DecodeItem& item, in
         l == 0 ? -INFINITY : kLn2 * (m + log2f(l));
 }
 
-// The partial states of an item's tile of rows, for one key head.
+// The partial states of an item's rows, for one key head.
 template <class Tr>
 struct Partials {
-  float* out;                     // [num_rows, kHeadDimV] of the first split
+  float* out;                     // [num_rows, kHeadDimV] of the first piece
   float2* ml;                     // [num_rows]
-  int64_t out_stride, ml_stride;  // elements from split to split
+  int64_t out_stride, ml_stride;  // elements from piece to piece
 
   __device__ Partials(const AttendParams& params, const DecodeItem& item, int head) {
     const int64_t first =
@@ -63,68 +82,39 @@ struct Partials {
     ml = reinterpret_cast<float2*>(params.partial_ml) + first;
   }
 
-  __device__ void write(int split, int row, int column, const RowState& state) const {
-    float* to = out + split * out_stride + row * Tr::kHeadDimV + column;
+  __device__ void write(int piece, int row, int column, const RowState& state) const {
+    float* to = out + piece * out_stride + row * Tr::kHeadDimV + column;
     __stcg(reinterpret_cast<float4*>(to), state.o);
-    if (column == 0) __stcg(ml + split * ml_stride + row, make_float2(state.m, state.l));
+    if (column == 0) __stcg(ml + piece * ml_stride + row, make_float2(state.m, state.l));
   }
-
-  // The weights of the splits of rows first, first + step, ... below num_rows, by one warp: lane =
-  // split. A tree over the splits' numbers, whoever wrote them and when.
-  __device__ void weigh(typename Tr::Shared& shared, int num_splits, int num_rows, int first,
-                        int step) const {
-    const int split = threadIdx.x % 32;
-    float2 part[Tr::kRows];
-#pragma unroll
-    for (int k = 0; k < Tr::kRows; ++k)
-      part[k] =
-          __ldcg(ml + min(split, num_splits - 1) * ml_stride + min(first + k * step, num_rows - 1));
-#pragma unroll
-    for (int k = 0; k < Tr::kRows; ++k) {
-      const int row = first + k * step;
-      if (row >= num_rows) break;
-      if (split >= num_splits) part[k] = make_float2(-INFINITY, 0);
-      float m = part[k].x;
-#pragma unroll
-      for (int lanes = 1; lanes < 32; lanes *= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, lanes));
-      const float weight = exp2_approx(part[k].x - finite_or_zero(m));
-      float l = weight * part[k].y;
-#pragma unroll
-      for (int lanes = 1; lanes < 32; lanes *= 2) l += __shfl_xor_sync(~0u, l, lanes);
-      shared.split_weight[row][split] = weight;
-      if (split == 0) shared.merged_ml[row] = make_float2(m, l);
-    }
+  __device__ RowState read(int piece, int row, int column) const {
+    const float2 part = __ldcg(ml + piece * ml_stride + row);
+    return {part.x, part.y,
+            __ldcg(reinterpret_cast<const float4*>(out + piece * out_stride +
+                                                   row * Tr::kHeadDimV + column))};
   }
+};
 
-  // The weighted sums of the splits' outputs in their order, for kSpots places (row, column) at
-  // once. In batches whose loads are all under way before the first is used, as each may take
-  // microseconds: so no load is conditional, and those behind the last split repeat it.
-  template <int kSpots, int kBatch>
-  __device__ void sum(const typename Tr::Shared& shared, int num_splits, const int (&row)[kSpots],
-                      const int (&column)[kSpots], float4 (&total)[kSpots]) const {
-#pragma unroll
-    for (int k = 0; k < kSpots; ++k) total[k] = {};
-    for (int first = 0; first < num_splits; first += kBatch) {
-      float4 part[kSpots][kBatch];
-#pragma unroll
-      for (int k = 0; k < kSpots; ++k)
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i)
-          part[k][i] =
-              __ldcg(reinterpret_cast<const float4*>(out + row[k] * Tr::kHeadDimV + column[k] +
-                                                     min(first + i, num_splits - 1) * out_stride));
-#pragma unroll
-      for (int k = 0; k < kSpots; ++k)
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-          const float weight = shared.split_weight[row[k]][first + i];
-          const bool real = first + i < num_splits;
-          total[k].x += real ? weight * part[k][i].x : 0;
-          total[k].y += real ? weight * part[k][i].y : 0;
-          total[k].z += real ? weight * part[k][i].z : 0;
-          total[k].w += real ? weight * part[k][i].w : 0;
-        }
-    }
+// Which pieces of an item's rows there are: numbers below `end`, of which leaves may be missing.
+struct Pieces {
+  int end;
+  int first_split, split_len, leaf_len;
+  KeyRange keys;
+
+  __device__ explicit Pieces(const DecodeItem& item)
+      : first_split(item.row_keys_begin / item.split_len),
+        split_len(item.split_len),
+        leaf_len(item.leaf_len),
+        keys{item.row_keys_begin, item.row_keys_end} {
+    const int num_splits = (keys.end - 1) / split_len - first_split + 1;
+    end = item.flags & kItemIsLeaf ? num_splits * kLeaves : num_splits;
+  }
+  __device__ bool has_leaf(int piece) const {
+    const int in_split = piece % kLeaves * leaf_len;
+    const int64_t begin =
+        static_cast<int64_t>(first_split + piece / kLeaves) * split_len + in_split;
+    return in_split < split_len && begin < keys.end &&
+           begin + min(leaf_len, split_len - in_split) > keys.begin;
   }
 };
 
@@ -171,21 +161,46 @@ __device__ RowState merge_streams(const typename Tr::StateTile& tile, int row, i
 template <class Tr, class Visit>
 __device__ void for_columns(int num_rows, int thread, int num_threads, Visit visit) {
   constexpr int kGroups = Tr::kHeadDimV / 4;
+#pragma unroll 1
   for (int i = thread; i < num_rows * kGroups; i += num_threads)
     visit(i / kGroups, i % kGroups * 4);
 }
 
-// Writes what the streams' states amount to.
+// Merges the streams' states, a leaf, into the run: the split so far. turn: counts the leaves that
+// the block has seen.
 template <class Tr>
-__device__ void write_item(const AttendParams& params, const DecodeItem& item, int head,
-                           const typename Tr::StateTile* tiles, int thread, int num_threads) {
+__device__ __noinline__ void merge_leaf(typename Tr::Shared& shared, const typename Tr::StateTile* tiles,
+                           bool first, int num_rows, int turn, int thread, int num_threads) {
+  for_columns<Tr>(num_rows, thread, num_threads, [&](int row, int column) {
+    RowState run = empty_state();
+    if (!first) {
+      const float2 ml = shared.run_ml[turn & 1][row];
+      run = {ml.x, ml.y, shared.run_out[row][column / 4]};
+    }
+    run = merge(run, merge_streams<Tr>(tiles[row / 8], row % 8, column));
+    shared.run_out[row][column / 4] = run.o;
+    if (column == 0) shared.run_ml[turn + 1 & 1][row] = make_float2(run.m, run.l);
+  });
+}
+
+// Passes the run on at the end of a split, by the threads that merged its last leaf. An item of
+// several splits keeps the request so far in its slots; `split` counts those in front of this one.
+template <class Tr>
+__device__ __noinline__ void finish_split(const AttendParams& params, const DecodeItem& item, int head,
+                             typename Tr::Shared& shared, int split, bool last, int turn,
+                             int thread, int num_threads) {
   const Partials<Tr> partials(params, item, head);
   for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
-    const RowState merged = merge_streams<Tr>(tiles[row / 8], row % 8, column);
-    if (item.num_splits == 1)
-      write_row<Tr>(params, item, head, row, column, merged);
-    else
-      partials.write(item.split, row, column, merged);
+    const float2 ml = shared.run_ml[turn & 1][row];
+    RowState state{ml.x, ml.y, shared.run_out[row][column / 4]};
+    if (item.num_pieces > 1) return partials.write(item.piece, row, column, state);
+    if (split > 0) {
+      const float2 so_far = shared.request_ml[split & 1][row];
+      state = merge({so_far.x, so_far.y, partials.read(0, row, column).o}, state);
+    }
+    if (last) return write_row<Tr>(params, item, head, row, column, state);
+    partials.write(0, row, column, state);
+    if (column == 0) shared.request_ml[split + 1 & 1][row] = make_float2(state.m, state.l);
   });
 }
 
@@ -196,35 +211,78 @@ __device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& 
       params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head);
 }
 
-// Merges the splits of an item's rows, by the threads of some warps; `meet` is their barrier.
-template <class Tr, int kSpots, int kBatch, class Meet>
-__device__ __noinline__ void merge_splits(const AttendParams& params, typename Tr::Shared& shared,
-                                          const DecodeItem& item, int head, int thread,
-                                          int num_threads, Meet meet) {
-  fence_acq_rel_gpu();
-  if (thread == 0)  // for the next launch
-    params.arrivals[static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head] = 0;
+// Merges the pieces of kSpots places (row, column). In batches of kSplits splits whose loads are all
+// under way before the first is used, as each may take microseconds: so no load is conditional, and
+// those behind the last piece repeat it.
+template <class Tr, int kSpots, int kSplits, int kParts>
+__device__ void merge_spots(const Partials<Tr>& partials, const Pieces& pieces,
+                            const int (&row)[kSpots], const int (&column)[kSpots],
+                            RowState (&total)[kSpots]) {
+#pragma unroll
+  for (RowState& state : total) state = empty_state();
+  for (int first = 0; first < pieces.end; first += kSplits * kParts) {
+    RowState part[kSpots][kSplits][kParts];
+#pragma unroll
+    for (int k = 0; k < kSpots; ++k)
+#pragma unroll
+      for (int i = 0; i < kSplits * kParts; ++i)
+        part[k][i / kParts][i % kParts] =
+            partials.read(min(first + i, pieces.end - 1), row[k], column[k]);
+#pragma unroll
+    for (int i = 0; i < kSplits * kParts; ++i) {
+      const int piece = first + i;
+      const bool real = piece < pieces.end && (kParts == 1 || pieces.has_leaf(piece));
+#pragma unroll
+      for (int k = 0; k < kSpots; ++k)
+        if (!real) part[k][i / kParts][i % kParts] = empty_state();
+    }
+#pragma unroll
+    for (int k = 0; k < kSpots; ++k)
+#pragma unroll
+      for (int s = 0; s < kSplits; ++s) {
+        RowState split = empty_state();
+#pragma unroll
+        for (int i = 0; i < kParts; ++i) split = merge(split, part[k][s][i]);
+        total[k] = merge(total[k], split);
+      }
+  }
+}
+
+template <class Tr, int kSplits, int kParts>
+__device__ void merge_pieces(const AttendParams& params, const DecodeItem& item, int head,
+                             int thread, int num_threads) {
+  constexpr int kSpots = 2, kGroups = Tr::kHeadDimV / 4;
   const Partials<Tr> partials(params, item, head);
-  partials.weigh(shared, item.num_splits, item.num_rows, thread / 32, num_threads / 32);
-  meet();
-  constexpr int kGroups = Tr::kHeadDimV / 4;
+  const Pieces pieces(item);
   const int num_spots = item.num_rows * kGroups;
+#pragma unroll 1
   for (int first = thread; first < num_spots; first += kSpots * num_threads) {
     int row[kSpots], column[kSpots];
-    float4 total[kSpots];
+    RowState total[kSpots];
 #pragma unroll
     for (int k = 0; k < kSpots; ++k) {
       const int spot = min(first + k * num_threads, num_spots - 1);
       row[k] = spot / kGroups, column[k] = spot % kGroups * 4;
     }
-    partials.template sum<kSpots, kBatch>(shared, item.num_splits, row, column, total);
+    merge_spots<Tr, kSpots, kSplits, kParts>(partials, pieces, row, column, total);
 #pragma unroll
-    for (int k = 0; k < kSpots; ++k) {
-      if (first + k * num_threads >= num_spots) continue;
-      const float2 ml = shared.merged_ml[row[k]];
-      write_row<Tr>(params, item, head, row[k], column[k], {ml.x, ml.y, total[k]});
-    }
+    for (int k = 0; k < kSpots; ++k)
+      if (first + k * num_threads < num_spots)
+        write_row<Tr>(params, item, head, row[k], column[k], total[k]);
   }
+}
+
+// Merges the pieces of an item's rows into output rows, by the threads of some warps.
+template <class Tr>
+__device__ __noinline__ void merge_item(const AttendParams& params, const DecodeItem& item,
+                                        int head, int thread, int num_threads) {
+  fence_acq_rel_gpu();
+  if (thread == 0)  // for the next launch
+    params.arrivals[static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head] = 0;
+  if (item.flags & kItemIsLeaf)
+    merge_pieces<Tr, 2, kLeaves>(params, item, head, thread, num_threads);
+  else
+    merge_pieces<Tr, 8, 1>(params, item, head, thread, num_threads);
 }
 
 }  // namespace pagoda::cuda::decode

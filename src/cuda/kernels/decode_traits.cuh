@@ -50,14 +50,27 @@ struct Traits {
     StateTile states[kStateTiles];
     alignas(16) uint8_t queries[kQueries][kRows * KeyTile::kRowBytes];
     DecodeItem items[kItems];
-    float split_weight[kRows][kMaxSplits];
-    float2 merged_ml[kRows];
+    float4 run_out[kRows][kHeadDimV / 4];  // of the split that the clerk merges leaves into
+    float2 run_ml[2][kRows];               // before the leaf and behind it, by turns
+    float2 request_ml[2][kRows];           // the same of an item of several splits
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
     uint32_t arrivals_before;
+    int32_t leaves_before;  // those that the clerk finished
   };
   static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
 };
+
+// The end of the leaf of an item that starts at key `begin`. An item without keys has one leaf
+// without keys. Divides, so that no register remembers what shared memory has.
+__device__ inline int end_of_leaf(const DecodeItem& item, int begin) {
+  const int in_split = begin % item.split_len;
+  const int left = min(item.leaf_len - in_split % item.leaf_len, item.split_len - in_split);
+  return begin + min(left, item.key_end - begin);
+}
+__device__ inline bool ends_split(const DecodeItem& item, int end) {
+  return end == item.key_end || end % item.split_len == 0;
+}
 
 // What all warps of a block know: the kernel's parameters and which items are this block's. The
 // block's n-th item has index first + n * stride in the list of items times key heads.
@@ -70,10 +83,11 @@ struct Work {
   __device__ Work(const AttendParams& params, typename Tr::Shared& shared)
       : params(params), shared(shared) {
     const int all = params.schedule->num_decode_items * params.num_kv_heads;
-    const int first = blockIdx.x, stride = gridDim.x;
-    num_items = first < all ? (all - first + stride - 1) / stride : 0;
+    const int first = blockIdx.x;
+    stride_ = params.schedule->num_decode_blocks;
+    num_items = first < min(all, stride_) ? (all - first + stride_ - 1) / stride_ : 0;
   }
-  __device__ int index(int n) const { return blockIdx.x + n * gridDim.x; }
+  __device__ int index(int n) const { return blockIdx.x + n * stride_; }
   __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
   // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
   __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }
@@ -84,6 +98,9 @@ struct Work {
   __device__ void wait_query(int n) const {
     mbarrier_wait(shared.query_full[n % Tr::kQueries], n / Tr::kQueries & 1);
   }
+
+ private:
+  int stride_;
 };
 
 }  // namespace pagoda::cuda::decode

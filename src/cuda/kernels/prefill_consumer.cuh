@@ -1,7 +1,6 @@
 // Device only. A warp group that multiplies: 64 rows of a tile against its keys, two products deep.
-// While the tensor cores work on one tile's values, the group computes the next tile's weights; and
-// the two groups take turns at the tensor cores, so that one group's exponentials run under the
-// other's products.
+// While the tensor cores work on one tile's values, the group computes the next tile's weights, and
+// while one group computes weights the other one's products run.
 //
 // A thread holds rows g and g + 8 of its warp's sixteen, and of every eight columns those at 2 c
 // and 2 c + 1, with g = lane / 4 and c = lane % 4.
@@ -60,7 +59,6 @@ class Consumer {
     const Score2& score = params_.score;
     plain_ = score.cap == 0 && score.alibi == Alibi::none && score.scale > 0;
     factor_ = plain_ ? score.scale : 1;
-    if (group_ == 1) pass_turn();  // the first turn is group 0's
   }
 
   // Takes all work that there is.
@@ -96,10 +94,8 @@ class Consumer {
     update_softmax(rows, index);
     store_weights();
     for (--index; index >= tiles.first; --index) {
-      take_turn();
       begin_scores();
       begin_values(tile, index + 1);
-      pass_turn();
       wgmma_wait<1>();
       pin_registers(s_);
       release(shared_.key_empty, keys_);
@@ -125,14 +121,6 @@ class Consumer {
     for (float& o : o_) o = 0;
     m_[0] = m_[1] = -INFINITY;
     l_[0] = l_[1] = 0;
-  }
-
-  // The groups alternate: a group that has issued its products lets the other one issue.
-  __device__ void take_turn() {
-    named_barrier_sync(1 + group_, 256);
-  }
-  __device__ void pass_turn() {
-    named_barrier_arrive(2 - group_, 256);
   }
 
   __device__ void release(uint64_t (&empty)[Tr::kStages], RingPosition<Tr::kStages>& position) {

@@ -40,34 +40,165 @@ __device__ bool goes_to_decode(const ScheduleParams& params, const Request& requ
   return request.num_rows(params) <= params.max_decode_rows;
 }
 
-// Calls visit(item) for every decode item of a request, in the order of rows, then splits.
+// Where the keys of a request are cut.
+struct Cuts {
+  int split_len, leaf_len, leaves;  // leaves: of a split, at most kLeaves
+
+  __device__ Cuts(const ScheduleParams& params, const Request& request) {
+    const SplitRule rule = with_at_most(params.splits, kMaxSplits, request.seq_len);
+    const int64_t len = pagoda::split_len(rule, request.seq_len);
+    split_len = static_cast<int>(min(len, int64_t{INT32_MAX}));
+    leaf_len = static_cast<int>(min(pagoda::leaf_len(rule, len), int64_t{INT32_MAX}));
+    leaves = (split_len - 1) / leaf_len + 1;
+  }
+  // How many leaves lie in front of the one that `key` is in.
+  __device__ int leaf_of(int key) const {
+    return key / split_len * leaves + key % split_len / leaf_len;
+  }
+  __device__ int num_splits(const KeyRange& keys) const {
+    return keys.empty() ? 1 : (keys.end - 1) / split_len - keys.begin / split_len + 1;
+  }
+  __device__ int num_pieces(const KeyRange& keys, Piece piece) const {
+    if (keys.empty() || piece == Piece::request) return 1;
+    return piece == Piece::split ? num_splits(keys) : leaf_of(keys.end - 1) - leaf_of(keys.begin) + 1;
+  }
+  // The end of the piece that starts at `begin`.
+  __device__ int end_of(const KeyRange& keys, int begin, Piece piece) const {
+    const int in_split = begin % split_len;
+    int left = piece == Piece::request ? keys.end - begin : split_len - in_split;
+    if (piece == Piece::leaf) left = min(left, leaf_len - in_split % leaf_len);
+    return begin + min(left, keys.end - begin);
+  }
+  // Its number, see DecodeItem.
+  __device__ int number_of(const KeyRange& keys, int begin, Piece piece) const {
+    const int split = begin / split_len - keys.begin / split_len;
+    if (piece == Piece::leaf) return split * kLeaves + begin % split_len / leaf_len;
+    return piece == Piece::split ? split : 0;
+  }
+  // Rows of partial states that num_rows rows need.
+  __device__ int num_slots(const KeyRange& keys, Piece piece, int num_rows) const {
+    const int splits = num_splits(keys);
+    if (piece == Piece::request) return splits > 1 ? num_rows : 0;
+    if (num_pieces(keys, piece) == 1) return 0;
+    return num_rows * splits * (piece == Piece::leaf ? kLeaves : 1);
+  }
+};
+
+// Calls visit(first row, last row, keys) for every item's rows of a request.
 template <class Visit>
-__device__ void for_decode_items(const ScheduleParams& params, const Request& request,
-                                 Visit visit) {
-  const SplitRule rule = bounded_rule(params.splits, request.seq_len, request.num_rows(params));
-  const int64_t len = split_len(rule, request.seq_len);
+__device__ void for_rows(const ScheduleParams& params, const Request& request, Visit visit) {
   const int num_rows = request.num_rows(params);
   for (int row = 0; row < num_rows; row += params.rows_per_item) {
     const int last = min(row + params.rows_per_item, num_rows) - 1;
-    const KeyRange keys = request.keys_of(params, row, last);
-    const int first_split = static_cast<int>(keys.begin / len);
-    const int end_split = max(static_cast<int>((keys.end + len - 1) / len), first_split + 1);
-    for (int split = first_split; split < end_split; ++split) {
-      const int begin = max(keys.begin, static_cast<int>(split * len));
-      const int64_t end = min(static_cast<int64_t>(keys.end), (split + 1) * len);
-      visit(DecodeItem{.req = request.req,
-                       .first_row = row,
-                       .num_rows = last - row + 1,
-                       .split = split - first_split,
-                       .num_splits = end_split - first_split,
-                       .query_start = request.query_start,
-                       .query_len = request.query_len,
-                       .seq_len = request.seq_len,
-                       .key_begin = begin,
-                       .key_end = static_cast<int>(end),
-                       .flags = request.flags});
-    }
+    visit(row, last, request.keys_of(params, row, last));
   }
+}
+
+struct Sums {
+  int items, slots;
+};
+
+__device__ Sums sums_of(const ScheduleParams& params, int req, Piece piece) {
+  Sums sums{};
+  if (req >= params.num_reqs) return sums;
+  const Request request(params, req);
+  if (!goes_to_decode(params, request)) return sums;
+  const Cuts cuts(params, request);
+  for_rows(params, request, [&](int first, int last, const KeyRange& keys) {
+    sums.items += cuts.num_pieces(keys, piece);
+    sums.slots += cuts.num_slots(keys, piece, last - first + 1);
+  });
+  return sums;
+}
+
+// Writes the items of a request, in the order of rows, then of keys.
+__device__ void list_request(const ScheduleParams& params, int req, Piece piece, int index,
+                             int slot) {
+  const Request request(params, req);
+  const Cuts cuts(params, request);
+  for_rows(params, request, [&](int first, int last, const KeyRange& keys) {
+    int begin = keys.begin;
+    do {
+      const int end = cuts.end_of(keys, begin, piece);
+      params.decode_items[index++] = {.req = req,
+                                      .first_row = first,
+                                      .num_rows = last - first + 1,
+                                      .piece = cuts.number_of(keys, begin, piece),
+                                      .num_pieces = cuts.num_pieces(keys, piece),
+                                      .first_slot = slot,
+                                      .query_start = request.query_start,
+                                      .query_len = request.query_len,
+                                      .seq_len = request.seq_len,
+                                      .key_begin = begin,
+                                      .key_end = end,
+                                      .flags = request.flags | (piece == Piece::leaf ? kItemIsLeaf : 0),
+                                      .split_len = cuts.split_len,
+                                      .leaf_len = cuts.leaf_len,
+                                      .row_keys_begin = keys.begin,
+                                      .row_keys_end = keys.end};
+      begin = end;
+    } while (begin < keys.end);
+    slot += cuts.num_slots(keys, piece, last - first + 1);
+  });
+}
+
+// The step's choice: leaves while splits would leave half of the blocks without work, and whatever
+// fits the workspace.
+__device__ Piece choose_piece(const ScheduleParams& params, int* scratch) {
+  for (const Piece piece : {Piece::leaf, Piece::split}) {
+    const Piece coarse = Piece::split;
+    int64_t all = 0, all_coarse = 0, slots = 0;
+    for (int base = 0; base < params.num_reqs; base += kThreads) {
+      const Sums mine = sums_of(params, base + static_cast<int>(threadIdx.x), piece);
+      const Sums split =
+          piece == coarse ? mine : sums_of(params, base + static_cast<int>(threadIdx.x), coarse);
+      int total;
+      exclusive_sum(mine.items, total, scratch), all += total;
+      exclusive_sum(mine.slots, total, scratch), slots += total;
+      exclusive_sum(split.items, total, scratch), all_coarse += total;
+    }
+    const bool fits = all <= params.max_items && slots <= params.max_slots;
+    const bool wanted =
+        piece == coarse || 2 * all_coarse * params.num_kv_heads <= params.num_decode_blocks;
+    if (fits && wanted) return piece;
+  }
+  return Piece::request;
+}
+
+// Appends the items of all requests; returns their number.
+__device__ int list_decode_items(const ScheduleParams& params, int* scratch) {
+  const Piece piece = choose_piece(params, scratch);
+  int listed = 0, slots_used = 0;
+  for (int base = 0; base < params.num_reqs; base += kThreads) {
+    const int req = base + static_cast<int>(threadIdx.x);
+    const Sums mine = sums_of(params, req, piece);
+    int total, total_slots;
+    const int index = listed + exclusive_sum(mine.items, total, scratch);
+    const int slot = slots_used + exclusive_sum(mine.slots, total_slots, scratch);
+    if (mine.items > 0) list_request(params, req, piece, index, slot);
+    listed += total;
+    slots_used += total_slots;
+  }
+  return listed;
+}
+
+// Tokens behind the last request.
+__device__ int list_padding(const ScheduleParams& params, int listed) {
+  const int first = params.query_start_loc[params.num_reqs];
+  const int num_rows = max(params.num_tokens - first, 0) * params.group;
+  const int num_items = (num_rows + params.rows_per_item - 1) / params.rows_per_item;
+  for (int i = threadIdx.x; i < num_items; i += kThreads) {
+    const int row = i * params.rows_per_item;
+    params.decode_items[listed + i] = {.first_row = row,
+                                       .num_rows = min(params.rows_per_item, num_rows - row),
+                                       .num_pieces = 1,
+                                       .query_start = first,
+                                       .query_len = params.num_tokens - first,
+                                       .flags = kItemIsPadding,
+                                       .split_len = 1,
+                                       .leaf_len = 1};
+  }
+  return num_items;
 }
 
 template <class Visit>
@@ -91,50 +222,6 @@ __device__ void for_prefill_tiles(const ScheduleParams& params, const Request& r
 // Long tiles are in low classes.
 __device__ int class_of(const PrefillTile& tile) {
   return max(kLengthClasses - 1 - (tile.key_end - tile.key_begin) / kKeysPerClass, 0);
-}
-
-// Appends the items of all requests; returns their number.
-__device__ int list_decode_items(const ScheduleParams& params, int* scratch) {
-  int listed = 0, slots_used = 0;
-  for (int base = 0; base < params.num_reqs; base += kThreads) {
-    const int req = base + static_cast<int>(threadIdx.x);
-    const bool mine = req < params.num_reqs && goes_to_decode(params, Request(params, req));
-    int count = 0, slots = 0;
-    if (mine)
-      for_decode_items(params, Request(params, req), [&](const DecodeItem& item) {
-        ++count;
-        slots += item.num_splits > 1 ? item.num_rows : 0;
-      });
-    int total, total_slots;
-    int index = listed + exclusive_sum(count, total, scratch);
-    int slot = slots_used + exclusive_sum(slots, total_slots, scratch);
-    if (mine)
-      for_decode_items(params, Request(params, req), [&](DecodeItem item) {
-        item.first_slot = slot - item.split * item.num_rows;
-        slot += item.num_splits > 1 ? item.num_rows : 0;
-        params.decode_items[index++] = item;
-      });
-    listed += total;
-    slots_used += total_slots;
-  }
-  return listed;
-}
-
-// Tokens behind the last request.
-__device__ int list_padding(const ScheduleParams& params, int listed) {
-  const int first = params.query_start_loc[params.num_reqs];
-  const int num_rows = max(params.num_tokens - first, 0) * params.group;
-  const int num_items = (num_rows + params.rows_per_item - 1) / params.rows_per_item;
-  for (int i = threadIdx.x; i < num_items; i += kThreads) {
-    const int row = i * params.rows_per_item;
-    params.decode_items[listed + i] = {.first_row = row,
-                                       .num_rows = min(params.rows_per_item, num_rows - row),
-                                       .num_splits = 1,
-                                       .query_start = first,
-                                       .query_len = params.num_tokens - first,
-                                       .flags = kItemIsPadding};
-  }
-  return num_items;
 }
 
 // A counting sort by length class.
@@ -163,6 +250,31 @@ __device__ int list_prefill_tiles(const ScheduleParams& params, int* class_count
   return total;
 }
 
+// How many blocks attend the decode items. Beside prefill tiles only as many as take about as long
+// as the tiles do on the multiprocessors that are left. A key of a tile costs a multiprocessor about
+// 22 ns per key head at 128 rows, one of an item 9 ns (bytes in flight over latency): measured.
+__device__ int num_decode_blocks(const ScheduleParams& params, float item_keys, float tile_keys,
+                                 int num_tiles) {
+  if (num_tiles == 0) return params.num_decode_blocks;
+  const float items = 0.5f * item_keys, tiles = tile_keys + 128.0f * static_cast<float>(num_tiles);
+  const float share = 1.1f * items / (items + tiles);
+  if (share > 0.8f) return params.num_decode_blocks;
+  return 1 + static_cast<int>(share * static_cast<float>(params.num_sms));
+}
+
+// Keys of all entries of a list, by all threads of the block.
+template <class Entry>
+__device__ float sum_of_keys(const Entry* list, int count, float* total) {
+  if (threadIdx.x == 0) *total = 0;
+  __syncthreads();
+  float own = 0;
+  for (int i = threadIdx.x; i < count; i += kThreads)
+    own += static_cast<float>(list[i].key_end - list[i].key_begin);
+  if (own > 0) atomicAdd(total, own);
+  __syncthreads();
+  return *total;
+}
+
 __global__ void __launch_bounds__(kThreads)
     make_schedule(const __grid_constant__ ScheduleParams params) {
   wait_for_earlier_kernels();
@@ -172,9 +284,15 @@ __global__ void __launch_bounds__(kThreads)
   const int num_requests_items = list_decode_items(params, scratch);
   const int num_padding_items = list_padding(params, num_requests_items);
   const int num_tiles = list_prefill_tiles(params, class_count, scratch);
+  __shared__ float item_sum, tile_sum;
+  __syncthreads();
+  const int num_items = num_requests_items + num_padding_items;
+  const float item_keys = num_tiles ? sum_of_keys(params.decode_items, num_items, &item_sum) : 0;
+  const float tile_keys = sum_of_keys(params.prefill_tiles, num_tiles, &tile_sum);
   if (threadIdx.x == 0)
-    *params.header = {.num_decode_items = num_requests_items + num_padding_items,
-                      .num_prefill_tiles = num_tiles};
+    *params.header = {.num_decode_items = num_items,
+                      .num_prefill_tiles = num_tiles,
+                      .num_decode_blocks = num_decode_blocks(params, item_keys, tile_keys, num_tiles)};
 }
 
 }  // namespace

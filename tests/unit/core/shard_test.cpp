@@ -10,7 +10,8 @@ namespace {
 
 std::vector<int32_t> local_lens(int32_t num_ranks, int32_t interleave, int32_t len) {
   std::vector<int32_t> lens;
-  for (int32_t r = 0; r < num_ranks; ++r) lens.push_back(local_len({r, num_ranks, interleave}, len));
+  for (int32_t r = 0; r < num_ranks; ++r)
+    lens.push_back(local_len({r, num_ranks, interleave}, len));
   return lens;
 }
 
