@@ -19,6 +19,8 @@ struct Shape {
   int32_t window = 0;  // 0: none
   int32_t page_size = 16;
   bool hnd = true;
+  std::string mask;   // an expression in place of the causal mask; empty: none
+  std::string score;  // an expression over the logits; empty: none
 };
 
 class LayerRun {
