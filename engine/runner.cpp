@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "engine/draft/ngram.h"
 #include "engine/error.h"
 #include "engine/sample/stop_strings.h"
 #include "engine/step_arrays.h"
@@ -26,6 +27,10 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
   const int32_t max_seq_len = options.max_seq_len > 0 ? options.max_seq_len : context;
   require(options.page_size > 0, ErrorKind::kInvalidArgument, "a page size of ", options.page_size,
           " tokens; it must be a positive multiple of 8");
+  const DraftOptions& draft = options.draft;
+  require(draft.num_tokens >= 0 && draft.num_tokens <= 1024 && draft.max_suffix > 0,
+          ErrorKind::kInvalidArgument, "drafts of ", draft.num_tokens, " tokens after ",
+          draft.max_suffix, "; they have 0 to 1024 after at least 1");
   const int32_t page_size = options.page_size * options.context_parallel.num_ranks();
   const int64_t pages_of_one = (max_seq_len + page_size - 1) / page_size;
   return {
@@ -36,7 +41,7 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .page_size = options.page_size,
       .num_pages = options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
       .max_reqs = options.max_reqs,
-      .max_tokens = options.prefill_chunk + options.max_reqs - 1,
+      .max_tokens = options.prefill_chunk + options.max_reqs * (1 + draft.num_tokens) - 1,
       .max_seq_len = max_seq_len,
       .mask = options.mask,
       .context_parallel = options.context_parallel};
@@ -68,8 +73,14 @@ Cache make_cache(const Decoder& decoder, bool prefix_cache) {
 // Tokens of a step that read a prompt (or recompute after a preemption), and those that follow one.
 struct StepWork {
   int64_t prompt_tokens = 0;
-  int64_t decode_tokens = 0;
+  int64_t decode_rows = 0;    // guesses included
+  int64_t decode_tokens = 0;  // generated
 };
+
+bool decodes(const ScheduledTokens& part) {
+  return part.num_tokens == 1 && part.gives_token() &&
+         part.request->num_computed >= part.request->num_prompt;
+}
 
 }  // namespace
 
@@ -102,7 +113,12 @@ struct Runner::State {
                    .prefill_chunk = options.prefill_chunk,
                    .max_seq_len = decoder.options().max_seq_len}),
         arrays(static_cast<int32_t>(decoder.groups().size()), table_width(decoder.options())),
-        sampler(num_drawable(decoder.config(), words)) {}
+        sampler(num_drawable(decoder.config(), words)),
+        draft(options.draft) {
+    if (draft.file != nullptr && draft.num_tokens > 0)
+      draft_model = std::make_unique<DraftModel>(*draft.file, *draft.tokenizer, words,
+                                                 decoder.options(), progress);
+  }
 
   // Models may have rows for tokens that their vocabulary does not have; nothing could be written
   // for those.
@@ -116,7 +132,10 @@ struct Runner::State {
   }
 
   bool step(const Runner& runner);
-  void take_token(const Runner& runner, Request& request, std::span<const float> logits);
+  void propose_drafts();
+  int64_t take_tokens(const Runner& runner, const ScheduledTokens& part,
+                      std::span<const float> logits);
+  bool take_token(const Runner& runner, Request& request, std::span<const float> logits);
   FinishReason write(Writer& writer, const Request& request, const Sampled& sampled,
                      std::string& new_text);
   void finish(const Request& request, Writer& writer);
@@ -130,7 +149,9 @@ struct Runner::State {
   Scheduler scheduler;
   StepArrays arrays;
   Sampler sampler;
-  std::map<uint64_t, Writer> writers;  // by request
+  const DraftOptions draft;
+  std::unique_ptr<DraftModel> draft_model;  // null: guesses come from the text
+  std::map<uint64_t, Writer> writers;       // by request
   std::vector<Generation> finished;
   RunnerStats stats;
 };
@@ -138,8 +159,9 @@ struct Runner::State {
 bool Runner::State::step(const Runner& runner) {
   if (!scheduler.has_work()) return false;
   const double start = seconds();
+  propose_drafts();
   const std::vector<ScheduledTokens> step = scheduler.next_step();
-  const StepWork work = work_of(step);
+  StepWork work = work_of(step);
   const std::span<const float> logits = decoder.forward(arrays.fill(cache, step));
   scheduler.step_done();
   if (runner.on_step) runner.on_step(cache, running_ids());
@@ -148,10 +170,16 @@ bool Runner::State::step(const Runner& runner) {
   size_t row = 0;
   for (const ScheduledTokens& part : step) {
     // step_done has moved num_computed on: a request that has all its tokens gets the next one.
-    if (part.request->num_computed == part.request->num_known())
-      take_token(runner, *part.request, logits.subspan(row++ * vocab_size, vocab_size));
-    else if (runner.on_prompt_progress)
+    if (part.request->num_computed == part.request->num_known()) {
+      const auto num_rows = static_cast<size_t>(1 + part.num_draft);
+      const bool is_first = part.request->num_generated() == 0;
+      const int64_t taken =
+          take_tokens(runner, part, logits.subspan(row * vocab_size, num_rows * vocab_size));
+      row += num_rows;
+      if (!is_first) work.decode_tokens += taken;
+    } else if (runner.on_prompt_progress) {
       runner.on_prompt_progress(part.request->num_computed, part.request->num_known());
+    }
   }
   count(work, seconds() - start);
   return true;
@@ -165,18 +193,15 @@ std::vector<uint64_t> Runner::State::running_ids() const {
 
 StepWork Runner::State::work_of(const std::vector<ScheduledTokens>& step) const {
   StepWork work;
-  for (const ScheduledTokens& part : step) {
-    const bool decodes = part.num_tokens == 1 && part.gives_token() &&
-                         part.request->num_computed >= part.request->num_prompt;
-    (decodes ? work.decode_tokens : work.prompt_tokens) += part.num_tokens;
-  }
+  for (const ScheduledTokens& part : step)
+    (decodes(part) ? work.decode_rows : work.prompt_tokens) += part.num_tokens + part.num_draft;
   return work;
 }
 
 void Runner::State::count(const StepWork& work, double duration) {
-  const auto all = static_cast<double>(work.prompt_tokens + work.decode_tokens);
+  const auto all = static_cast<double>(work.prompt_tokens + work.decode_rows);
   stats.prompt_seconds += duration * static_cast<double>(work.prompt_tokens) / all;
-  stats.decode_seconds += duration * static_cast<double>(work.decode_tokens) / all;
+  stats.decode_seconds += duration * static_cast<double>(work.decode_rows) / all;
   stats.prompt_tokens += work.prompt_tokens;
   stats.decode_tokens += work.decode_tokens;
   const CacheStats pages = cache.stats();
@@ -184,7 +209,49 @@ void Runner::State::count(const StepWork& work, double duration) {
   stats.max_shared_pages = std::max(stats.max_shared_pages, pages.num_shared);
 }
 
-void Runner::State::take_token(const Runner& runner, Request& request,
+// Guesses are of use where one token is to be computed and several may still follow.
+void Runner::State::propose_drafts() {
+  if (draft.num_tokens == 0) return;
+  std::vector<Request*> requests;
+  for (const auto& request : scheduler.running()) {
+    const int32_t room = request->max_generated - request->num_generated() - 1;
+    const bool is_ready = request->num_known() - request->num_computed == 1;
+    request->max_draft = is_ready ? std::min(draft.num_tokens, room) : 0;
+    requests.push_back(request.get());
+  }
+  if (draft_model) return draft_model->propose(requests);
+  for (Request* request : requests) {
+    const std::span<const int32_t> found =
+        ngram_draft(request->tokens, draft.max_suffix, request->max_draft);
+    request->draft.assign(found.begin(), found.end());
+  }
+}
+
+// The token that follows, and while it is the one that was guessed, the token behind the guess.
+// Each is taken from logits that are the same, bit for bit, as without guesses. Returns how many.
+int64_t Runner::State::take_tokens(const Runner& runner, const ScheduledTokens& part,
+                                   std::span<const float> logits) {
+  Request& request = *part.request;
+  const std::vector<int32_t> guesses = std::exchange(request.draft, {});
+  const auto num_guesses = static_cast<size_t>(part.num_draft);
+  const size_t size = logits.size() / (num_guesses + 1);
+  request.num_drafted += part.num_draft;
+  stats.drafted_tokens += part.num_draft;
+  for (size_t i = 0;; i++) {
+    const auto taken = static_cast<int64_t>(i) + 1;
+    if (!take_token(runner, request, logits.subspan(i * size, size))) return taken;
+    if (i == num_guesses || request.tokens.back() != guesses[i]) {
+      if (num_guesses > 0) scheduler.end_draft(request);
+      return taken;
+    }
+    scheduler.accept_draft(request);
+    request.num_accepted++;
+    stats.accepted_tokens++;
+  }
+}
+
+// False if the request ends with it, and is gone.
+bool Runner::State::take_token(const Runner& runner, Request& request,
                                std::span<const float> logits) {
   Writer& writer = writers.at(request.id);
   const Sampled sampled =
@@ -199,6 +266,7 @@ void Runner::State::take_token(const Runner& runner, Request& request,
     scheduler.append(request, sampled.token);
   else
     finish(request, writer);
+  return reason == FinishReason::kNone;
 }
 
 // Adds the token to the generation and its text to new_text.
@@ -221,6 +289,8 @@ FinishReason Runner::State::write(Writer& writer, const Request& request, const 
 void Runner::State::finish(const Request& request, Writer& writer) {
   writer.generation.num_cached = request.num_cached;
   writer.generation.num_preemptions = request.num_preemptions;
+  writer.generation.num_drafted = request.num_drafted;
+  writer.generation.num_accepted = request.num_accepted;
   stats.prefix_hit_tokens += request.num_cached;
   stats.generated_tokens += static_cast<int64_t>(writer.generation.tokens.size());
   finished.push_back(std::move(writer.generation));

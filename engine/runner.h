@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/draft/draft_model.h"
 #include "engine/formats/model_file.h"
 #include "engine/model/decoder.h"
 #include "engine/sample/sampler.h"
@@ -15,6 +16,15 @@
 #include "engine/tokenizer/tokenizer.h"
 
 namespace pagoda::engine {
+
+// Speculative decoding: guesses that one step verifies together. Every token is the one that the
+// model would have given without them.
+struct DraftOptions {
+  int32_t num_tokens = 0;  // guessed at a time, at most; 0: none
+  int32_t max_suffix = 3;  // guesses from the text itself: tokens that have to have stood before
+  const ModelFile* file = nullptr;  // guesses by a smaller model, with its tokenizer; both outlive
+  const Tokenizer* tokenizer = nullptr;  // the runner
+};
 
 struct RunnerOptions {
   int num_threads = 0;          // 0: all usable cores
@@ -29,6 +39,7 @@ struct RunnerOptions {
   int32_t max_seq_len = 0;  // 0: the model's context length
   MaskText mask;            // of every layer, besides its own
   ContextParallel context_parallel = {};
+  DraftOptions draft;
 };
 
 struct GenerationOptions {
@@ -52,11 +63,13 @@ struct Generation {
   int32_t num_prompt = 0;  // tokens
   int32_t num_cached = 0;  // of these, found in the prefix cache
   int32_t num_preemptions = 0;
+  int32_t num_drafted = 0;   // guessed tokens that were verified
+  int32_t num_accepted = 0;  // of these, right
 };
 
 struct RunnerStats {
   int64_t prompt_tokens = 0;     // computed of prompts, and again after preemptions
-  int64_t decode_tokens = 0;     // computed one at a time, each to give the next
+  int64_t decode_tokens = 0;     // generated behind the first
   int64_t generated_tokens = 0;  // the first after each prompt included
   double prompt_seconds = 0;     // a step's time is shared by its tokens
   double decode_seconds = 0;
@@ -64,6 +77,8 @@ struct RunnerStats {
   int64_t max_used_pages = 0;    // at a time
   int64_t max_shared_pages = 0;  // of these, held by several requests
   int64_t prefix_hit_tokens = 0;
+  int64_t drafted_tokens = 0;   // guessed and verified
+  int64_t accepted_tokens = 0;  // of these, right
   SchedulerStats scheduler;
 };
 

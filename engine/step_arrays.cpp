@@ -16,11 +16,15 @@ StepBatch StepArrays::fill(const Cache& cache, const std::vector<ScheduledTokens
   query_start_loc_.assign(1, 0);
   for (const ScheduledTokens& part : step) {
     const auto first = part.request->tokens.begin() + part.request->num_computed;
+    const auto draft = part.request->draft.begin();
     ids_.push_back(part.request->id);
     tokens_.insert(tokens_.end(), first, first + part.num_tokens);
+    tokens_.insert(tokens_.end(), draft, draft + part.num_draft);
     seq_lens_.push_back(part.seq_len());
     query_start_loc_.push_back(static_cast<int32_t>(tokens_.size()));
-    if (part.gives_token()) logit_rows_.push_back(query_start_loc_.back() - 1);
+    if (!part.gives_token()) continue;
+    const int32_t end = query_start_loc_.back();
+    for (int32_t row = end - 1 - part.num_draft; row < end; row++) logit_rows_.push_back(row);
   }
 
   CacheStep arrays;

@@ -25,7 +25,7 @@ class StepArrays {
   std::vector<int32_t> tokens_;                      // [num_tokens]
   std::vector<int32_t> query_start_loc_;             // [num_reqs + 1]
   std::vector<int32_t> seq_lens_;                    // [num_reqs]
-  std::vector<int32_t> logit_rows_;                  // [requests that get a token]
+  std::vector<int32_t> logit_rows_;                  // [places that a token follows]
   std::vector<std::vector<int32_t>> page_tables_;    // [groups][num_reqs, table_width]
   std::vector<std::vector<int64_t>> slot_mappings_;  // [groups][num_tokens]
   std::vector<StepBatch::Group> groups_;             // [groups]

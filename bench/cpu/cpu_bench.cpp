@@ -63,6 +63,11 @@ void run_decode(benchmark::State& state, const Shape& shape, bool cold) {
   state.counters["Bytes"] = rate(layer.cache_bytes());
 }
 
+void run_prepare(benchmark::State& state, const Shape& shape) {
+  LayerRun layer(shape, threads(), isa(), 1);
+  for (auto _ : state) layer.prepare();
+}
+
 void run_update(benchmark::State& state, const Shape& shape) {
   LayerRun layer(shape, threads(), isa(), 1);
   layer.forward();
@@ -143,6 +148,29 @@ void add_all() {
   for (int32_t group : {1, 3, 7, 8, 17})
     add_decode("1x4096/bf16/group" + std::to_string(group),
                {.seq_len = 4096, .num_heads = 8 * group});
+  // Bytes are those that the requests need, the shared ones counted for each.
+  for (int32_t cascade : {-1, 0, 1}) {
+    const std::string name = cascade < 0 ? "/flat" : cascade > 0 ? "/forced" : "/cascade";
+    const auto shared = [&](int32_t reqs, int32_t common, int32_t own, int32_t group = 4) {
+      return Shape{.num_reqs = reqs,
+                   .seq_len = common + own,
+                   .num_heads = 8 * group,
+                   .shared = common,
+                   .cascade = cascade};
+    };
+    add_decode("64x4096+1024/bf16" + name, shared(64, 4096, 1024));
+    add_decode("16x4096+1024/bf16" + name, shared(16, 4096, 1024));
+    add_decode("64x768+128/bf16" + name, shared(64, 768, 128));
+    add_decode("8x768+128/bf16" + name, shared(8, 768, 128));
+    add_decode("64x4096+1024/bf16/group1" + name, shared(64, 4096, 1024, 1));
+    for (int32_t reqs : {2, 3, 4})
+      add_decode(std::to_string(reqs) + "x4096+64/bf16" + name, shared(reqs, 4096, 64));
+    add_decode("4x128+64/bf16/warm" + name, shared(4, 128, 64), false);
+    const Shape step = shared(64, 4096, 1024);
+    best_and_median(benchmark::RegisterBenchmark(
+        ("prepare/64x4096+1024" + name).c_str(),
+        [step](benchmark::State& s) { run_prepare(s, step); }));
+  }
   const Shape update{.query_len = 512, .seq_len = 4096};
   best_and_median(benchmark::RegisterBenchmark(
       "update_cache/512/bf16", [update](benchmark::State& s) { run_update(s, update); }));

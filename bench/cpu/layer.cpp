@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <optional>
 #include <pagoda/mask.hpp>
 #include <stdexcept>
@@ -67,6 +68,7 @@ struct LayerRun::Parts {
   std::vector<float> slopes, sinks, lse;
   Buffer query, out, key, value, keys, values, workspace;
   pagoda_tensor query_tensor, out_tensor, key_tensor, value_tensor, key_cache, value_cache;
+  pagoda_batch batch{};
   int32_t copies = 1, next = 0;
 
   Parts(size_t q, size_t kv, size_t cache)
@@ -78,7 +80,8 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   const int64_t element = s.dtype == PAGODA_F32 ? 4 : 2;
   const int64_t tokens = int64_t{s.num_reqs} * s.query_len;
   const int32_t pages_of_request = (s.seq_len + s.page_size - 1) / s.page_size;
-  const int64_t pages = int64_t{s.num_reqs} * pages_of_request;
+  const int32_t shared_pages = s.shared / s.page_size, own_pages = pages_of_request - shared_pages;
+  const int64_t pages = shared_pages + int64_t{s.num_reqs} * own_pages;
   const int64_t row = int64_t{s.num_kv_heads} * s.head_dim, page = row * s.page_size;
   const int64_t query_row = int64_t{s.num_heads} * s.head_dim;
   parts_ = new Parts(static_cast<size_t>(tokens * query_row * element),
@@ -118,14 +121,21 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   limits.max_query_len = s.query_len;
   limits.max_seq_len = s.seq_len;
   limits.num_pages = pages;
-  check(pagoda_plan_create(p.context, &spec, &limits, nullptr, &p.plan));
+  pagoda_tuning tuning = PAGODA_INIT(pagoda_tuning);
+  tuning.cascade = s.cascade;
+  check(pagoda_plan_create(p.context, &spec, &limits, &tuning, &p.plan));
 
   // Pages in an order that no prefetcher of the machine can guess.
-  for (int64_t i = 0; i < pages; ++i) p.page_table.push_back(static_cast<int32_t>(i));
+  std::vector<int32_t> ids(static_cast<size_t>(pages));
+  std::iota(ids.begin(), ids.end(), 0);
   for (int64_t i = pages - 1; i > 0; --i) {
     seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-    std::swap(p.page_table[static_cast<size_t>(i)],
-              p.page_table[(seed >> 33) % static_cast<uint64_t>(i + 1)]);
+    std::swap(ids[static_cast<size_t>(i)], ids[(seed >> 33) % static_cast<uint64_t>(i + 1)]);
+  }
+  for (int32_t r = 0; r < s.num_reqs; ++r) {
+    const auto own = ids.begin() + shared_pages + int64_t{r} * own_pages;
+    p.page_table.insert(p.page_table.end(), ids.begin(), ids.begin() + shared_pages);
+    p.page_table.insert(p.page_table.end(), own, own + own_pages);
   }
   for (int32_t r = 0; r < s.num_reqs; ++r) {
     p.query_start_loc.push_back((r + 1) * s.query_len);
@@ -154,7 +164,8 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   const size_t size = pagoda_plan_workspace_size(p.plan);
   p.workspace.~Buffer();
   new (&p.workspace) Buffer(size);
-  pagoda_batch batch = PAGODA_INIT(pagoda_batch);
+  pagoda_batch& batch = p.batch;
+  batch = PAGODA_INIT(pagoda_batch);
   batch.num_reqs = s.num_reqs;
   batch.num_tokens = static_cast<int32_t>(tokens);
   batch.query_start_loc = p.query_start_loc.data();
@@ -174,7 +185,12 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
     static_cast<pagoda_batch&>(own) = batch;
     batch.block_mask = &p.masks->build(own);
   }
-  check(pagoda_plan_prepare(p.plan, &batch, p.workspace.data, p.workspace.size, nullptr));
+  prepare();
+}
+
+void LayerRun::prepare() {
+  Parts& p = *parts_;
+  check(pagoda_plan_prepare(p.plan, &p.batch, p.workspace.data, p.workspace.size, nullptr));
 }
 
 LayerRun::~LayerRun() {

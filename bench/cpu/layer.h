@@ -19,8 +19,10 @@ struct Shape {
   int32_t window = 0;  // 0: none
   int32_t page_size = 16;
   bool hnd = true;
-  std::string mask;   // an expression in place of the causal mask; empty: none
-  std::string score;  // an expression over the logits; empty: none
+  int32_t shared = 0;   // first keys of every request, on the same pages
+  int32_t cascade = 0;  // tuning
+  std::string mask;     // an expression in place of the causal mask; empty: none
+  std::string score;    // an expression over the logits; empty: none
 };
 
 class LayerRun {
@@ -31,6 +33,7 @@ class LayerRun {
   LayerRun(const LayerRun&) = delete;
   LayerRun& operator=(const LayerRun&) = delete;
 
+  void prepare();
   void forward();
   void update_cache();
 

@@ -200,6 +200,8 @@ void dequantize(TensorType type, std::span<const std::byte> bytes, std::span<flo
       return restore_all<restore_q5_k>(in, out.data(), groups, t);
     case TensorType::kQ6_K:
       return restore_all<restore_q6_k>(in, out.data(), groups, t);
+    case TensorType::kI64:
+      fail(ErrorKind::kUnsupported, "elements of the type I64 are no weights");
   }
 }
 

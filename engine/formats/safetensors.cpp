@@ -28,6 +28,7 @@ std::optional<TensorType> type_of(const std::string& dtype) {
   if (dtype == "F32") return TensorType::kF32;
   if (dtype == "F16") return TensorType::kF16;
   if (dtype == "BF16") return TensorType::kBf16;
+  if (dtype == "I64") return TensorType::kI64;
   return std::nullopt;
 }
 
@@ -122,7 +123,7 @@ TensorView Parser::parse_tensor(const std::string& name, const json& entry, int6
   const auto& dtype = entry["dtype"].get_ref<const std::string&>();
   const std::optional<TensorType> type = type_of(dtype);
   require(type.has_value(), ErrorKind::kUnsupported, where(), ": tensor ", in_quotes(name),
-          " has the dtype ", in_quotes(dtype), ", which is not read; F32, F16 and BF16 are");
+          " has the dtype ", in_quotes(dtype), ", which is not read; F32, F16, BF16 and I64 are");
 
   const json& offsets = entry["data_offsets"];
   const bool ordered = offsets.is_array() && offsets.size() == 2 && unsigned_of(offsets[0]) &&

@@ -24,6 +24,7 @@ enum class TensorType {
   kQ4_K,
   kQ5_K,
   kQ6_K,
+  kI64,  // indices that some files carry along; never restored to float
 };
 
 struct TypeTraits {

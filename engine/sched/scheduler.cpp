@@ -70,6 +70,7 @@ const std::vector<ScheduledTokens>& Scheduler::next_step() {
   schedule_running();
   // Pages that were just taken from a request would not do for another.
   if (stats_.num_preemptions == preemptions || running_.empty()) admit_waiting();
+  schedule_drafts();
   require(!step_.empty() || !has_work(), ErrorKind::kLimit,
           "no request can go on: pages are missing although none is running");
   return step_;
@@ -106,6 +107,7 @@ void Scheduler::preempt_youngest() {
   running_.pop_back();
   cache_.free(request->id);
   request->num_computed = 0;
+  request->draft.clear();
   request->num_preemptions++;
   stats_.num_preemptions++;
   insert_by_id(waiting_, std::move(request));
@@ -142,6 +144,25 @@ void Scheduler::admit_waiting() {
     insert_by_id(running_, std::move(waiting_.front()));
     waiting_.erase(waiting_.begin());
   }
+}
+
+// Last, with what is left: a guess takes neither tokens nor pages from anybody who needs them.
+void Scheduler::schedule_drafts() {
+  for (ScheduledTokens& part : step_) {
+    const auto wanted = static_cast<int32_t>(part.request->draft.size());
+    const int32_t count = part.gives_token() ? std::min(wanted, tokens_left_) : 0;
+    if (count == 0 || !cache_.grow(part.request->id, part.seq_len() + count)) continue;
+    part.num_draft = count;
+    tokens_left_ -= count;
+  }
+}
+
+void Scheduler::accept_draft(Request& request) {
+  cache_.commit(request.id, ++request.num_computed);
+}
+
+void Scheduler::end_draft(Request& request) {
+  cache_.shrink(request.id, request.num_known());
 }
 
 void Scheduler::step_done() {

@@ -27,13 +27,15 @@ struct SchedulerOptions {
   int32_t max_seq_len = 0;      // tokens of prompt and output together
 };
 
-// Tokens num_computed .. num_computed + num_tokens - 1 of a request.
+// Tokens num_computed .. num_computed + num_tokens - 1 of a request, and the first of its draft
+// behind them.
 struct ScheduledTokens {
   Request* request = nullptr;
   int32_t num_tokens = 0;
+  int32_t num_draft = 0;  // only with gives_token()
 
-  int32_t seq_len() const { return request->num_computed + num_tokens; }
-  bool gives_token() const { return seq_len() == request->num_known(); }
+  int32_t seq_len() const { return request->num_computed + num_tokens + num_draft; }
+  bool gives_token() const { return request->num_computed + num_tokens == request->num_known(); }
 };
 
 struct SchedulerStats {
@@ -57,8 +59,14 @@ class Scheduler {
   // work.
   const std::vector<ScheduledTokens>& next_step();
 
-  // The step's keys and values are written.
+  // The step's keys and values are written. Those of drafts count when they are accepted.
   void step_done();
+
+  // The token that was appended last is the next of the draft: its keys and values are there.
+  void accept_draft(Request& request);
+
+  // Of this step's draft no more is accepted: pages that it alone needed are given back.
+  void end_draft(Request& request);
 
   // What followed a request's known tokens.
   void append(Request& request, int32_t token);
@@ -77,6 +85,7 @@ class Scheduler {
   void require_servable(int32_t num_prompt, int32_t max_generated) const;
   void schedule_running();
   void admit_waiting();
+  void schedule_drafts();
   bool grow_or_preempt(size_t index, int32_t num_tokens);
   bool has_room_for(const Request& request) const;
   int32_t chunk_of(const Request& request, int32_t tokens_left) const;

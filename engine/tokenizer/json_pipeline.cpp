@@ -120,6 +120,29 @@ class Reader {
 
 }  // namespace
 
+WordPieceOptions read_word_piece(const json& root, const std::string& where) {
+  const auto member = [&](const char* key, const char* type) -> const json& {
+    const auto found = root.find(key);
+    const bool is_type =
+        found != root.end() && found->is_object() && found->value("type", "") == type;
+    require(is_type, ErrorKind::kUnsupported, where, ": a WordPiece vocabulary without a ", type,
+            " is not supported");
+    return *found;
+  };
+  const json& normalizer = member("normalizer", "BertNormalizer");
+  member("pre_tokenizer", "BertPreTokenizer");
+  WordPieceOptions options;
+  options.clean_text = normalizer.value("clean_text", true);
+  options.split_ideographs = normalizer.value("handle_chinese_chars", true);
+  options.lowercase = normalizer.value("lowercase", true);
+  const auto accents = normalizer.find("strip_accents");
+  const bool is_open = accents == normalizer.end() || accents->is_null();
+  options.strip_accents = is_open ? options.lowercase : accents->get<bool>();
+  options.continuing = root["model"].value("continuing_subword_prefix", "##");
+  options.max_word_characters = root["model"].value("max_input_chars_per_word", 100);
+  return options;
+}
+
 JsonPipeline read_pipeline(const json& root, const std::string& where) {
   return Reader(where).read(root);
 }

@@ -35,9 +35,10 @@ class Reader {
     require(root_.is_object() && root_.contains("model") && root_["model"].is_object(),
             ErrorKind::kMalformed, where_, " has no object 'model'");
     const std::string type = root_["model"].value("type", "BPE");
-    require(type == "BPE", ErrorKind::kUnsupported, where_, " has a model of the type ",
-            in_quotes(type), "; BPE is supported");
-    pipeline_ = read_pipeline(root_, where_);
+    require(type == "BPE" || type == "WordPiece", ErrorKind::kUnsupported, where_,
+            " has a model of the type ", in_quotes(type), "; BPE and WordPiece are supported");
+    is_word_piece_ = type == "WordPiece";
+    if (!is_word_piece_) pipeline_ = read_pipeline(root_, where_);
     read_vocabulary();
     read_added();
     for (const FileToken& token : tokens_) state_->vocabulary.add(bytes_of(token), token.kind);
@@ -104,7 +105,7 @@ class Reader {
 
   std::string bytes_of(const FileToken& token) const {
     const bool is_piece = token.kind == TokenKind::kNormal || token.kind == TokenKind::kByte;
-    if (!is_piece) return token.text;
+    if (!is_piece || is_word_piece_) return token.text;
     return pipeline_.is_sentence_piece ? sentence_piece_bytes(token.text, token.kind, where_)
                                        : bytes_or_text(token.text);
   }
@@ -151,6 +152,14 @@ class Reader {
   }
 
   void make_model() {
+    if (is_word_piece_) {
+      const auto unknown = unknown_token();
+      require(unknown.has_value(), ErrorKind::kMalformed, where_,
+              ": the vocabulary does not have its 'unk_token'");
+      state_->model.emplace<WordPieceModel>(state_->vocabulary, read_word_piece(root_, where_),
+                                            *unknown);
+      return;
+    }
     if (pipeline_.is_sentence_piece)
       state_->model.emplace<SentencePieceModel>(state_->vocabulary, std::vector<float>(),
                                                 read_merges(), pipeline_.prefix, unknown_token());
@@ -227,6 +236,7 @@ class Reader {
   std::filesystem::path folder_;
   std::string where_;
   json root_;
+  bool is_word_piece_ = false;
   JsonPipeline pipeline_;
   std::vector<FileToken> tokens_;  // by id
   uint64_t num_listed_ = 0;        // in the vocabulary, without added tokens

@@ -7,6 +7,7 @@
 
 #include "engine/tokenizer/byte_pair.h"
 #include "engine/tokenizer/sentence_piece.h"
+#include "engine/tokenizer/word_piece.h"
 
 namespace pagoda::engine {
 
@@ -20,5 +21,8 @@ struct JsonPipeline {
 // From the members "normalizer", "pre_tokenizer" and "model" of a tokenizer.json.
 // Errors: kUnsupported for a component or setting that is not known, kMalformed.
 JsonPipeline read_pipeline(const nlohmann::json& root, const std::string& where);
+
+// The same members of a tokenizer.json whose model is a WordPiece.
+WordPieceOptions read_word_piece(const nlohmann::json& root, const std::string& where);
 
 }  // namespace pagoda::engine

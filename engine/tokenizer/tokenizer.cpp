@@ -58,6 +58,8 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, EncodeOptions opti
   const auto encode_fragment = [&](std::string_view fragment) {
     if (const auto* model = std::get_if<SentencePieceModel>(&state_->model))
       model->encode(fragment, is_first, ids);
+    else if (const auto* words = std::get_if<WordPieceModel>(&state_->model))
+      words->encode(fragment, ids);
     else
       std::get<BytePairModel>(state_->model).encode(fragment, ids);
     is_first = false;
@@ -71,14 +73,17 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, EncodeOptions opti
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, DecodeOptions options) const {
+  const auto* words = std::get_if<WordPieceModel>(&state_->model);
   const auto* model = std::get_if<SentencePieceModel>(&state_->model);
   bool drop_space =
       options.at_text_start && model != nullptr && model->prefix() != SpacePrefix::kNever;
   std::string text;
   for (TokenId id : ids) {
-    const std::string_view bytes = piece(id);
+    std::string_view bytes = piece(id);
+    if (is_special(id) && options.skip_special) continue;
+    if (words != nullptr && !words->continues(bytes) && !text.empty()) text += ' ';
     if (is_special(id)) {
-      if (!options.skip_special) text += bytes;
+      text += bytes;
       continue;
     }
     text += drop_space && bytes.starts_with(' ') ? bytes.substr(1) : bytes;

@@ -1,6 +1,7 @@
-// Text to token ids and back. Two families of vocabularies: byte-level BPE (GPT-2, Llama 3, Qwen,
-// SmolLM) and SentencePiece-BPE (Llama 2, Mistral), from GGUF metadata or from a tokenizer.json.
-// A tokenizer is immutable but for an internal cache; encode may be called from several threads.
+// Text to token ids and back. Three families of vocabularies: byte-level BPE (GPT-2, Llama 3, Qwen,
+// SmolLM) and SentencePiece-BPE (Llama 2, Mistral), from GGUF metadata or from a tokenizer.json,
+// and WordPiece (BERT) from a tokenizer.json, whose text comes back in words apart. A tokenizer is
+// immutable but for an internal cache; encode may be called from several threads.
 #pragma once
 
 #include <cstdint>

@@ -12,6 +12,7 @@
 #include "engine/tokenizer/sentence_piece.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "engine/tokenizer/vocabulary.h"
+#include "engine/tokenizer/word_piece.h"
 
 namespace pagoda::engine {
 
@@ -21,7 +22,7 @@ struct Tokenizer::State {
   SpecialTokens special;
   std::vector<TokenId> prefix;  // in front of every text that is encoded with add_special
   std::vector<TokenId> suffix;  // and behind
-  std::variant<std::monostate, BytePairModel, SentencePieceModel> model;
+  std::variant<std::monostate, BytePairModel, SentencePieceModel, WordPieceModel> model;
 };
 
 std::unique_ptr<Tokenizer::State> read_gguf_tokenizer(const GgufFile& file);

@@ -148,6 +148,11 @@ PAGODA_API pagoda_status pagoda_cache_find(pagoda_cache* cache, const pagoda_cac
  * holds are evicted, least recently used first. Fewer tokens than before: no effect. */
 PAGODA_API pagoda_status pagoda_cache_grow(pagoda_cache* cache, uint64_t id, int32_t num_tokens);
 
+/* Gives back pages beyond those of the first num_tokens tokens, in every group: those of draft
+ * tokens that were not accepted. Not fewer tokens than are computed; more than have pages: no
+ * effect. */
+PAGODA_API pagoda_status pagoda_cache_shrink(pagoda_cache* cache, uint64_t id, int32_t num_tokens);
+
 /* Tells the ids of the tokens that follow those known so far. */
 PAGODA_API pagoda_status pagoda_cache_append(pagoda_cache* cache, uint64_t id,
                                              const int32_t* tokens, int32_t num_tokens);

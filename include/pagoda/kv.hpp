@@ -81,6 +81,10 @@ class Cache {
     return true;
   }
 
+  void shrink(uint64_t id, int32_t num_tokens) {
+    check(pagoda_cache_shrink(get(), id, num_tokens));
+  }
+
   void append(uint64_t id, std::span<const int32_t> tokens) {
     check(pagoda_cache_append(get(), id, tokens.data(), static_cast<int32_t>(tokens.size())));
   }

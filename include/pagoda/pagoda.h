@@ -254,6 +254,8 @@ typedef struct pagoda_tuning {
   int32_t num_splits; /* cut the keys of every request into this many; 1: never cut. Boundaries are
                          a function of a request's seq_len alone, also when automatic */
   const char* kernel; /* a name that pagoda_explain prints; NULL: the first that serves */
+  int32_t cascade;    /* attend the keys of pages that requests share once for all of them: 0: where
+                         it pays, 1: wherever it is possible, -1: never. No bit of a result changes */
 } pagoda_tuning;
 
 typedef struct pagoda_plan pagoda_plan;
@@ -315,6 +317,24 @@ typedef struct pagoda_batch {
 PAGODA_API pagoda_status pagoda_plan_prepare(pagoda_plan* plan, const pagoda_batch* batch,
                                              void* workspace, size_t workspace_size,
                                              pagoda_stream stream);
+
+/* What the prepared step does, from numbers that lie on the host. Filled by backends whose lengths
+ * lie there; zero on the others. Bytes are those of one layer. */
+typedef struct pagoda_step_info {
+  uint32_t struct_size;
+  int32_t cascade_groups; /* sets of requests that attend a range of shared keys together */
+  int32_t cascade_levels; /* groups that go on where others end */
+  int32_t cascade_reqs;   /* requests in groups */
+  int64_t cascade_keys;   /* in the ranges of groups */
+  int64_t key_bytes;      /* of keys and values, counted as often as a tile of queries reads them */
+  int64_t key_bytes_flat; /* the same if no request shared with another */
+} pagoda_step_info;
+
+/* Set info->struct_size; fields that it does not reach are not written. */
+PAGODA_API pagoda_status pagoda_plan_step_info(const pagoda_plan* plan, pagoda_step_info* info);
+
+/* The same in words, and why: which requests share, or why none do. Text, as pagoda_doctor. */
+PAGODA_API size_t pagoda_plan_describe_step(const pagoda_plan* plan, char* buffer, size_t capacity);
 
 /* ---------------------------------------------------------------------------------------------
  * Layer

@@ -40,6 +40,7 @@ using Batch = Sized<pagoda_batch>;
 using Layer = Sized<pagoda_layer>;
 using Merge = Sized<pagoda_merge>;
 using QueryCodes = Sized<pagoda_query_codes>;
+using StepInfo = Sized<pagoda_step_info>;
 
 // A borrowed, strided array. Without strides it is packed, row-major.
 struct Tensor : Sized<pagoda_tensor> {
@@ -124,6 +125,18 @@ class Plan {
   // workspace: [size] bytes, aligned to 256
   void prepare(const Batch& batch, void* workspace, size_t size, pagoda_stream stream = nullptr) {
     check(pagoda_plan_prepare(handle_.get(), &batch, workspace, size, stream));
+  }
+
+  StepInfo step_info() const {
+    StepInfo info;
+    check(pagoda_plan_step_info(handle_.get(), &info));
+    return info;
+  }
+
+  std::string describe_step() const {
+    return text_of([&](char* buffer, size_t size) {
+      return pagoda_plan_describe_step(handle_.get(), buffer, size);
+    });
   }
 
   void update_cache(const Layer& layer, const Tensor& key, const Tensor& value,

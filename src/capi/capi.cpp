@@ -239,6 +239,22 @@ pagoda_status pagoda_plan_prepare(pagoda_plan* plan, const pagoda_batch* batch, 
   });
 }
 
+pagoda_status pagoda_plan_step_info(const pagoda_plan* plan, pagoda_step_info* info) {
+  return guard([&] {
+    expect(plan != nullptr, PAGODA_INVALID_ARGUMENT, "plan is NULL");
+    expect(plan->prepared.has_value(), PAGODA_INVALID_ARGUMENT,
+           "the plan is not prepared; call pagoda_plan_prepare before this");
+    write_struct(info, plan->context->backend->report(*plan->prepared).numbers, "pagoda_step_info");
+  });
+}
+
+size_t pagoda_plan_describe_step(const pagoda_plan* plan, char* buffer, size_t capacity) {
+  return guard_text(buffer, capacity, [&] {
+    if (plan == nullptr || !plan->prepared.has_value()) return std::string();
+    return "cascade    " + plan->context->backend->report(*plan->prepared).cascade + "\n";
+  });
+}
+
 pagoda_status pagoda_update_cache(pagoda_plan* plan, const pagoda_layer* layer,
                                   const pagoda_tensor* key, const pagoda_tensor* value,
                                   pagoda_stream stream) {

@@ -76,13 +76,14 @@ void expect_out(const Out* out, const char* name) {
   expect(out != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL");
 }
 
-// Writes as much of a struct as the caller's header knows.
+// Fills a struct of the caller's, which may be shorter or longer than this version's.
 template <class Struct>
-void write_struct(Struct* out, Struct value, const char* name) {
-  expect_out(out, name);
-  const uint32_t size = read_struct(out, name).struct_size;
-  value.struct_size = size;
-  std::memcpy(out, &value, std::min<size_t>(size, sizeof value));
+void write_struct(Struct* out, Struct own, const char* name) {
+  read_struct(out, name);
+  uint32_t size = 0;
+  std::memcpy(&size, out, sizeof size);
+  own.struct_size = size;
+  std::memcpy(out, &own, std::min<size_t>(size, sizeof(Struct)));
 }
 
 }  // namespace pagoda::capi

@@ -102,6 +102,14 @@ pagoda_status pagoda_cache_grow(pagoda_cache* cache, uint64_t id, int32_t num_to
   });
 }
 
+pagoda_status pagoda_cache_shrink(pagoda_cache* cache, uint64_t id, int32_t num_tokens) {
+  return guard([&] {
+    CacheManager& manager = manager_of(cache);
+    expect_count(num_tokens, "num_tokens");
+    manager.shrink(id, num_tokens);
+  });
+}
+
 pagoda_status pagoda_cache_append(pagoda_cache* cache, uint64_t id, const int32_t* tokens,
                                   int32_t num_tokens) {
   return guard([&] {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "../core/error.h"
 #include "../core/kv_format.h"
@@ -29,6 +30,7 @@ struct Call {
   const Kernels& kernels;
   const Geometry& geometry;
   const Schedule schedule;
+  const Cascade cascade;
 
   const Problem& problem() const { return prepared.problem; }
   const Batch& batch() const { return prepared.batch; }
@@ -94,7 +96,14 @@ class ItemRun {
  public:
   ItemRun(const Call& call, const Scratch& scratch, ScoreRows& score, const Item& item,
           int32_t kv_head)
-      : call_(call), scratch_(scratch), score_(score), item_(item), kv_head_(kv_head) {}
+      : call_(call),
+        scratch_(scratch),
+        score_(score),
+        item_(item),
+        kv_head_(kv_head),
+        split_len_(
+            split_len(split_rule(call.problem()),
+                      local_len(call.problem().shard, call.batch().seq_lens[item.request]))) {}
 
   void run() {
     const State total = call_.geometry.state_at(scratch_.total, item_.num_rows);
@@ -103,26 +112,21 @@ class ItemRun {
     if (score_.function().apply != nullptr) set_score();
     if (item_.pieces == 1) {
       attend_all(total);
-      finish(total);
+      finish(total, call_.geometry.state_at(scratch_.part, item_.num_rows));
       return;
     }
     for (int32_t split = item_.split_begin; split < item_.split_end; ++split)
       attend_or_clear(split, kept(split));
     if (!is_last()) return;
     merge_kept(total);
-    finish(total);
+    finish(total, kept(item_.tile_end - 1));
   }
 
  private:
-  int32_t token_of(int32_t row) const {
-    return static_cast<int32_t>((item_.first_row + row) / group());
-  }
   int32_t head_of(int32_t row) const {
     return static_cast<int32_t>(kv_head_ * group() + (item_.first_row + row) % group());
   }
   int64_t group() const { return call_.problem().group(); }
-  int32_t query_begin() const { return call_.batch().query_start_loc[item_.request]; }
-  int32_t seq_len() const { return call_.batch().seq_lens[item_.request]; }
 
   const mask::BlockMask& batch_mask() const { return call_.batch().block_mask; }
   MaskedRows masked_rows() const {
@@ -135,19 +139,19 @@ class ItemRun {
   }
 
   KeyRange keys_of_split(int32_t split) const {
-    const int32_t num_keys = local_len(call_.problem().shard, seq_len());
-    const int64_t len = split_len(split_rule(call_.problem()), num_keys);
-    const auto begin = static_cast<int32_t>(split * len);
-    return {begin, static_cast<int32_t>(std::min<int64_t>(begin + len, num_keys))};
+    const int64_t start = split * split_len_;
+    return {static_cast<int32_t>(std::max<int64_t>(start, item_.key_begin)),
+            static_cast<int32_t>(std::min<int64_t>(start + split_len_, item_.key_end))};
   }
 
   void set_score() {
     mask::Point point;
     point[mask::Variable::request] = item_.request;
     point[mask::Variable::kv_head] = kv_head_;
-    point[mask::Variable::seq_len] = seq_len();
-    point[mask::Variable::query_len] =
-        call_.batch().query_start_loc[item_.request + 1] - query_begin();
+    const Batch& batch = call_.batch();
+    const int32_t r = item_.request;
+    point[mask::Variable::seq_len] = batch.seq_lens[r];
+    point[mask::Variable::query_len] = batch.query_start_loc[r + 1] - batch.query_start_loc[r];
     score_.set_item(point, static_cast<int32_t>(kv_head_ * group()), item_.first_row,
                     scratch_.position);
   }
@@ -161,37 +165,52 @@ class ItemRun {
 
   // Queries as floats, and what each row sees.
   void load_rows() {
+    const SharedToken* tokens =
+        item_.group < 0
+            ? nullptr
+            : call_.cascade.tokens + call_.cascade.memory.nodes[item_.group].first_token;
     const Batch& batch = call_.batch();
-    const TensorView& query = call_.operands.query;
-    const Element element = element_of(query.dtype);
     const int32_t r = item_.request;
-    const int32_t start = seq_len() - (batch.query_start_loc[r + 1] - query_begin());
     const bool causal = batch.causal != nullptr ? batch.causal[r] != 0 : call_.step.mask.causal;
     const Mask mask = mask_of_request(call_.step.mask, causal);
     for (int32_t row = 0; row < item_.num_rows; ++row) {
-      const int32_t position = start + token_of(row);
-      const KeyRange keys =
-          local_range(call_.problem().shard, visible_keys(mask, position, seq_len()));
-      scratch_.visible_begin[row] = keys.begin;
-      scratch_.visible_end[row] = keys.end;
-      scratch_.position[row] = position;
-      scratch_.slope[row] =
-          call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[head_of(row)] : 0;
-      scratch_.query_scale[row] = query_token_scale(row);
-      const int64_t offset =
-          (query_begin() + token_of(row)) * query.stride[0] + head_of(row) * query.stride[1];
-      call_.kernels.widen(element, address(query, offset),
-                          scratch_.queries + int64_t{row} * call_.geometry.head_dim,
-                          call_.geometry.head_dim);
+      const int64_t index = (item_.first_row + row) / group();
+      const SharedToken own{.request = r, .token = static_cast<int32_t>(index)};
+      load_row(row, tokens != nullptr ? tokens[index] : own, mask);
     }
+  }
+
+  void load_row(int32_t row, const SharedToken& at, const Mask& mask) {
+    const Batch& batch = call_.batch();
+    const TensorView& query = call_.operands.query;
+    const int32_t seq_len = batch.seq_lens[at.request];
+    const int32_t first = batch.query_start_loc[at.request];
+    const int32_t query_len = batch.query_start_loc[at.request + 1] - first;
+    const int32_t position = seq_len - query_len + at.token;
+    const KeyRange keys = local_range(call_.problem().shard, visible_keys(mask, position, seq_len));
+    scratch_.visible_begin[row] = std::clamp(keys.begin, item_.key_begin, item_.key_end);
+    scratch_.visible_end[row] = std::clamp(keys.end, item_.key_begin, item_.key_end);
+    scratch_.position[row] = position;
+    scratch_.token[row] = first + at.token;
+    const int64_t head_in_group = (item_.first_row + row) % group();
+    if (item_.leaves() || item_.resumes())
+      scratch_.slot[row] =
+          (int64_t{call_.cascade.first_slot[at.request]} + at.token) * group() + head_in_group;
+    scratch_.slope[row] =
+        call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[head_of(row)] : 0;
+    scratch_.query_scale[row] = query_token_scale(row);
+    const int64_t offset = scratch_.token[row] * query.stride[0] + head_of(row) * query.stride[1];
+    call_.kernels.widen(element_of(query.dtype), address(query, offset),
+                        scratch_.queries + int64_t{row} * call_.geometry.head_dim,
+                        call_.geometry.head_dim);
   }
 
   ScaleOf query_scale_kind() const { return query_format_of(call_.problem().query_format).scale; }
   float query_token_scale(int32_t row) const {
     if (query_scale_kind() != ScaleOf::token) return 1;
     const TensorView& scale = call_.layer.query_scale;
-    return static_cast<const float*>(scale.data)[(query_begin() + token_of(row)) * scale.stride[0] +
-                                                 head_of(row) * scale.stride[1]];
+    return static_cast<const float*>(
+        scale.data)[scratch_.token[row] * scale.stride[0] + head_of(row) * scale.stride[1]];
   }
 
   // Of the products of queries and keys as the kernels read them, but for scales of tokens.
@@ -208,10 +227,13 @@ class ItemRun {
     reaches(split) ? attend_one(split, state) : clear(state);
   }
 
-  // Of a split that was just found to be reached.
+  // Of a split that was just found to be reached. Goes on where the state was left if the item
+  // begins within the split.
   void attend_one(int32_t split, State state) const {
     const Problem& problem = call_.problem();
     const KeyRange range = keys_of_split(split);
+    const bool continues = range.begin > split * split_len_;
+    if (continues) take_up(Left::open, state);
     const Side keys = keys_of(call_), values = values_of(call_);
     call_.kernels.attend(
         {.num_rows = item_.num_rows,
@@ -238,6 +260,7 @@ class ItemRun {
          .key_begin = range.begin,
          .key_end = range.end,
          .state = state,
+         .continues = continues,
          .seen = scratch_.seen,
          .rescale = scratch_.rescale,
          .scores = scratch_.scores,
@@ -245,14 +268,33 @@ class ItemRun {
          .packed_values = scratch_.packed_values});
   }
 
+  // Whether the item ends within the split and others go on with it.
+  bool stays_open(int32_t split) const {
+    return item_.leaves() && (split + 1) * split_len_ > item_.key_end;
+  }
+
+  // The state of the splits that are complete before the item. Returns the first split to merge: a
+  // first split of all is not merged into nothing, which would give the same bits.
+  template <class First>
+  int32_t begin_total(State total, const First& first) const {
+    if (item_.resumes()) {
+      take_up(Left::total, total);
+    } else if (item_.tile_begin < item_.tile_end && !stays_open(item_.tile_begin)) {
+      first();
+      return item_.tile_begin + 1;
+    } else {
+      clear(total);
+    }
+    return item_.tile_begin;
+  }
+
   void attend_all(State total) const {
-    if (item_.tile_begin == item_.tile_end) return clear(total);
-    attend_or_clear(item_.tile_begin, total);
     const State part = call_.geometry.state_at(scratch_.part, item_.num_rows);
-    for (int32_t split = item_.tile_begin + 1; split < item_.tile_end; ++split) {
+    int32_t split = begin_total(total, [&] { attend_or_clear(item_.tile_begin, total); });
+    for (; split < item_.tile_end; ++split) {
       if (!reaches(split)) continue;  // an empty state changes no bit of the total
       attend_one(split, part);
-      merge_into(total, part);
+      if (!stays_open(split)) merge_into(total, part);
     }
   }
 
@@ -288,19 +330,52 @@ class ItemRun {
 
   void merge_kept(State total) const {
     const auto floats = static_cast<size_t>(call_.geometry.state_floats(item_.num_rows));
-    std::memcpy(total.m, kept(item_.tile_begin).m, floats * sizeof(float));
-    for (int32_t split = item_.tile_begin + 1; split < item_.tile_end; ++split)
-      merge_into(total, kept(split));
+    int32_t split = begin_total(
+        total, [&] { std::memcpy(total.m, kept(item_.tile_begin).m, floats * sizeof(float)); });
+    for (; split < item_.tile_end; ++split)
+      if (!stays_open(split)) merge_into(total, kept(split));
   }
 
-  void finish(State total) const {
+  void finish(State total, State open) const {
+    if (item_.leaves()) {
+      leave(Left::total, total);
+      if (item_.key_end % split_len_ != 0) leave(Left::open, open);
+      return;
+    }
     for (int32_t row = 0; row < item_.num_rows; ++row) finish_row(total, row);
+  }
+
+  // [kRowPadding] m and l of both states, then [2, padded_dim_v] their outputs
+  float* slot_of(int32_t row) const {
+    const Cascade& cascade = call_.cascade;
+    const int64_t index = kv_head_ * cascade.rows_per_head + scratch_.slot[row];
+    return cascade.states + index * left_floats(call_.geometry);
+  }
+
+  void leave(Left which, State state) const {
+    const int64_t dim = call_.geometry.padded_dim_v, at = static_cast<int64_t>(which);
+    for (int32_t row = 0; row < item_.num_rows; ++row) {
+      float* slot = slot_of(row);
+      slot[2 * at] = state.m[row];
+      slot[2 * at + 1] = state.l[row];
+      std::copy_n(state.o + row * dim, dim, slot + kRowPadding + at * dim);
+    }
+  }
+
+  void take_up(Left which, State state) const {
+    const int64_t dim = call_.geometry.padded_dim_v, at = static_cast<int64_t>(which);
+    for (int32_t row = 0; row < item_.num_rows; ++row) {
+      const float* slot = slot_of(row);
+      state.m[row] = slot[2 * at];
+      state.l[row] = slot[2 * at + 1];
+      std::copy_n(slot + kRowPadding + at * dim, dim, state.o + row * dim);
+    }
   }
 
   // The sink joins here, once, as a state with m = sink, l = 1 and no output.
   void finish_row(State total, int32_t row) const {
     const TensorView &out = call_.operands.out, &lse = call_.operands.lse;
-    const int64_t token = query_begin() + token_of(row), head = head_of(row);
+    const int64_t token = scratch_.token[row], head = head_of(row);
     float m = total.m[row], l = total.l[row], weight = 1;
     if (call_.step.adds_sinks) {
       const float sink = call_.layer.sinks[head];
@@ -309,7 +384,10 @@ class ItemRun {
       l = l * weight + weight_of(sink, larger);
       m = larger;
     }
-    if (lse) lse_at(lse, head, token) = lse_of(m, l);
+    if (lse) {
+      const float it = lse_of(m, l);
+      lse_at(lse, head, token) = std::isnan(it) ? std::numeric_limits<float>::quiet_NaN() : it;
+    }
     void* to = address(out, token * out.stride[0] + head * out.stride[1]);
     const int32_t dim = call_.geometry.head_dim_v;
     if (l == 0) {
@@ -329,6 +407,7 @@ class ItemRun {
   ScoreRows& score_;
   const Item& item_;
   const int32_t kv_head_;
+  const int64_t split_len_;
   MaskLists lists_{};  // of a batch with a block mask
 };
 
@@ -344,6 +423,28 @@ void clear_padding(const Call& call) {
     }
 }
 
+// The items [begin, end) for all heads of keys.
+void attend_items(const Call& call, int32_t begin, int32_t end, ThreadPool& pool) {
+  const int64_t num_heads = call.problem().num_kv_heads;
+  const int64_t last = end * num_heads;
+  const size_t scratch_size = Scratch::size(call.geometry);
+  const size_t score_size = ScoreRows::bytes(call.problem());
+  const mask::BoundExpr* expr = call.problem().score_expr;
+  const bool narrow = expr != nullptr && is_narrow(*expr, call.problem(), call.schedule.score);
+  std::atomic<int64_t> next{begin * num_heads};
+  pool.run([&](int thread) {
+    const FloatMode mode;
+    const auto offset = static_cast<size_t>(thread) * scratch_size;
+    const Scratch scratch = Scratch::at(call.schedule.scratch + offset, call.geometry);
+    ScoreRows score(call.problem(), call.kernels, narrow,
+                    call.schedule.score + static_cast<size_t>(thread) * score_size);
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < last;)
+      ItemRun(call, scratch, score, call.schedule.items[i / num_heads],
+              static_cast<int32_t>(i % num_heads))
+          .run();
+  });
+}
+
 }  // namespace
 
 void attend_step(const Prepared& prepared, const Attend& step, const Layer& layer,
@@ -351,26 +452,14 @@ void attend_step(const Prepared& prepared, const Attend& step, const Layer& laye
                  ThreadPool& pool) {
   expect(step.mask == prepared.problem.mask, PAGODA_INTERNAL,
          "a step's mask is not the one that the schedule was made for");
-  const Call call{prepared, step, layer, operands, kernels, geometry, Schedule(prepared)};
+  const Call call{prepared,         step, layer, operands, kernels, geometry, Schedule(prepared),
+                  Cascade(prepared)};
   clear_padding(call);
-  const int64_t num_heads = prepared.problem.num_kv_heads;
-  const int64_t count = *call.schedule.num_items * num_heads;
-  const size_t scratch_size = Scratch::size(geometry);
-  const size_t score_size = ScoreRows::bytes(prepared.problem);
-  const mask::BoundExpr* expr = prepared.problem.score_expr;
-  const bool narrow = expr != nullptr && is_narrow(*expr, prepared.problem, call.schedule.score);
-  std::atomic<int64_t> next{0};
-  pool.run([&](int thread) {
-    const FloatMode mode;
-    const auto offset = static_cast<size_t>(thread) * scratch_size;
-    const Scratch scratch = Scratch::at(call.schedule.scratch + offset, geometry);
-    ScoreRows score(prepared.problem, kernels, narrow,
-                    call.schedule.score + static_cast<size_t>(thread) * score_size);
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
-      ItemRun(call, scratch, score, call.schedule.items[i / num_heads],
-              static_cast<int32_t>(i % num_heads))
-          .run();
-  });
+  const ScheduleHeader& header = *call.schedule.header;
+  for (int32_t level = 0, begin = 0; level < header.num_levels; ++level) {
+    attend_items(call, begin, header.level_end[level], pool);
+    begin = header.level_end[level];
+  }
 }
 
 }  // namespace pagoda::cpu

@@ -328,7 +328,7 @@ inline void clear(const AttendTask& task) {
 }
 
 inline void attend_split(const AttendTask& task) {
-  clear(task);
+  if (!task.continues) clear(task);
   Tile tiles[2];
   int current = 0;
   bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);

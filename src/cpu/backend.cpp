@@ -45,6 +45,10 @@ class CpuBackend final : public Backend {
     make_schedule(prepared, geometry_of(prepared), pool_.num_threads());
   }
 
+  StepReport report(const Prepared& prepared) const override {
+    return report_of(prepared.problem, Schedule(prepared).header->summary);
+  }
+
   void update_cache(const Prepared& prepared, const Layer& layer, const TensorView& key,
                     const TensorView& value) override {
     write_cache(prepared, layer, key, value, functions_of(prepared.kernel), pool_);

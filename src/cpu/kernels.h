@@ -97,7 +97,8 @@ struct AttendTask {
   PagedRows keys, values;
   int32_t key_begin, key_end;  // of the split; key_begin is a multiple of kTileKeys
 
-  State state;  // written
+  State state;     // written
+  bool continues;  // the state of the split's earlier keys is there already; otherwise it is empty
 
   // Scratch.
   uint64_t* seen;        // [2, num_rows] keys of a tile that the row sees: of this tile, the next

@@ -15,9 +15,11 @@ inline void widen_row(const char* from, float* to, int n) {
 }
 
 // One vector of the result. The last addition makes +0 of a -0, whose sign would tell how many
-// hidden keys were added up.
+// hidden keys were added up; and every NaN becomes the same one, since sign and payload would tell
+// in which order operands stood.
 inline F32 finished(F32 o, float weight, float divisor) {
-  return o * broadcast(weight) / broadcast(divisor) + broadcast(0.0f);
+  const F32 it = o * broadcast(weight) / broadcast(divisor) + broadcast(0.0f);
+  return select(equal(it, it), it, broadcast(__builtin_nanf("")));
 }
 
 // Columns of a row of o become columns of the result.

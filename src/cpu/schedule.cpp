@@ -25,6 +25,8 @@ constexpr int kItemsPerThread = 4;
 constexpr int64_t kPackCost = 12;  // packing a key costs as much as attending it with so many rows
 constexpr int64_t kItemCost = 64;  // and starting an item as much as so many keys
 constexpr int64_t kMinPartRows = 4096, kPartRowsPerThread = 256;
+// A group's tiles are not cut below this for the sake of the threads: each packs the keys anew.
+constexpr int32_t kMinRowsOfGroup = 96;
 
 int64_t clamped_product(int64_t a, int64_t b) {
   int64_t product = 0;
@@ -45,9 +47,9 @@ int64_t max_part_floats(const Problem& problem, const Geometry& geometry, int nu
 }
 
 int64_t max_items(const Problem& problem, int num_threads) {
-  const int64_t rows = int64_t{problem.limits.max_tokens} * problem.group();
-  return rows / *std::rbegin(kRowsOfTile) + problem.limits.max_reqs +
-         max_part_rows(problem, num_threads);
+  const int64_t tokens = problem.limits.max_tokens + kMaxLevels * max_shared_tokens(problem);
+  return tokens * problem.group() / *std::rbegin(kRowsOfTile) +
+         2 * int64_t{problem.limits.max_reqs} + max_part_rows(problem, num_threads);
 }
 
 struct Request {
@@ -87,8 +89,8 @@ struct Work {
   int64_t pairs;     // of query and key
 };
 
-int64_t cost_of(const Item& item, const Work& work) {
-  return work.pairs + work.num_keys * kPackCost + kItemCost * item.num_rows;
+KeyRange intersection(KeyRange a, int32_t begin, int32_t end) {
+  return {.begin = std::max(a.begin, begin), .end = std::min(a.end, end)};
 }
 
 KeyRange keys_of(const Problem& problem, const Request& request, int64_t first_row,
@@ -99,8 +101,8 @@ KeyRange keys_of(const Problem& problem, const Request& request, int64_t first_r
   return local_range(problem.shard, any_visible(request.mask, first, last, request.seq_len));
 }
 
-Work work_of(const Problem& problem, const Batch& batch, const Request& request, const Item& item) {
-  const KeyRange keys = keys_of(problem, request, item.first_row, item.num_rows);
+// keys: that the built-in mask shows some row
+Work work_of(const Problem& problem, const Batch& batch, const Item& item, KeyRange keys) {
   if (!batch.block_mask) {
     const int64_t count = std::max<int64_t>(int64_t{keys.end} - keys.begin, 0);
     return {keys, count, count * item.num_rows};
@@ -124,51 +126,110 @@ class Builder {
         num_threads_(num_threads),
         rule_(split_rule(problem_)),
         schedule_(prepared),
+        cascade_(prepared),
         rows_(choose_rows(problem_, batch_, geometry, num_threads)),
-        free_parts_(max_part_floats(problem_, geometry, num_threads)) {}
+        free_parts_(max_part_floats(problem_, geometry, num_threads)) {
+    summary_.forest = find_groups(prepared, geometry, rule_, num_threads);
+  }
 
   void build() {
+    for (int32_t n = 0; n < summary_.forest.num_nodes; ++n) add_group(n);
     for (int32_t r = 0; r < batch_.num_reqs; ++r) add_request(r);
     if (num_threads_ > 1) deal_out_splits();
     std::sort(schedule_.items, schedule_.items + num_items_, [](const Item& a, const Item& b) {
+      if (a.level != b.level) return a.level < b.level;
       if (a.cost != b.cost) return a.cost > b.cost;
       if (a.request != b.request) return a.request < b.request;
+      if (a.group != b.group) return a.group < b.group;
       return a.first_row != b.first_row ? a.first_row < b.first_row : a.split_begin < b.split_begin;
     });
     std::memset(schedule_.tickets, 0, sizeof(uint32_t) * static_cast<size_t>(num_tickets_));
-    *schedule_.num_items = num_items_;
+    write_header();
   }
 
  private:
+  const SharedPrefix& group_of(int32_t n) const { return cascade_.memory.nodes[n]; }
+
+  int32_t rows_of_group(int64_t num_rows) const {
+    const int64_t wanted = int64_t{num_threads_} * kItemsPerThread;
+    int32_t rows = geometry_.max_rows;
+    for (const int32_t fewer : kRowsOfTile) {
+      const int64_t tiles = (num_rows + rows - 1) / rows;
+      if (num_threads_ == 1 || tiles * problem_.num_kv_heads >= wanted || fewer < kMinRowsOfGroup)
+        break;
+      rows = std::min(rows, fewer);
+    }
+    return rows;
+  }
+
+  void add_group(int32_t n) {
+    const SharedPrefix& group = group_of(n);
+    const int64_t num_rows = group.num_tokens * problem_.group();
+    const int32_t rows = rows_of_group(num_rows);
+    summary_.shared_keys += group.key_end - group.key_begin;
+    for (int64_t row = 0; row < num_rows; row += rows)
+      add_item({.first_row = row,
+                .request = cascade_.memory.order[group.first_req],
+                .group = n,
+                .num_rows = static_cast<int32_t>(std::min<int64_t>(rows, num_rows - row)),
+                .key_begin = group.key_begin,
+                .key_end = group.key_end,
+                .level = group.level},
+               group.visible);
+  }
+
   void add_request(int32_t r) {
     const Request request = request_of(problem_, batch_, r);
     const int64_t num_rows = int64_t{request.query_len} * problem_.group();
-    const int64_t len = split_len(rule_, request.num_keys);
+    const int32_t deepest = summary_.forest.num_nodes > 0 ? cascade_.memory.deepest[r] : -1;
     for (int64_t row = 0; row < num_rows; row += rows_) {
-      Item item{.states = -1,
-                .first_row = row,
+      Item item{.first_row = row,
                 .request = r,
+                .group = -1,
                 .num_rows = static_cast<int32_t>(std::min<int64_t>(rows_, num_rows - row)),
-                .pieces = 1,
-                .ticket = -1};
-      const Work work = work_of(problem_, batch_, request, item);
-      if (!work.keys.empty()) {
-        item.split_begin = item.tile_begin = static_cast<int32_t>(work.keys.begin / len);
-        item.split_end = item.tile_end = static_cast<int32_t>((work.keys.end + len - 1) / len);
+                .key_end = request.num_keys};
+      const KeyRange keys = keys_of(problem_, request, item.first_row, item.num_rows);
+      summary_.keys_flat += work_of(problem_, batch_, item, keys).num_keys;
+      if (deepest >= 0) {
+        item.key_begin = group_of(deepest).key_end;
+        item.level = group_of(deepest).level + 1;
       }
-      item.cost = cost_of(item, work);
-      total_cost_ += item.cost;
-      schedule_.items[num_items_++] = item;
+      add_item(item, keys);
     }
   }
 
-  // Cuts the items that would keep one thread busy after the others have ended.
+  // The splits that the rows see, and one that an earlier level or this one leaves open.
+  // keys: that some row sees
+  void add_item(Item item, KeyRange keys) {
+    const Work work =
+        work_of(problem_, batch_, item, intersection(keys, item.key_begin, item.key_end));
+    keys = work.keys;
+    const int64_t len = split_len(rule_, local_len(problem_.shard, batch_.seq_lens[item.request]));
+    int64_t begin = item.key_begin / len, end = begin;
+    if (!keys.empty()) {
+      begin = keys.begin / len;  // the first row's, or beyond what any row has seen
+      end = (keys.end + len - 1) / len;
+    } else if (item.key_begin % len != 0) {
+      end = begin + 1;
+    }
+    if (item.leaves() && item.key_end % len != 0) end = item.key_end / len + 1;
+    item.states = item.ticket = -1;
+    item.pieces = 1;
+    item.split_begin = item.tile_begin = static_cast<int32_t>(begin);
+    item.split_end = item.tile_end = static_cast<int32_t>(end);
+    item.cost = work.pairs + work.num_keys * kPackCost + kItemCost * item.num_rows;
+    level_cost_[item.level] += item.cost;
+    summary_.keys_read += work.num_keys;
+    schedule_.items[num_items_++] = item;
+  }
+
+  // Cuts the items that would keep one thread busy after the others of their level have ended.
   void deal_out_splits() {
-    const int64_t share =
-        total_cost_ * problem_.num_kv_heads / (num_threads_ * kItemsPerThread) + 1;
     const int32_t whole = num_items_;
     for (int32_t i = 0; i < whole; ++i) {
       const Item item = schedule_.items[i];
+      const int64_t share =
+          level_cost_[item.level] * problem_.num_kv_heads / (num_threads_ * kItemsPerThread) + 1;
       const int32_t splits = item.tile_end - item.tile_begin;
       const auto pieces =
           static_cast<int32_t>(std::min<int64_t>(splits, (item.cost + share - 1) / share));
@@ -196,22 +257,34 @@ class Builder {
     }
   }
 
+  void write_header() const {
+    ScheduleHeader& header = *schedule_.header;
+    header = {.num_levels = summary_.forest.num_levels + 1, .summary = summary_};
+    int32_t item = 0;
+    for (int32_t level = 0; level < header.num_levels; ++level) {
+      while (item < num_items_ && schedule_.items[item].level == level) ++item;
+      header.level_end[level] = item;
+    }
+  }
+
   const Problem& problem_;
   const Batch& batch_;
   const Geometry& geometry_;
   const int num_threads_;
   const SplitRule rule_;
   Schedule schedule_;
+  const Cascade cascade_;
   const int32_t rows_;
+  CascadeSummary summary_{};
   int64_t free_parts_, next_part_ = 0;
-  int64_t total_cost_ = 0;
+  int64_t level_cost_[kMaxLevels + 1] = {};
   int32_t num_items_ = 0, num_tickets_ = 0;
 };
 
 }  // namespace
 
 Schedule::Schedule(const Prepared& prepared)
-    : num_items(prepared.region<int32_t>(kHeader)),
+    : header(prepared.region<ScheduleHeader>(kHeader)),
       items(prepared.region<Item>(kItems)),
       tickets(prepared.region<uint32_t>(kTickets)),
       parts(prepared.region<float>(kParts)),
@@ -224,7 +297,7 @@ SplitRule split_rule(const Problem& problem) {
 
 void add_schedule_regions(const Problem& problem, const Geometry& geometry, int num_threads,
                           WorkspaceMap& map) {
-  map.add(kHeader, sizeof(int32_t));
+  map.add(kHeader, sizeof(ScheduleHeader));
   map.add_array(kItems, static_cast<size_t>(max_items(problem, num_threads)), sizeof(Item));
   map.add_array(kTickets, static_cast<size_t>(max_part_rows(problem, num_threads)),
                 sizeof(uint32_t));
@@ -232,6 +305,7 @@ void add_schedule_regions(const Problem& problem, const Geometry& geometry, int 
                 sizeof(float));
   map.add_array(kScratch, static_cast<size_t>(num_threads), Scratch::size(geometry));
   map.add_array(kScore, static_cast<size_t>(num_threads), ScoreRows::bytes(problem));
+  add_cascade_regions(problem, geometry, map);
 }
 
 void make_schedule(const Prepared& prepared, const Geometry& geometry, int num_threads) {

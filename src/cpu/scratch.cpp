@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../plan/workspace.h"
+#include "cascade.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -13,7 +14,9 @@ namespace {
 int32_t tile_rows(const Problem& problem) {
   const int32_t dim = std::max(problem.head_dim, problem.head_dim_v);
   const int32_t rows = dim <= 128 ? 384 : dim <= 256 ? 192 : 96;
-  const int64_t most = int64_t{problem.limits.max_query_len} * problem.group();
+  const int64_t tokens =
+      std::max(int64_t{problem.limits.max_query_len}, max_shared_tokens(problem));
+  const int64_t most = tokens * problem.group();
   return static_cast<int32_t>(round_up(std::min<int64_t>(rows, most), kRowPadding));
 }
 
@@ -43,6 +46,8 @@ Scratch carve(Carver& carver, const Geometry& g) {
   it.visible_begin = carver.take<int32_t>(g.max_rows);
   it.visible_end = carver.take<int32_t>(g.max_rows);
   it.position = carver.take<int32_t>(g.max_rows);
+  it.token = carver.take<int32_t>(g.max_rows);
+  it.slot = carver.take<int64_t>(g.max_rows);
   it.slope = carver.take<float>(g.max_rows);
   it.seen = carver.take<uint64_t>(2 * int64_t{g.max_rows});
   it.mask_lists = carver.take<MaskList>(g.max_lists);

@@ -38,6 +38,8 @@ struct Scratch {
   int32_t* visible_begin;  // [max_rows]
   int32_t* visible_end;    // [max_rows]
   int32_t* position;       // [max_rows]
+  int32_t* token;          // [max_rows] of the step
+  int64_t* slot;           // [max_rows] where the row's states are left and taken up
   float* slope;            // [max_rows]
   uint64_t* seen;          // [2, max_rows]
   MaskList* mask_lists;    // [max_lists]

@@ -117,6 +117,16 @@ void CacheManager::grow(uint64_t id, int32_t num_tokens) {
   request.capacity = num_tokens;
 }
 
+void CacheManager::shrink(uint64_t id, int32_t num_tokens) {
+  Request& request = requests_.at(id);
+  expect(num_tokens >= request.num_computed, PAGODA_INVALID_ARGUMENT, "request ", id, " has ",
+         request.num_computed, " computed tokens; pages for ", num_tokens, " would not hold them");
+  if (num_tokens >= request.capacity) return;
+  for (size_t g = 0; g < request.groups.size(); ++g)
+    request.groups[g].row.drop_back(pages_of(group_at(g).layout, num_tokens), pool_of(g));
+  request.capacity = num_tokens;
+}
+
 void CacheManager::append(uint64_t id, const int32_t* tokens, int32_t num_tokens) {
   Request& request = requests_.at(id);
   expect(num_tokens <= std::numeric_limits<int32_t>::max() - request.num_tokens,

@@ -40,6 +40,8 @@ class CacheManager {
   // Throws PAGODA_OUT_OF_PAGES.
   void grow(uint64_t id, int32_t num_tokens);
 
+  void shrink(uint64_t id, int32_t num_tokens);
+
   // tokens: [num_tokens], not read if the request shares nothing
   void append(uint64_t id, const int32_t* tokens, int32_t num_tokens);
   void commit(uint64_t id, int32_t num_computed);

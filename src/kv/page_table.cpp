@@ -35,6 +35,13 @@ void PageRow::drop_front(int32_t count, PagePool& pool) {
   first_live_ = count;
 }
 
+void PageRow::drop_back(int32_t size, PagePool& pool) {
+  if (size >= this->size()) return;
+  release_range(std::max(size, first_live_), this->size(), pool);
+  pages_.resize(static_cast<size_t>(size));
+  first_live_ = std::min(first_live_, size);
+}
+
 void PageRow::release(PagePool& pool) {
   release_range(first_live_, size(), pool);
   pages_.clear();

@@ -32,6 +32,9 @@ class PageRow {
   // Gives back the first `count` pages and leaves the null page in their place.
   void drop_front(int32_t count, PagePool& pool);
 
+  // Gives back pages at the end, until `size` are left.
+  void drop_back(int32_t size, PagePool& pool);
+
   // Gives back every page and becomes empty.
   void release(PagePool& pool);
 

@@ -38,6 +38,12 @@ std::string describe_formats(const Problem& problem) {
   return "keys " + keys + "; values " + describe_format(format.value, problem);
 }
 
+const char* describe_cascade(int32_t cascade) {
+  if (cascade < 0) return "never (tuning.cascade -1)";
+  return cascade > 0 ? "wherever requests share pages (tuning.cascade 1)"
+                     : "where requests share pages and it pays";
+}
+
 std::string describe_step(const Problem& problem, const GatherQueries&) {
   std::ostringstream text;
   if (problem.query_ranks == 1) return "gather queries: all ranks have the same";
@@ -98,6 +104,7 @@ std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMa
     text << problem.tuning.num_splits << " per request (forced)\n";
   else
     text << "automatic, from the length of a request alone\n";
+  text << "cascade    " << describe_cascade(problem.tuning.cascade) << "\n";
   int number = 1;
   for (const Step& step : plan.steps)
     text << "step " << number++ << "     "

@@ -134,6 +134,9 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
   check_flag(spec.has_block_mask, "spec.has_block_mask");
   expect(tuning.num_splits >= 0, PAGODA_INVALID_ARGUMENT, "tuning.num_splits is ",
          tuning.num_splits, "; it is a number of splits, or 0 for automatic");
+  expect(tuning.cascade >= -1 && tuning.cascade <= 1, PAGODA_INVALID_ARGUMENT, "tuning.cascade is ",
+         tuning.cascade,
+         "; it is 0 for where it pays, 1 for wherever it is possible, or -1 for never");
   const bool has_cache = spec.page_size > 0;
   const int32_t query_ranks = spec.shard == PAGODA_SHARD_KEYS ? rank.num_ranks : 1;
   expect(spec.num_heads <= kMaxHeads / query_ranks, PAGODA_INVALID_ARGUMENT, "spec.num_heads is ",
@@ -155,6 +158,7 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
           .query_ranks = query_ranks,
           .limits = make_limits(limits, has_cache),
           .tuning = {.num_splits = tuning.num_splits,
+                     .cascade = tuning.cascade,
                      .kernel = tuning.kernel != nullptr ? tuning.kernel : ""}};
 }
 

@@ -27,6 +27,7 @@ struct Limits {
 
 struct Tuning {
   int32_t num_splits = 0;  // 0: automatic
+  int32_t cascade = 0;     // 0: where it pays, 1: wherever it is possible, -1: never
   std::string kernel;      // empty: the first that serves
 };
 

@@ -14,7 +14,8 @@ TEST(Abi, SizesOnLp64) {
   EXPECT_EQ(sizeof(pagoda_context_options), 40u);
   EXPECT_EQ(sizeof(pagoda_spec), 88u);
   EXPECT_EQ(sizeof(pagoda_limits), 32u);
-  EXPECT_EQ(sizeof(pagoda_tuning), 16u);
+  EXPECT_EQ(sizeof(pagoda_tuning), 24u);
+  EXPECT_EQ(sizeof(pagoda_step_info), 40u);
   EXPECT_EQ(sizeof(pagoda_batch), 96u);
   EXPECT_EQ(sizeof(pagoda_layer), 64u);
   EXPECT_EQ(sizeof(pagoda_merge), 56u);

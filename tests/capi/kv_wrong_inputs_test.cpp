@@ -79,6 +79,8 @@ const WrongCall kCalls[] = {
   {"find_null", [](KvWorld& w) { return pagoda_cache_find(w.cache, nullptr, &w.count); }, kInvalid, "pagoda_cache_request is NULL"},
   {"grow_unknown", [](KvWorld& w) { return pagoda_cache_grow(w.cache, 99, 4); }, kInvalid, "request 99 is not in the cache"},
   {"grow_negative", [](KvWorld& w) { return pagoda_cache_grow(w.cache, 7, -4); }, kInvalid, "num_tokens is -4"},
+  {"shrink_unknown", [](KvWorld& w) { return pagoda_cache_shrink(w.cache, 99, 4); }, kInvalid, "request 99 is not in the cache"},
+  {"shrink_negative", [](KvWorld& w) { return pagoda_cache_shrink(w.cache, 7, -4); }, kInvalid, "num_tokens is -4"},
   {"grow_too_far", [](KvWorld& w) { return pagoda_cache_grow(w.cache, 7, 73); }, kPages, "needs 7 more pages of pool 0 for 73 tokens; 6 of 9 are left"},
   {"grow_too_far_in_pool_1", [](KvWorld& w) { return pagoda_cache_grow(w.cache, 7, 61); }, kPages, "of pool 1"},
   {"grow_to_the_end", [](KvWorld& w) { return pagoda_cache_grow(w.cache, 7, INT32_MAX); }, kPages, "2147483647 tokens"},
@@ -182,9 +184,9 @@ TEST(KvWrongInputs, NullCache) {
   auto info = PAGODA_INIT(pagoda_cache_request_info);
   for (pagoda_status status :
        {pagoda_cache_reset(nullptr), pagoda_cache_find(nullptr, &w.request, &w.count),
-        pagoda_cache_grow(nullptr, 7, 1), pagoda_cache_append(nullptr, 7, w.tokens.data(), 1),
-        pagoda_cache_commit(nullptr, 7, 1), pagoda_cache_free(nullptr, 7),
-        pagoda_cache_get_request(nullptr, 7, &info),
+        pagoda_cache_grow(nullptr, 7, 1), pagoda_cache_shrink(nullptr, 7, 1),
+        pagoda_cache_append(nullptr, 7, w.tokens.data(), 1), pagoda_cache_commit(nullptr, 7, 1),
+        pagoda_cache_free(nullptr, 7), pagoda_cache_get_request(nullptr, 7, &info),
         pagoda_cache_page_row(nullptr, 0, 7, 0, nullptr, 0, &w.count),
         pagoda_cache_slots(nullptr, 0, 7, 0, 1, w.slots.data()),
         pagoda_cache_fill(nullptr, 0, &w.step),

@@ -50,6 +50,13 @@ TEST_F(NullArguments, Prepare) {
                  "pagoda_batch is NULL");
 }
 
+TEST_F(NullArguments, StepInfo) {
+  StepInfo info;
+  expect_invalid(pagoda_plan_step_info(nullptr, &info), "plan is NULL");
+  expect_invalid(pagoda_plan_step_info(world.plan, nullptr), "pagoda_step_info is NULL");
+  EXPECT_EQ(pagoda_plan_describe_step(nullptr, nullptr, 0), 0u);
+}
+
 TEST_F(NullArguments, UpdateCache) {
   World& w = world;
   expect_invalid(pagoda_update_cache(nullptr, &w.layer, &w.key, &w.value, nullptr), "plan is NULL");

@@ -62,6 +62,8 @@ const WrongInput kCases[] = {
   {"no_pages", [](World& w) { w.limits.num_pages = 0; }, kInvalid, "limits.num_pages is 0"},
   // tuning
   {"negative_splits", [](World& w) { w.tuning.num_splits = -1; }, kInvalid, "tuning.num_splits is -1"},
+  {"cascade_beyond", [](World& w) { w.tuning.cascade = 2; }, kInvalid, "tuning.cascade is 2"},
+  {"cascade_below", [](World& w) { w.tuning.cascade = -2; }, kInvalid, "tuning.cascade is -2"},
   {"unknown_kernel", [](World& w) { w.tuning.kernel = "warp9"; }, kUnsupported, "warp9"},
   // prepare
   {"workspace_unaligned", [](World& w) { w.workspace_shift = 8; }, kInvalid, "not aligned to 256"},

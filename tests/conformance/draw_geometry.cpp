@@ -265,6 +265,7 @@ Geometry draw_geometry(uint64_t seed) {
   g.isa = random.pick({"scalar", "avx2", "avx512"});
   g.regime = random.chance(0.25) ? Regime::gaussian
                                  : static_cast<Regime>(random.between(0, kNumRegimes - 1));
+  g.cascade = random.weighted<int32_t>({{0, 30}, {1, 50}, {-1, 20}});
   Random formats = stream_of(seed, 6);
   draw_formats(g, formats);
   return g;

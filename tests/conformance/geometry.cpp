@@ -56,7 +56,7 @@ std::string describe(const Geometry& g) {
        << arrangements[static_cast<int>(g.key)] << ", out " << arrangements[static_cast<int>(g.out)]
        << ", lse " << lses[static_cast<int>(g.lse)] << "; " << regimes[static_cast<int>(g.regime)]
        << "; isa " << g.isa << ", " << g.num_threads << " threads, splits " << g.num_splits
-       << "; requests (queries/keys";
+       << ", cascade " << g.cascade << "; requests (queries/keys";
   if (g.causal_kind == CausalKind::flags) text << ", f: not causal";
   text << ")";
   for (const Request& r : g.requests)

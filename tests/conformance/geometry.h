@@ -101,6 +101,7 @@ struct Geometry {
   int32_t misalignment = 0;         // elements by which tensors start off a cache line
 
   int32_t num_splits = 0, num_threads = 1;
+  int32_t cascade = 0;  // tuning.cascade of the CPU backend
   const char* isa = "scalar";
   Regime regime = Regime::gaussian;
 

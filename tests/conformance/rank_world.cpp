@@ -190,7 +190,11 @@ void RankWorld::collect(Result& result) const {
 Geometry draw_shared(uint64_t seed, const Ranks& ranks) {
   for (uint64_t s = seed * 1000;; ++s) {
     Geometry g = draw_geometry(s);
-    if (!g.has_cache() || g.cost() > kMostWork) continue;
+    if (!g.has_cache() || g.cost() > kMostWork)
+      continue;
+    if (g.stored_key().is_quantised() || g.stored_value().is_quantised() ||
+        g.stored_query().is_quantised())
+      continue;
     if (!ranks.copies) g.group = ranks.num_ranks * (1 + static_cast<int32_t>(s % 2));
     g.page_size = (g.page_size + ranks.interleave - 1) / ranks.interleave * ranks.interleave;
     for (Request& request : g.requests) request.shared_pages = 0, request.shares_with = -1;

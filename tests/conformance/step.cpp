@@ -234,9 +234,11 @@ Result Step::run(const Context& context, const char* kernel) {
   Tuning tuning;
   tuning.num_splits = geometry_.num_splits;
   tuning.kernel = kernel;
+  tuning.cascade = geometry_.cascade;
   try {
     Plan plan(context, spec, limits, tuning);
     prepare(plan);
+    const StepInfo info = plan.step_info();
     if (geometry_.has_cache() && geometry_.writing != Writing::placed)
       plan.update_cache(layer, key, value);
     const Tensor* wanted_lse = has_lse() ? &lse : nullptr;
@@ -245,7 +247,9 @@ Result Step::run(const Context& context, const char* kernel) {
     else
       plan.forward(layer, query, key, value, out, wanted_lse);
     buffers_.back().buffer->forgive(0, plan.workspace_size());
-    return finish();
+    Result result = finish();
+    result.info = info;
+    return result;
   } catch (const Error& error) {
     return {.status = error.status(), .complaint = error.what()};
   }

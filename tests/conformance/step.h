@@ -23,6 +23,7 @@ struct Result {
   std::string complaint;   // of the library, or which memory changed that may not; empty: none
   std::vector<float> out;  // [num_tokens, num_heads, head_dim_v]
   std::vector<float> lse;  // [num_heads, num_tokens]; empty if not asked for
+  pagoda_step_info info{};
 };
 
 class Step {

@@ -132,7 +132,9 @@ void share_pages(const Geometry& g, Values& values) {
     const Request& request = g.requests[r];
     if (request.shares_with < 0) continue;
     const RequestValues& donor = values.requests[static_cast<size_t>(request.shares_with)];
-    const auto rows = static_cast<size_t>(request.shared_pages * g.page_size * g.num_kv_heads);
+    const int32_t shared = std::min({request.shared_pages * g.page_size, request.seq_len,
+                                     g.requests[static_cast<size_t>(request.shares_with)].seq_len});
+    const auto rows = static_cast<size_t>(shared * g.num_kv_heads);
     std::copy_n(donor.key.begin(), rows * static_cast<size_t>(g.head_dim),
                 values.requests[r].key.begin());
     std::copy_n(donor.value.begin(), rows * static_cast<size_t>(g.head_dim_v),

@@ -25,20 +25,29 @@ inline std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(PAGODA_SOURCE_DIR) / "tests/engine/golden" / name;
 }
 
-// SmolLM2-135M-Instruct: the file that PAGODA_SMOLLM2 names, else the one in the folder where
-// `pagoda pull` keeps models; empty when there is none.
-inline std::filesystem::path smollm2_file() {
+// The folder where `pagoda pull` keeps models; may not exist.
+inline std::filesystem::path pulled_models() {
   const auto variable = [](const char* name) {
     const char* value = std::getenv(name);
     return std::filesystem::path(value == nullptr ? "" : value);
   };
-  if (const auto own = variable("PAGODA_SMOLLM2"); !own.empty()) return own;
-  std::filesystem::path cache = variable("PAGODA_CACHE");
-  if (cache.empty() && !variable("XDG_CACHE_HOME").empty())
-    cache = variable("XDG_CACHE_HOME") / "pagoda";
-  if (cache.empty()) cache = variable("HOME") / ".cache" / "pagoda";
-  const auto file = cache / "SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (const auto own = variable("PAGODA_CACHE"); !own.empty()) return own;
+  if (const auto xdg = variable("XDG_CACHE_HOME"); !xdg.empty()) return xdg / "pagoda";
+  return variable("HOME") / ".cache" / "pagoda";
+}
+
+// SmolLM2-135M-Instruct: the file that PAGODA_SMOLLM2 names, else the one in the folder where
+// `pagoda pull` keeps models; empty when there is none.
+inline std::filesystem::path smollm2_file() {
+  if (const char* own = std::getenv("PAGODA_SMOLLM2"); own != nullptr && *own != '\0') return own;
+  const auto file = pulled_models() / "SmolLM2-135M-Instruct.Q4_1.gguf";
   return std::filesystem::exists(file) ? file : std::filesystem::path();
+}
+
+// all-MiniLM-L6-v2, the folder that `pagoda pull minilm` leaves; empty when it is not there.
+inline std::filesystem::path minilm_folder() {
+  const auto folder = pulled_models() / "minilm";
+  return std::filesystem::exists(folder / "model.safetensors") ? folder : std::filesystem::path();
 }
 
 }  // namespace pagoda::engine

@@ -7,6 +7,7 @@
 namespace pagoda::cli {
 
 void add_doctor(CLI::App& app);
+void add_embed(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_kvmap(CLI::App& app);
 void add_mask(CLI::App& app);

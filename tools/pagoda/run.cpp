@@ -8,6 +8,7 @@
 
 #include "engine/error.h"
 #include "tools/pagoda/commands.h"
+#include "tools/pagoda/draft_options.h"
 #include "tools/pagoda/model_options.h"
 #include "tools/pagoda/name_values.h"
 #include "tools/pagoda/printer.h"
@@ -22,6 +23,7 @@ struct RunOptions {
   ModelOptions model;
   engine::GenerationOptions generation;
   ChatChoice chat;
+  DraftFlags draft;
   PrinterOptions printer;
   std::string prompt;
   std::string prompts_file;
@@ -37,7 +39,11 @@ double per_second(int64_t count, double seconds) {
   return seconds > 0 ? static_cast<double>(count) / seconds : 0;
 }
 
-std::string figures(const engine::RunnerStats& stats) {
+double share(int64_t part, int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+std::string figures(const engine::RunnerStats& stats, bool drafts) {
   std::ostringstream line;
   line << std::fixed << std::setprecision(1);
   line << "prompt " << stats.prompt_tokens << " tokens, "
@@ -47,6 +53,9 @@ std::string figures(const engine::RunnerStats& stats) {
        << stats.max_used_pages << " of " << stats.num_pages << " used, " << stats.max_shared_pages
        << " shared; prefix hits " << stats.prefix_hit_tokens << " tokens; preemptions "
        << stats.scheduler.num_preemptions;
+  if (drafts)
+    line << "; drafts " << stats.drafted_tokens << " tokens, " << stats.accepted_tokens
+         << " accepted (" << 100 * share(stats.accepted_tokens, stats.drafted_tokens) << " %)";
   return line.str();
 }
 
@@ -61,6 +70,9 @@ std::string figures_as_json(const engine::RunnerStats& stats) {
       {"pages_shared", stats.max_shared_pages},
       {"prefix_hit_tokens", stats.prefix_hit_tokens},
       {"preemptions", stats.scheduler.num_preemptions},
+      {"drafted_tokens", stats.drafted_tokens},
+      {"accepted_tokens", stats.accepted_tokens},
+      {"accepted_share", share(stats.accepted_tokens, stats.drafted_tokens)},
       {"steps", stats.scheduler.num_steps}};
   return nlohmann::ordered_json{{"figures", figures}}.dump();
 }
@@ -70,7 +82,10 @@ void run(const RunOptions& options) {
   const std::vector<Prompt> prompts = prompts_of(options);
   std::vector<EncodedPrompt> encoded =
       encode_prompts(prompts, PromptEncoder(model, options.chat), model);
-  const auto runner = make_runner(model, options.model, longest_sequence(encoded),
+  ModelOptions model_options = options.model;
+  std::optional<LoadedModel> draft_model;
+  model_options.runner.draft = draft_options(options.draft, draft_model);
+  const auto runner = make_runner(model, model_options, longest_sequence(encoded),
                                   static_cast<int32_t>(prompts.size()));
   Printer printer(options.printer);
   ProgressBar bar("reading", !options.model.quiet && is_first_process() && prompts.size() == 1);
@@ -88,7 +103,9 @@ void run(const RunOptions& options) {
   if (options.model.quiet || !is_first_process()) return;
   const std::string picture = runner->decoder().mask_picture();
   if (!picture.empty()) std::cerr << picture << '\n';
-  std::cerr << (options.printer.json ? figures_as_json(runner->stats()) : figures(runner->stats()))
+  std::cerr << (options.printer.json
+                    ? figures_as_json(runner->stats())
+                    : figures(runner->stats(), model_options.runner.draft.num_tokens > 0))
             << '\n';
 }
 
@@ -109,6 +126,7 @@ void add_run(CLI::App& app) {
                       "an expression that hides more keys, in every layer: \"q - k < 256\"");
   command->add_option("--set", options->mask_values, "a name that the mask uses: window=256")
       ->type_name("NAME=VALUE");
+  add_draft_options(*command, options->draft);
   command->add_flag("--json", options->printer.json, "a line of JSON for each request");
   command->add_flag("--quiet", options->model.quiet, "only the text");
   command->add_flag("--token-ids", options->printer.token_ids, "token ids in place of text");

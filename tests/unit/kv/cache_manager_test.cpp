@@ -34,6 +34,31 @@ TEST(CacheManager, OffersNoPageThatIsNotComputed) {
   EXPECT_EQ(world.look(run(12)), 8);
 }
 
+// A step that verifies draft tokens takes pages for all of them and keeps those of the accepted.
+TEST(CacheManager, TakesBackPagesOfRejectedDrafts) {
+  World world({full(4), windowed(4, 6, 1)}, {20, 20});
+  world.enter(1, run(7));
+  world.compute(1);
+  world.grow(1, 7 + 1 + 8);
+  EXPECT_EQ(world.row(1).size(), 4u);
+  const int32_t accepted[] = {7, 8, 9};
+  world.append(1, accepted, 3);
+  world.commit(1, 9);
+  EXPECT_EQ(status_of([&] { world.shrink(1, 8); }), PAGODA_INVALID_ARGUMENT);
+  world.shrink(1, 10);
+  EXPECT_EQ(world.row(1).size(), 3u);
+  EXPECT_EQ(world.request(1).capacity, 10);
+  EXPECT_EQ(world.pool(0).counts().used, 3);
+  world.shrink(1, 100);
+  EXPECT_EQ(world.request(1).capacity, 10);
+  EXPECT_EQ(world.look(run(30)), 8) << "a rejected token was offered to others";
+  world.grow(1, 16);
+  world.commit(1, 10);
+  world.free(1);
+  EXPECT_EQ(world.pool(0).counts().used, 0);
+  EXPECT_EQ(world.pool(1).counts().used, 0);
+}
+
 TEST(CacheManager, LeavesATokenToCompute) {
   World world({full(4)}, {100});
   world.serve(1, run(8));
