@@ -149,9 +149,9 @@ class LaneMachine {
 
   // What walks with k and is small enough to be exact needs no conversion per key.
   void convert(const Instr& instr, float* to) {
-    constexpr int64_t kExact = int64_t{1} << 24;
+    constexpr int64_t kExact = int64_t{1} << 24, kSteepest = kExact / kMaxLanes;
     const Instr& source = arg(instr, 0);
-    if (source.mode == Mode::linear && std::abs(source.slope) < kExact / kMaxLanes) {
+    if (source.mode == Mode::linear && source.slope > -kSteepest && source.slope < kSteepest) {
       const int64_t first = wrap_add(scalar(instr, 0).i, wrap_multiply(source.slope, rows_.first_));
       const int64_t last = wrap_add(first, source.slope * count_);
       if (first > -kExact && first < kExact && last > -kExact && last < kExact) {
