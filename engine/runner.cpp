@@ -44,6 +44,7 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .max_reqs = options.max_reqs,
       .max_tokens = options.prefill_chunk + options.max_reqs * (1 + draft.num_tokens) - 1,
       .max_seq_len = max_seq_len,
+      .mask = options.mask,
       .context_parallel = options.context_parallel,
       .cascade = options.cascade};
 }

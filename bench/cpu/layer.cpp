@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
+#include <optional>
+#include <pagoda/mask.hpp>
 #include <stdexcept>
 
 namespace pagoda::bench {
@@ -58,6 +60,8 @@ pagoda_tensor tensor(pagoda_dtype dtype, void* data, const std::vector<int64_t>&
 struct LayerRun::Parts {
   pagoda_context* context = nullptr;
   pagoda_plan* plan = nullptr;
+  std::optional<Expression> mask, score;
+  std::optional<MaskBuilder> masks;
   int64_t tokens = 0, pages = 0, page_bytes = 0;
   std::vector<int32_t> query_start_loc{0}, seq_lens, page_table;
   std::vector<int64_t> slots;
@@ -103,7 +107,9 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   spec.head_dim = s.head_dim;
   spec.dtype = s.dtype;
   spec.page_size = s.page_size;
-  spec.causal = 1;
+  spec.causal = s.mask.empty() ? 1 : 0;
+  spec.has_block_mask = s.mask.empty() ? 0 : 1;
+  if (!s.score.empty()) spec.score_expr = p.score.emplace(Expression::score(s.score)).get();
   spec.logit_softcap = s.softcap;
   spec.alibi = s.alibi ? PAGODA_ALIBI_LINEAR : PAGODA_ALIBI_NONE;
   spec.has_sinks = s.sinks ? 1 : 0;
@@ -167,6 +173,18 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   batch.page_table = p.page_table.data();
   batch.page_table_stride = batch.page_table_width = pages_of_request;
   batch.slot_mapping = p.slots.data();
+  if (!s.mask.empty()) {
+    MaskOptions mask;
+    mask.num_heads = s.num_heads;
+    mask.num_kv_heads = s.num_kv_heads;
+    mask.max_reqs = s.num_reqs;
+    mask.max_tokens = static_cast<int32_t>(tokens);
+    mask.max_seq_len = s.seq_len;
+    p.masks.emplace(p.mask.emplace(Expression::mask(s.mask)), mask);
+    Batch own;
+    static_cast<pagoda_batch&>(own) = batch;
+    batch.block_mask = &p.masks->build(own);
+  }
   prepare();
 }
 

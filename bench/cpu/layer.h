@@ -21,6 +21,8 @@ struct Shape {
   bool hnd = true;
   int32_t shared = 0;   // first keys of every request, on the same pages
   int32_t cascade = 0;  // tuning
+  std::string mask;     // an expression in place of the causal mask; empty: none
+  std::string score;    // an expression over the logits; empty: none
 };
 
 class LayerRun {

@@ -17,6 +17,7 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
   spec.kv_format = group.kv_format;
   spec.page_size = options.page_size;
   spec.causal = 1;
+  spec.has_block_mask = options.mask.text.empty() ? 0 : 1;
   if (options.context_parallel.comm) {
     spec.shard = PAGODA_SHARD_KEYS_COPIES;
     spec.shard_interleave = options.context_parallel.interleave;
@@ -34,6 +35,17 @@ std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv
           ErrorKind::kInvalidArgument,
           "a cache with scales of value channels needs their file; pagoda calibrate makes one");
   return kv.scales_path.empty() ? unit_scales(config) : load_scales(kv.scales_path, config);
+}
+
+std::unique_ptr<StepMask> make_mask(const ModelConfig& config, const DecoderOptions& options) {
+  if (options.mask.text.empty()) return nullptr;
+  MaskOptions mask;
+  mask.num_heads = static_cast<int32_t>(config.num_heads);
+  mask.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
+  mask.max_reqs = options.max_reqs;
+  mask.max_tokens = options.max_tokens;
+  mask.max_seq_len = options.max_seq_len;
+  return std::make_unique<StepMask>(options.mask, mask);
 }
 
 Context make_context(const DecoderOptions& options, int num_threads) {
@@ -60,6 +72,7 @@ Attention::Attention(const ModelConfig& config, const DecoderOptions& options, T
               scales_of(config, options.kv)),
       context_(make_context(options, threads.size())) {
   check_kv_choice(config, options.kv);
+  mask_ = make_mask(config, options);
   Limits limits;
   limits.max_reqs = options.max_reqs;
   limits.max_tokens = options.max_tokens;
@@ -96,6 +109,7 @@ const int64_t* Attention::local_slots(const int64_t* slots, int64_t num_tokens) 
 }
 
 void Attention::prepare(const StepBatch& step) {
+  const pagoda_block_mask* block_mask = nullptr;
   local_slots_.clear();
   local_slots_.reserve(plans_.size());
   for (size_t i = 0; i < plans_.size(); i++) {
@@ -108,6 +122,9 @@ void Attention::prepare(const StepBatch& step) {
     batch.page_table_stride = step.groups[i].page_table_stride;
     batch.page_table_width = static_cast<int32_t>(step.groups[i].page_table_stride);
     batch.slot_mapping = local_slots(step.groups[i].slot_mapping, batch.num_tokens);
+    // The same for every group: a mask knows positions, not pages.
+    if (mask_ && i == 0) block_mask = &mask_->build(batch);
+    batch.block_mask = block_mask;
     plans_[i].prepare(batch, workspaces_[i].data(), static_cast<size_t>(workspaces_[i].size()));
   }
   count_reads();

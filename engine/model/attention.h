@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <pagoda/pagoda.hpp>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ class Attention {
   const std::vector<LayerGroup>& groups() const { return groups_; }
   std::string describe() const;
   const KeyReads& key_reads() const { return reads_; }
+  std::string mask_picture() const { return mask_ ? mask_->picture() : ""; }
 
   // Once per step. The batch's arrays stay as they are until the step is done.
   void prepare(const StepBatch& batch);
@@ -50,6 +52,7 @@ class Attention {
   std::vector<Plan> plans_;                   // [groups]
   std::vector<Array<std::byte>> workspaces_;  // [groups]
   KeyReads reads_;
+  std::unique_ptr<StepMask> mask_;         // null: none
   Array<uint16_t> typed_qkv_, typed_out_;  // empty for F32
 };
 

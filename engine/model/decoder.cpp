@@ -183,6 +183,9 @@ std::string Decoder::describe() const {
 const KeyReads& Decoder::key_reads() const {
   return state_->attention.key_reads();
 }
+std::string Decoder::mask_picture() const {
+  return state_->attention.mask_picture();
+}
 Threads& Decoder::threads() {
   return state_->threads;
 }

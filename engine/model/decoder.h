@@ -15,6 +15,7 @@
 #include "engine/formats/model_file.h"
 #include "engine/math/threads.h"
 #include "engine/model/kv_memory.h"
+#include "engine/model/step_mask.h"
 #include "engine/model/weights.h"
 
 namespace pagoda::engine {
@@ -40,6 +41,7 @@ struct DecoderOptions {
   int32_t max_reqs = 1;     // in one step
   int32_t max_tokens = 1;   // in one step
   int32_t max_seq_len = 0;  // at most the model's context length; 0: that
+  MaskText mask;            // of every layer, besides its own
   ContextParallel context_parallel = {};
   int32_t cascade = 0;  // pages that requests share: 0 read once where it pays, 1 always, -1 never
 
@@ -83,6 +85,7 @@ class Decoder {
   std::string describe() const;                   // the plans, as text
   const KeyReads& key_reads() const;
   Threads& threads();
+  std::string mask_picture() const;  // of the largest step so far; empty without a mask
 
   // Writes this step's keys and values to their pages.
   // Returns [batch.logit_rows.size(), vocab_size], valid until the next call.

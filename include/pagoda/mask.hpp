@@ -1,4 +1,4 @@
-// mask.hpp - mask and score expressions in C++. Header-only.
+// mask.hpp - mask and score expressions in C++, and owning handles of mask.h. Header-only.
 //
 //     using namespace pagoda::expr;
 //     const Int window = int_parameter("window");
@@ -12,10 +12,15 @@
 // round, and floor division and division are different functions.
 #pragma once
 
+#include <pagoda/mask.h>
+
 #include <charconv>
 #include <concepts>
 #include <cstdint>
+#include <memory>
+#include <pagoda/pagoda.hpp>
 #include <string>
+#include <vector>
 
 namespace pagoda {
 inline namespace v1 {
@@ -293,5 +298,134 @@ inline Real select(const Bool& condition, const Real& yes, const Real& no) {
 }
 
 }  // namespace expr
+
+using MaskOptions = Sized<pagoda_mask_options>;
+using BlockMask = Sized<pagoda_block_mask>;
+
+// A mask or score expression and what its names hold.
+//
+//     Expression window = Expression::mask("q >= k && q - k < w", {{"w", PAGODA_NAME_INT, 0}});
+//     window.set("w", 1024);
+class Expression {
+ public:
+  static Expression mask(const std::string& text, const std::vector<pagoda_name>& names = {}) {
+    return {PAGODA_EXPR_MASK, text, names};
+  }
+  static Expression score(const std::string& text, const std::vector<pagoda_name>& names = {}) {
+    return {PAGODA_EXPR_SCORE, text, names};
+  }
+  // See pagoda_expr_from_gallery.
+  static Expression sample(const std::string& text, int32_t num_reqs, int32_t max_seq_len,
+                           int32_t num_heads) {
+    pagoda_expr* raw = nullptr;
+    check(pagoda_expr_from_gallery(text.c_str(), num_reqs, max_seq_len, num_heads, &raw));
+    return Expression(raw);
+  }
+
+  template <std::integral Value>
+  void set(const std::string& name, Value value) {
+    check(pagoda_expr_set_int(get(), name.c_str(), static_cast<int64_t>(value)));
+  }
+  template <std::floating_point Value>
+  void set(const std::string& name, Value value) {
+    check(pagoda_expr_set_float(get(), name.c_str(), static_cast<float>(value)));
+  }
+  // data: packed, `shape` elements, borrowed until it is set again
+  void set_table(const std::string& name, const int32_t* data, const std::vector<int64_t>& shape,
+                 int64_t outside = 0) {
+    check(pagoda_expr_set_int_table(get(), name.c_str(), data, shape.data(),
+                                    static_cast<int32_t>(shape.size()), outside));
+  }
+  void set_table(const std::string& name, const float* data, const std::vector<int64_t>& shape,
+                 float outside = 0) {
+    check(pagoda_expr_set_float_table(get(), name.c_str(), data, shape.data(),
+                                      static_cast<int32_t>(shape.size()), outside));
+  }
+
+  pagoda_expr* get() const noexcept { return handle_.get(); }
+
+ private:
+  Expression(pagoda_expr_kind kind, const std::string& text,
+             const std::vector<pagoda_name>& names) {
+    Sized<pagoda_expr_options> options;
+    options.kind = kind;
+    options.text = text.c_str();
+    options.names = names.data();
+    options.num_names = static_cast<int32_t>(names.size());
+    pagoda_expr* raw = nullptr;
+    check(pagoda_expr_create(&options, &raw));
+    handle_.reset(raw);
+  }
+  explicit Expression(pagoda_expr* raw) : handle_(raw) {}
+
+  struct Destroy {
+    void operator()(pagoda_expr* expr) const { pagoda_expr_destroy(expr); }
+  };
+  std::unique_ptr<pagoda_expr, Destroy> handle_;
+};
+
+// The block masks of one expression, step after step, in memory of its own that grows to what the
+// largest step needs. The expression outlives it.
+class MaskBuilder {
+ public:
+  MaskBuilder(const Expression& expression, const MaskOptions& options) {
+    pagoda_mask* raw = nullptr;
+    check(pagoda_mask_create(expression.get(), &options, &raw));
+    handle_.reset(raw);
+  }
+
+  // Valid until the next build.
+  const BlockMask& build(const Batch& batch) {
+    Status status = build_into(batch);
+    if (status == PAGODA_WORKSPACE_TOO_SMALL) {
+      grow(batch);
+      status = build_into(batch);
+    }
+    check(status);
+    return mask_;
+  }
+
+  // Of the last build, whose batch is given once more.
+  std::string draw(const Batch& batch, const Sized<pagoda_picture_options>& options) const {
+    return text_of([&](char* buffer, size_t size) {
+      return pagoda_mask_draw(&mask_, &batch, &options, buffer, size);
+    });
+  }
+
+ private:
+  static constexpr size_t kAlign = 64;
+
+  Status build_into(const Batch& batch) {
+    return pagoda_mask_build(handle_.get(), &batch, &capacity_, aligned(), &mask_);
+  }
+
+  void* aligned() const {
+    const auto address = reinterpret_cast<uintptr_t>(memory_.get());
+    return memory_.get() + (kAlign - address % kAlign) % kAlign;
+  }
+
+  // A quarter more than the step needs, so that a sequence that grows does not ask again at once.
+  void grow(const Batch& batch) {
+    Sized<pagoda_mask_capacity> need;
+    check(pagoda_mask_measure(handle_.get(), &batch, &need));
+    const auto more = [](int64_t had, int64_t wanted) {
+      return had >= wanted ? had : wanted + wanted / 4;
+    };
+    capacity_.reqs = more(capacity_.reqs, need.reqs);
+    capacity_.rows = more(capacity_.rows, need.rows);
+    capacity_.entries = more(capacity_.entries, need.entries);
+    capacity_.words = more(capacity_.words, need.words);
+    memory_.reset(new unsigned char[pagoda_mask_bytes(&capacity_) + kAlign]);
+  }
+
+  struct Destroy {
+    void operator()(pagoda_mask* mask) const { pagoda_mask_destroy(mask); }
+  };
+  std::unique_ptr<pagoda_mask, Destroy> handle_;
+  Sized<pagoda_mask_capacity> capacity_;
+  std::unique_ptr<unsigned char[]> memory_;
+  BlockMask mask_;
+};
+
 }  // namespace v1
 }  // namespace pagoda

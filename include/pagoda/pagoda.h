@@ -183,6 +183,9 @@ typedef enum pagoda_alibi PAGODA_ENUM_WIDTH {
   PAGODA_ALIBI_SQRT = 2    /* - slope * sqrt(p - j) for j <= p, + 0 beyond */
 } pagoda_alibi;
 
+typedef struct pagoda_expr pagoda_expr;             /* mask.h: an expression of your own */
+typedef struct pagoda_block_mask pagoda_block_mask; /* mask.h: which keys a query sees, as data */
+
 /*
  * Context parallelism: the keys of every sequence are dealt out to the ranks of the context's comm,
  * the token at position p to rank (p / shard_interleave) % num_ranks. Lengths and positions stay
@@ -205,6 +208,7 @@ typedef enum pagoda_shard PAGODA_ENUM_WIDTH {
  *     s = softmax_scale * (q . k)
  *     s = logit_softcap * tanh(s / logit_softcap)      if logit_softcap > 0
  *     s = s + ALiBi(p, j)
+ *     s = score_expr(s, p, j, head, ...)               if there is one
  *     s = -inf                                          where the mask hides j from p
  *
  * and the mask shows j to p if 0 <= j < seq_len, j <= p (causal), and
@@ -228,6 +232,11 @@ typedef struct pagoda_spec {
   pagoda_shard shard;   /* not NONE: the context has a comm, the plan a cache */
   int32_t shard_interleave;         /* tokens; page_size is a multiple of it; 0: 1 */
   pagoda_query_format query_format; /* not SAME: query is INT8 or FP8_E4M3; out stays dtype */
+  int32_t has_block_mask;        /* 1: every step has batch.block_mask, which shows what it shows of
+                                    what the mask above shows; without causal it rules alone */
+  const pagoda_expr* score_expr; /* mask.h: a score expression, which takes the place of the logit
+                                    after soft-cap and ALiBi, before the mask; it outlives the plan,
+                                    and what its names hold is read at each forward. NULL: none */
 } pagoda_spec;
 
 /* Upper bounds. They size grids and the workspace; exact lengths are never asked for. */
@@ -300,6 +309,9 @@ typedef struct pagoda_batch {
                                      value, for a plan without a cache; NULL: query_start_loc */
   const uint8_t* causal; /* [num_reqs] 1: causal, 0: not; NULL: all as the spec says. A request that
                             is not causal under a causal spec has window_right = window_left */
+  const pagoda_block_mask*
+      block_mask; /* of a spec that has one, made for these requests; its arrays
+                     are the caller's until the step's last forward has run */
 } pagoda_batch;
 
 /* Writes the schedule into the workspace, which stays the plan's until the next prepare. */

@@ -11,6 +11,7 @@
 
 #include "../core/error.h"
 #include "../core/tensor.h"
+#include "../mask/block_mask.h"
 #include "../plan/plan.h"
 #include "reason.h"
 
@@ -41,6 +42,7 @@ struct Batch {
   const int64_t* slot_mapping = nullptr;   // [num_tokens] or null
   const int32_t* key_start_loc = nullptr;  // [num_reqs + 1], null with a cache
   const uint8_t* causal = nullptr;         // [num_reqs] or null
+  mask::BlockMask block_mask;              // of a problem that has one
 };
 
 // What belongs to one layer; pagoda_layer has the shapes.

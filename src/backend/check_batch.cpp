@@ -59,6 +59,7 @@ void check_batch_on_host(const Problem& problem, const Batch& batch) {
     if (problem.has_cache()) check_pages(problem, batch, r);
   }
   if (problem.has_cache() && batch.slot_mapping != nullptr) check_slots(problem, batch);
+  if (batch.block_mask) check_block_mask_on_host(batch);
 }
 
 void check_keys_on_host(const Batch& batch, int64_t num_keys) {

@@ -12,6 +12,7 @@
 #include "about.h"
 #include "check_tensor.h"
 #include "guard.h"
+#include "mask_objects.h"
 #include "read.h"
 #include "read_comm.h"
 
@@ -67,6 +68,16 @@ Prepared& prepared_of(pagoda_plan* plan, pagoda_stream stream) {
          "the plan is not prepared; call pagoda_plan_prepare once per step before this");
   plan->prepared->stream = stream;
   return *plan->prepared;
+}
+
+Problem problem_of(const pagoda_spec* given, const pagoda_limits& limits,
+                   const pagoda_tuning* tuning, RankOf rank) {
+  const pagoda_spec spec = read_struct(given, "pagoda_spec");
+  Problem problem = make_problem(
+      spec, limits, tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"),
+      rank);
+  problem.score_expr = read_score_expr(spec.score_expr);
+  return problem;
 }
 
 // A plan without a cache may be given no layer.
@@ -160,9 +171,7 @@ pagoda_status pagoda_plan_create(pagoda_context* context, const pagoda_spec* spe
     expect(out != nullptr, PAGODA_INVALID_ARGUMENT, "out is NULL");
     *out = nullptr;
     expect(context != nullptr, PAGODA_INVALID_ARGUMENT, "context is NULL");
-    Problem problem = make_problem(
-        read_struct(spec, "pagoda_spec"), read_struct(limits, "pagoda_limits"),
-        tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"), context->rank);
+    Problem problem = problem_of(spec, read_struct(limits, "pagoda_limits"), tuning, context->rank);
     const Backend& backend = *context->backend;
     const Selection selection = backend.select(problem);
     expect(selection.kernel != nullptr, PAGODA_UNSUPPORTED, "backend ", backend.name(),
@@ -205,9 +214,7 @@ Problem pagoda::capi::read_question(const pagoda_spec* spec, const pagoda_limits
   if (limits != nullptr) bounds = read_struct(limits, "pagoda_limits");
   // Which kernel serves does not depend on the number of ranks, as long as there are some.
   constexpr RankOf kOneOfTwo{.rank = 0, .num_ranks = 2, .has_comm = true};
-  return make_problem(read_struct(spec, "pagoda_spec"), bounds,
-                      tuning == nullptr ? pagoda_tuning{} : read_struct(tuning, "pagoda_tuning"),
-                      kOneOfTwo);
+  return problem_of(spec, bounds, tuning, kOneOfTwo);
 }
 
 pagoda_status pagoda_plan_prepare(pagoda_plan* plan, const pagoda_batch* batch, void* workspace,
@@ -240,7 +247,7 @@ pagoda_status pagoda_plan_step_info(const pagoda_plan* plan, pagoda_step_info* i
     expect(plan != nullptr, PAGODA_INVALID_ARGUMENT, "plan is NULL");
     expect(plan->prepared.has_value(), PAGODA_INVALID_ARGUMENT,
            "the plan is not prepared; call pagoda_plan_prepare before this");
-    write_struct(plan->context->backend->report(*plan->prepared).numbers, info, "pagoda_step_info");
+    write_struct(info, plan->context->backend->report(*plan->prepared).numbers, "pagoda_step_info");
   });
 }
 

@@ -71,9 +71,14 @@ Struct read_struct(const Struct* given, const char* name) {
   return own;
 }
 
+template <class Out>
+void expect_out(const Out* out, const char* name) {
+  expect(out != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL");
+}
+
 // Fills a struct of the caller's, which may be shorter or longer than this version's.
 template <class Struct>
-void write_struct(Struct own, Struct* out, const char* name) {
+void write_struct(Struct* out, Struct own, const char* name) {
   read_struct(out, name);
   uint32_t size = 0;
   std::memcpy(&size, out, sizeof size);

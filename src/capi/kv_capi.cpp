@@ -23,11 +23,6 @@ auto& manager_of(Cache* cache) {
   return cache->manager;
 }
 
-template <class Out>
-void expect_out(const Out* out, const char* name) {
-  expect(out != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL");
-}
-
 void expect_count(int32_t count, const char* name) {
   expect(count >= 0, PAGODA_INVALID_ARGUMENT, name, " is ", count, "; it is not below 0");
 }
@@ -36,15 +31,6 @@ void expect_array(const void* data, int32_t count, const char* name) {
   expect(count >= 0, PAGODA_INVALID_ARGUMENT, name, " has ", count, " entries; not below 0");
   expect(count == 0 || data != nullptr, PAGODA_INVALID_ARGUMENT, name, " is NULL, but has ", count,
          " entries");
-}
-
-// Writes as much of a struct as the caller's header knows.
-template <class Struct>
-void write_struct(Struct* out, Struct value, const char* name) {
-  expect_out(out, name);
-  const uint32_t size = read_struct(out, name).struct_size;
-  value.struct_size = size;
-  std::memcpy(out, &value, std::min<size_t>(size, sizeof value));
 }
 
 void add_counts(const PagePool& pool, pagoda_cache_stats& stats) {

@@ -2,6 +2,7 @@
 
 #include "../core/kv_format.h"
 #include "guard.h"
+#include "mask_objects.h"
 
 namespace pagoda::capi {
 
@@ -69,6 +70,26 @@ void check_arrays(const pagoda_batch& batch, const Problem& problem) {
   }
 }
 
+// What can be said of it without its arrays.
+void check_block_mask_fits(const mask::BlockMask& block_mask, const Problem& problem,
+                           int32_t num_reqs) {
+  expect(static_cast<bool>(block_mask) == problem.has_block_mask, PAGODA_INVALID_ARGUMENT,
+         "batch.block_mask is ", block_mask ? "set" : "NULL", ", but spec.has_block_mask is ",
+         problem.has_block_mask ? 1 : 0);
+  if (!block_mask) return;
+  expect(block_mask.num_reqs == num_reqs, PAGODA_INVALID_ARGUMENT, "batch.block_mask was made for ",
+         block_mask.num_reqs, " requests; the batch has ", num_reqs);
+  expect(block_mask.tile_q >= 1 && block_mask.tile_q <= 256, PAGODA_INVALID_ARGUMENT,
+         "batch.block_mask has tiles of ", block_mask.tile_q, " queries; 1 to 256 are allowed");
+  const int32_t keys = block_mask.tile_kv;
+  expect(keys == 32 || keys == 64 || keys == 128 || keys == 256, PAGODA_INVALID_ARGUMENT,
+         "batch.block_mask has tiles of ", keys, " keys; 32, 64, 128 and 256 are allowed");
+  const int32_t heads = block_mask.num_heads;
+  expect(heads == 1 || heads == problem.num_kv_heads || heads == problem.num_heads,
+         PAGODA_INVALID_ARGUMENT, "batch.block_mask has ", heads, " heads; 1, num_kv_heads ",
+         problem.num_kv_heads, " or num_heads ", problem.num_heads, " are possible");
+}
+
 }  // namespace
 
 Batch read_batch(const pagoda_batch* given, const Problem& problem) {
@@ -76,6 +97,8 @@ Batch read_batch(const pagoda_batch* given, const Problem& problem) {
   const Limits& limits = problem.limits;
   check_numbers(batch, limits);
   check_arrays(batch, problem);
+  const mask::BlockMask block_mask = read_block_mask(batch.block_mask);
+  check_block_mask_fits(block_mask, problem, batch.num_reqs);
   return {.num_reqs = batch.num_reqs,
           .num_tokens = batch.num_tokens,
           .max_query_len = batch.max_query_len > 0 ? batch.max_query_len : limits.max_query_len,
@@ -89,7 +112,8 @@ Batch read_batch(const pagoda_batch* given, const Problem& problem) {
           .key_start_loc = problem.has_cache()              ? nullptr
                            : batch.key_start_loc != nullptr ? batch.key_start_loc
                                                             : batch.query_start_loc,
-          .causal = batch.causal};
+          .causal = batch.causal,
+          .block_mask = block_mask};
 }
 
 namespace {

@@ -12,6 +12,8 @@
 #include "../core/state.h"
 #include "element.h"
 #include "float_mode.h"
+#include "mask_rows.h"
+#include "score_rows.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -92,9 +94,11 @@ PagedRows rows_of(const Call& call, const Side& side, int32_t r, int32_t kv_head
 // One item for one head of keys, on one thread.
 class ItemRun {
  public:
-  ItemRun(const Call& call, const Scratch& scratch, const Item& item, int32_t kv_head)
+  ItemRun(const Call& call, const Scratch& scratch, ScoreRows& score, const Item& item,
+          int32_t kv_head)
       : call_(call),
         scratch_(scratch),
+        score_(score),
         item_(item),
         kv_head_(kv_head),
         split_len_(
@@ -104,13 +108,15 @@ class ItemRun {
   void run() {
     const State total = call_.geometry.state_at(scratch_.total, item_.num_rows);
     load_rows();
+    if (batch_mask()) lists_ = lists_of(masked_rows(), scratch_);
+    if (score_.function().apply != nullptr) set_score();
     if (item_.pieces == 1) {
       attend_all(total);
       finish(total, call_.geometry.state_at(scratch_.part, item_.num_rows));
       return;
     }
     for (int32_t split = item_.split_begin; split < item_.split_end; ++split)
-      attend_one(split, kept(split));
+      attend_or_clear(split, kept(split));
     if (!is_last()) return;
     merge_kept(total);
     finish(total, kept(item_.tile_end - 1));
@@ -121,6 +127,41 @@ class ItemRun {
     return static_cast<int32_t>(kv_head_ * group() + (item_.first_row + row) % group());
   }
   int64_t group() const { return call_.problem().group(); }
+
+  const mask::BlockMask& batch_mask() const { return call_.batch().block_mask; }
+  MaskedRows masked_rows() const {
+    return {.mask = batch_mask(),
+            .request = item_.request,
+            .group = call_.problem().group(),
+            .num_kv_heads = call_.problem().num_kv_heads,
+            .first_row = item_.first_row,
+            .num_rows = item_.num_rows};
+  }
+
+  KeyRange keys_of_split(int32_t split) const {
+    const int64_t start = split * split_len_;
+    return {static_cast<int32_t>(std::max<int64_t>(start, item_.key_begin)),
+            static_cast<int32_t>(std::min<int64_t>(start + split_len_, item_.key_end))};
+  }
+
+  void set_score() {
+    mask::Point point;
+    point[mask::Variable::request] = item_.request;
+    point[mask::Variable::kv_head] = kv_head_;
+    const Batch& batch = call_.batch();
+    const int32_t r = item_.request;
+    point[mask::Variable::seq_len] = batch.seq_lens[r];
+    point[mask::Variable::query_len] = batch.query_start_loc[r + 1] - batch.query_start_loc[r];
+    score_.set_item(point, static_cast<int32_t>(kv_head_ * group()), item_.first_row,
+                    scratch_.position);
+  }
+
+  // Puts the lists of the block mask before the split. False: no row sees a key of it.
+  bool reaches(int32_t split) const {
+    if (!batch_mask()) return true;
+    const KeyRange keys = keys_of_split(split);
+    return narrow(masked_rows(), kv_head_, keys.begin, keys.end, lists_);
+  }
 
   // Queries as floats, and what each row sees.
   void load_rows() {
@@ -182,11 +223,16 @@ class ItemRun {
     return call_.problem().score.scale * scale;
   }
 
-  // Goes on where the state was left if the item begins within the split.
+  void attend_or_clear(int32_t split, State state) const {
+    reaches(split) ? attend_one(split, state) : clear(state);
+  }
+
+  // Of a split that was just found to be reached. Goes on where the state was left if the item
+  // begins within the split.
   void attend_one(int32_t split, State state) const {
     const Problem& problem = call_.problem();
-    const int64_t start = split * split_len_;
-    const bool continues = item_.key_begin > start;
+    const KeyRange range = keys_of_split(split);
+    const bool continues = range.begin > split * split_len_;
     if (continues) take_up(Left::open, state);
     const Side keys = keys_of(call_), values = values_of(call_);
     call_.kernels.attend(
@@ -198,6 +244,7 @@ class ItemRun {
          .bias = static_cast<Bias>(problem.score.alibi),
          .scale = scale_of_products(keys),
          .softcap = problem.score.softcap,
+         .score = score_.function(),
          .rank = problem.shard.rank,
          .num_ranks = problem.shard.num_ranks,
          .interleave = problem.shard.interleave,
@@ -207,12 +254,14 @@ class ItemRun {
          .visible_end = scratch_.visible_end,
          .position = scratch_.position,
          .slope = scratch_.slope,
+         .block_mask = batch_mask() ? &lists_ : nullptr,
          .keys = rows_of(call_, keys, item_.request, kv_head_),
          .values = rows_of(call_, values, item_.request, kv_head_),
-         .key_begin = static_cast<int32_t>(std::max<int64_t>(start, item_.key_begin)),
-         .key_end = static_cast<int32_t>(std::min<int64_t>(start + split_len_, item_.key_end)),
+         .key_begin = range.begin,
+         .key_end = range.end,
          .state = state,
          .continues = continues,
+         .seen = scratch_.seen,
          .rescale = scratch_.rescale,
          .scores = scratch_.scores,
          .packed_keys = scratch_.packed_keys,
@@ -241,8 +290,9 @@ class ItemRun {
 
   void attend_all(State total) const {
     const State part = call_.geometry.state_at(scratch_.part, item_.num_rows);
-    int32_t split = begin_total(total, [&] { attend_one(item_.tile_begin, total); });
+    int32_t split = begin_total(total, [&] { attend_or_clear(item_.tile_begin, total); });
     for (; split < item_.tile_end; ++split) {
+      if (!reaches(split)) continue;  // an empty state changes no bit of the total
       attend_one(split, part);
       if (!stays_open(split)) merge_into(total, part);
     }
@@ -354,9 +404,11 @@ class ItemRun {
 
   const Call& call_;
   const Scratch& scratch_;
+  ScoreRows& score_;
   const Item& item_;
   const int32_t kv_head_;
   const int64_t split_len_;
+  MaskLists lists_{};  // of a batch with a block mask
 };
 
 // Tokens behind the last request belong to none.
@@ -376,13 +428,18 @@ void attend_items(const Call& call, int32_t begin, int32_t end, ThreadPool& pool
   const int64_t num_heads = call.problem().num_kv_heads;
   const int64_t last = end * num_heads;
   const size_t scratch_size = Scratch::size(call.geometry);
+  const size_t score_size = ScoreRows::bytes(call.problem());
+  const mask::BoundExpr* expr = call.problem().score_expr;
+  const bool narrow = expr != nullptr && is_narrow(*expr, call.problem(), call.schedule.score);
   std::atomic<int64_t> next{begin * num_heads};
   pool.run([&](int thread) {
     const FloatMode mode;
     const auto offset = static_cast<size_t>(thread) * scratch_size;
     const Scratch scratch = Scratch::at(call.schedule.scratch + offset, call.geometry);
+    ScoreRows score(call.problem(), call.kernels, narrow,
+                    call.schedule.score + static_cast<size_t>(thread) * score_size);
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < last;)
-      ItemRun(call, scratch, call.schedule.items[i / num_heads],
+      ItemRun(call, scratch, score, call.schedule.items[i / num_heads],
               static_cast<int32_t>(i % num_heads))
           .run();
   });

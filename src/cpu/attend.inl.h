@@ -13,6 +13,7 @@
 
 #include "gemm.inl.h"
 #include "pack.inl.h"
+#include "seen.inl.h"
 #include "softmax.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
@@ -23,34 +24,26 @@ constexpr float kOne = 1;
 
 struct Tile {
   int start;           // first key
-  int first, last;     // rows that see a key of it: [first, last)
-  int begin, end;      // keys that one of them sees, from the start
-  RowPointers keys;    // zeros outside [begin, end)
+  int first, last;     // rows that see a key of it lie in [first, last)
+  int begin, end;      // keys that one of them sees lie in [begin, end), from the start
+  SeenTile seen;       // which of them sees which
+  RowPointers keys;    // zeros for the keys that no row sees
   RowPointers values;  // likewise
 
   // The scales of both where they have any, likewise; 1 outside.
   RowPointers key_scales, value_scales;
 };
 
-inline int smaller(int a, int b) {
-  return a < b ? a : b;
-}
-inline int larger(int a, int b) {
-  return a > b ? a : b;
-}
-inline int round_up(int n, int unit) {
-  return (n + unit - 1) / unit * unit;
-}
-
 // Bytes within which the machine prefetches on its own once it saw the first line.
 constexpr int kPrefetchReach = 4096;
 
-// pointers[i] for the keys start + i with begin <= i < end.
+// pointers[i] for the keys start + i with begin <= i < end, those that `any` has the bits of.
 //
 // Tiles are located one ahead of their use. Touching a single line of each stretch of memory then
 // is enough: it finds the page's translation and starts the machine's own prefetcher, which is
 // faster than naming every line.
-inline void locate(const PagedRows& rows, int start, int begin, int end, RowPointers& pointers) {
+inline void locate(const PagedRows& rows, int start, int begin, int end, uint64_t any,
+                   RowPointers& pointers) {
   for (int i = 0; i < begin; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
   for (int i = end; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
   for (int i = begin; i < end;) {
@@ -62,15 +55,17 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, RowPoin
     for (int j = 0; j < count; ++j, row += rows.token_stride) pointers[i + j] = row;
     i += count;
   }
+  // A key that no row sees is not read, whatever it holds.
+  for (uint64_t hidden = ~any & seen_between(begin, end); hidden != 0; hidden &= hidden - 1)
+    pointers[__builtin_ctzll(hidden)] = reinterpret_cast<const char*>(kZeros);
 }
 
 // The same for the scales of rows. The lines that hold them are prefetched, few as they are.
-inline void locate_scales(const PagedRows& rows, int start, int begin, int end,
-                          RowPointers& pointers) {
+inline void locate_scales(const PagedRows& rows, int start, uint64_t any, RowPointers& pointers) {
   if (rows.scales == nullptr) return;
   for (int i = 0; i < kTileKeys; ++i) {
     pointers[i] = reinterpret_cast<const char*>(&kOne);
-    if (i < begin || i >= end) continue;
+    if ((any >> i & 1) == 0) continue;
     const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
     pointers[i] =
         rows.scales + rows.pages[page] * rows.scale_page_stride + offset * rows.scale_token_stride;
@@ -78,56 +73,57 @@ inline void locate_scales(const PagedRows& rows, int start, int begin, int end,
   }
 }
 
-// The first tile at or after `start` of which some row sees a key. `tile` holds an earlier one.
-inline bool find_tile(const AttendTask& task, int start, int first, int last, Tile& tile) {
-  for (; start < task.key_end; start += kTileKeys) {
-    while (first < task.num_rows && task.visible_end[first] <= start) ++first;
-    while (last < task.num_rows && task.visible_begin[last] < start + kTileKeys) ++last;
-    if (first >= last) continue;
-    tile.start = start;
-    tile.first = first;
-    tile.last = last;
-    tile.begin = larger(task.visible_begin[first] - start, 0);
-    tile.end = smaller(task.visible_end[last - 1] - start, kTileKeys);
-    locate(task.keys, start, tile.begin, tile.end, tile.keys);
-    locate(task.values, start, tile.begin, tile.end, tile.values);
-    locate_scales(task.keys, start, tile.begin, tile.end, tile.key_scales);
-    locate_scales(task.values, start, tile.begin, tile.end, tile.value_scales);
-    return true;
-  }
-  return false;
+// The first tile at or after `start` of which some row sees a key. `from` is an earlier one with
+// memory for the new one's words.
+inline bool find_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
+  if (!find_seen(task, start, from)) return false;
+  tile.seen = from;
+  tile.start = from.start;
+  tile.first = from.first;
+  tile.last = from.last;
+  tile.begin = __builtin_ctzll(from.any);
+  tile.end = kTileKeys - __builtin_clzll(from.any);
+  locate(task.keys, tile.start, tile.begin, tile.end, from.any, tile.keys);
+  locate(task.values, tile.start, tile.begin, tile.end, from.any, tile.values);
+  locate_scales(task.keys, tile.start, from.any, tile.key_scales);
+  locate_scales(task.values, tile.start, from.any, tile.value_scales);
+  return true;
 }
 
 // Rows that are multiplied together.
 struct Block {
   int row, rows;
-  int begin, end;  // keys of the tile that one of them sees
+  int begin, end;  // keys of the tile that one of them sees lie in [begin, end); empty: none
   bool edge;       // not all of them see all of the columns that are computed
 
-  Block(const AttendTask& task, const Tile& tile, int row)
-      : row(row), rows(smaller(tile.last - row, kBlockRows)) {
-    const int last = row + rows - 1;
-    begin = larger(task.visible_begin[row] - tile.start, 0);
-    end = smaller(task.visible_end[last] - tile.start, kTileKeys);
-    edge = task.visible_begin[last] > tile.start ||
-           task.visible_end[row] < tile.start + round_up(end, kWidth);
+  Block(const Tile& tile, int row) : row(row), rows(smaller(tile.last - row, kBlockRows)) {
+    uint64_t any = 0, all = ~uint64_t{0};
+    for (int r = row; r < row + rows; ++r) {
+      any |= tile.seen.words[r];
+      all &= tile.seen.words[r];
+    }
+    begin = any != 0 ? __builtin_ctzll(any) : 0;
+    end = any != 0 ? kTileKeys - __builtin_clzll(any) : 0;
+    edge = (~all & seen_between(0, round_up(end, kWidth))) != 0;
   }
+  bool empty() const { return end == 0; }
 };
 
 inline void weigh_rows(const AttendTask& task, const Tile& tile, const TileScales& scales,
                        const Block& block) {
   const int columns = round_up(block.end, kWidth);
-  const bool plain =
-      !block.edge && columns == kTileKeys && task.softcap == 0 && task.bias == Bias::none;
+  const bool plain = !block.edge && columns == kTileKeys && task.softcap == 0 &&
+                     task.bias == Bias::none && task.score.apply == nullptr;
   for (int row = block.row; row < block.row + block.rows; ++row)
     plain ? softmax_plain_row(task, scales, row)
-          : softmax_row(task, scales, row, tile.start, columns);
+          : softmax_row(task, scales, row, tile.start, tile.seen.words[row], columns);
 }
 
 // Weights of every row for the tile, from packed keys.
 inline void weigh(const AttendTask& task, const Tile& tile, const TileScales& scales) {
   for (int row = tile.first; row < tile.last; row += kBlockRows) {
-    const Block block(task, tile, row);
+    const Block block(tile, row);
+    if (block.empty()) continue;
     const float* q = task.queries + static_cast<int64_t>(row) * task.head_dim;
     float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
     const int columns = round_up(block.end, kWidth);
@@ -170,7 +166,7 @@ inline void multiply_keys_in_place(const AttendTask& task, const Tile& tile, Ahe
 template <class E>
 [[gnu::noinline]] inline void weigh_in_place(const AttendTask& task, const Tile& tile,
                                              const TileScales& scales, Ahead& ahead) {
-  const Block block(task, tile, tile.first);
+  const Block block(tile, tile.first);
   switch (block.rows) {
     case 1:
       multiply_keys_in_place<E, 1>(task, tile, ahead);
@@ -192,14 +188,30 @@ template <class E>
   weigh_rows(task, tile, scales, block);
 }
 
-// o of rows [row, row + rows) over the keys [begin, end) of the tile.
+// o of rows [row, row + rows) over the keys [begin, end) of the tile. rescale: [rows]
 template <class B>
 inline void accumulate(const AttendTask& task, int row, int rows, Panel panel, const B& values,
-                       int begin, int end) {
+                       int begin, int end, const float* rescale) {
   const int64_t stride = static_cast<int64_t>(Panels(task.head_dim_v).vectors) * kWidth;
   multiply_block(rows, panel.vectors, task.scores + static_cast<int64_t>(row) * kTileKeys,
-                 kTileKeys, values, begin, end, task.rescale + row,
+                 kTileKeys, values, begin, end, rescale,
                  task.state.o + row * stride + panel.first * kWidth, stride);
+}
+
+// The keys that the row sees and no others: one stretch of them after the other.
+template <class B>
+inline void accumulate_seen(const AttendTask& task, int row, Panel panel, const B& values,
+                            uint64_t seen) {
+  const float one = 1.0f;
+  const float* rescale = task.rescale + row;
+  while (seen != 0) {
+    const int begin = __builtin_ctzll(seen);
+    const uint64_t ended = ~seen & ~(seen_between(0, begin));
+    const int end = ended != 0 ? __builtin_ctzll(ended) : kTileKeys;
+    accumulate(task, row, 1, panel, values, begin, end, rescale);
+    rescale = &one;
+    seen &= ~seen_between(begin, end);
+  }
 }
 
 inline void accumulate_packed(const AttendTask& task, const Tile& tile, bool exact) {
@@ -210,14 +222,15 @@ inline void accumulate_packed(const AttendTask& task, const Tile& tile, bool exa
                         static_cast<int64_t>(panel.vectors) * kWidth};
     if (!exact) {
       for (int row = tile.first; row < tile.last; row += kBlockRows) {
-        const Block block(task, tile, row);
-        accumulate(task, row, block.rows, panel, values, block.begin, block.end);
+        const Block block(tile, row);
+        if (!block.empty())
+          accumulate(task, row, block.rows, panel, values, block.begin, block.end,
+                     task.rescale + row);
       }
       continue;
     }
     for (int row = tile.first; row < tile.last; ++row)
-      accumulate(task, row, 1, panel, values, larger(task.visible_begin[row] - tile.start, 0),
-                 smaller(task.visible_end[row] - tile.start, kTileKeys));
+      accumulate_seen(task, row, panel, values, tile.seen.words[row]);
   }
 }
 
@@ -234,16 +247,10 @@ template <class E>
     for (int p = 0; p < panels.count; ++p) {
       const Panel panel = panels.panel(p);
       const RowsB<E> values{tile.values, PanelOfRow<E>(panel, task.head_dim_v), ahead};
-      accumulate(task, tile.first, rows, panel, values, key, end);
+      accumulate(task, tile.first, rows, panel, values, key, end, task.rescale + tile.first);
     }
     for (int row = tile.first; row < tile.last; ++row) task.rescale[row] = 1.0f;
   }
-}
-
-// Whether every row of the tile sees the same keys of it.
-inline bool is_uniform(const AttendTask& task, const Tile& tile) {
-  return task.visible_begin[tile.last - 1] - tile.start <= tile.begin &&
-         task.visible_end[tile.first] - tile.start >= tile.end;
 }
 
 // Calls body(E{}) for the element's type.
@@ -288,7 +295,7 @@ inline void attend_many_rows(const AttendTask& task, const Tile& tile, const Til
   with_element(task.value_element, [&]<class E>(E) {
     pack_values<E>(tile.values, ahead, tile.begin, tile.end, task.head_dim_v, task.packed_values);
   });
-  const bool exact = !is_uniform(task, tile) &&
+  const bool exact = !tile.seen.is_uniform() &&
                      !all_finite(task.packed_values, tile.begin, tile.end, task.head_dim_v);
   accumulate_packed(task, tile, exact);
 }
@@ -305,7 +312,7 @@ inline void attend_tile(const AttendTask& task, const Tile& tile, const Tile* ne
   float key_scales[kTileKeys], value_scales[kTileKeys];
   const TileScales scales{gather(task.keys, tile.key_scales, key_scales),
                           gather(task.values, tile.value_scales, value_scales)};
-  if (is_uniform(task, tile) && tile.last - tile.first <= kBlockRows)
+  if (tile.seen.is_uniform() && tile.last - tile.first <= kBlockRows)
     return attend_few_rows(task, tile, scales, ahead);
   attend_many_rows(task, tile, scales, ahead);
 }
@@ -324,11 +331,12 @@ inline void attend_split(const AttendTask& task) {
   if (!task.continues) clear(task);
   Tile tiles[2];
   int current = 0;
-  bool found = find_tile(task, task.key_begin, 0, 0, tiles[current]);
+  bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
   while (found) {
     const Tile& tile = tiles[current];
     Tile& next = tiles[1 - current];
-    found = find_tile(task, tile.start + kTileKeys, tile.first, tile.last, next);
+    uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
+    found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
     attend_tile(task, tile, found ? &next : nullptr);
     current = 1 - current;
   }

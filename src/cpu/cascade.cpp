@@ -147,6 +147,9 @@ Cascade::Cascade(const Prepared& prepared)
 
 const char* reason_against_cascade(const Problem& problem) {
   if (problem.tuning.cascade < 0) return "tuning.cascade is -1";
+  if (problem.has_block_mask) return "a block mask may differ between requests that share pages";
+  if (problem.score_expr != nullptr)
+    return "a score expression may differ between requests that share pages";
   if (!problem.has_cache()) return "keys come with the call and lie on no pages";
   if (problem.limits.max_reqs < 2) return "limits.max_reqs is 1";
   if (problem.limits.max_tokens < 2) return "limits.max_tokens is 1";

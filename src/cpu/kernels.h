@@ -40,12 +40,39 @@ struct PagedRows {
   int64_t scale_token_stride;  // bytes
 };
 
+// A score expression of the caller's: puts its value in place of each logit of one row, for the
+// keys [first_key, first_key + kTileKeys).
+struct ScoreFunction {
+  void (*apply)(void* context, int32_t row, int32_t first_key, float* logits);  // null: none
+  void* context;
+};
+
 // Attention of some rows over some keys, not yet divided: m is the largest logit, l the sum of
 // exp(s - m), o the sum of exp(s - m) * v. A row that saw no key is (-inf, 0, 0).
 struct State {
   float* m;  // [num_rows], padded
   float* l;  // [num_rows], padded
   float* o;  // [num_rows, padded head_dim_v], columns in the kernel's order
+};
+
+// The list of one tile of queries of a block mask (src/mask/block_mask.h), and how far it is read:
+// tiles of keys are taken in ascending order.
+struct MaskList {
+  const int32_t *tile, *tile_end;  // the entries not yet passed
+  const int32_t* bits_at;          // of the same entries
+  // The two halves of the current kTileKeys keys. Where bits is null every row sees `all`.
+  const uint32_t* bits[2];
+  uint32_t all[2];
+};
+
+// A block mask as the rows of one task read it.
+struct MaskLists {
+  const uint32_t* bits;  // of the whole mask
+  int32_t tile_kv;       // 32, 64, 128 or 256
+  int32_t num_lists;
+  MaskList* lists;               // [num_lists]
+  const int32_t* list_of_row;    // [num_rows]
+  const int32_t* offset_of_row;  // [num_rows] words from a tile's first row of bits to this one's
 };
 
 // Rows of one head of keys (query tokens times the group's heads), in order of position, over the
@@ -55,6 +82,7 @@ struct AttendTask {
   Element key_element, value_element;
   Bias bias;
   float scale, softcap;                 // softcap 0: none
+  ScoreFunction score;                  // after them
   int32_t rank, num_ranks, interleave;  // which tokens of the sequence the keys are: core/shard.h
 
   const float* queries;          // [num_rows, head_dim]
@@ -64,6 +92,8 @@ struct AttendTask {
   const int32_t* position;       // [num_rows]
   const float* slope;            // [num_rows], null without bias
 
+  const MaskLists* block_mask;  // what the ranges show is shown only if this shows it too; or null
+
   PagedRows keys, values;
   int32_t key_begin, key_end;  // of the split; key_begin is a multiple of kTileKeys
 
@@ -71,6 +101,7 @@ struct AttendTask {
   bool continues;  // the state of the split's earlier keys is there already; otherwise it is empty
 
   // Scratch.
+  uint64_t* seen;        // [2, num_rows] keys of a tile that the row sees: of this tile, the next
   float* rescale;        // [num_rows], padded
   float* scores;         // [num_rows, kTileKeys]
   float* packed_keys;    // [kTileKeys, head_dim] in the kernel's order
@@ -108,11 +139,12 @@ struct Kernels {
   void (*encode)(Element element, const void* from, const float* scale, int32_t scale_step,
                  Element code, void* to, int32_t n);
 
-  // For tests, which hold them against libm and against plain loops. n is a multiple of 16.
+  // n is a multiple of 16. exp is for x up to 87.
   void (*exp)(const float* x, float* y, int32_t n);
   void (*tanh)(const float* x, float* y, int32_t n);
-  // rows: [kTileKeys] of head_dim elements; unpacked: [kTileKeys, head_dim]. A pack and its
-  // reverse.
+
+  // For tests. rows: [kTileKeys] of head_dim elements; unpacked: [kTileKeys, head_dim]. A pack and
+  // its reverse.
   void (*pack_keys_and_back)(Element element, const void* const* rows, int32_t head_dim,
                              float* packed, float* unpacked);
   void (*pack_values_and_back)(Element element, const void* const* rows, int32_t head_dim_v,

@@ -5,6 +5,8 @@
 #include <limits>
 
 #include "../core/mask.h"
+#include "mask_rows.h"
+#include "score_rows.h"
 
 namespace pagoda::cpu {
 namespace {
@@ -14,6 +16,7 @@ constexpr const char* kItems = "cpu.items";
 constexpr const char* kTickets = "cpu.tickets";
 constexpr const char* kParts = "cpu.parts";
 constexpr const char* kScratch = "cpu.scratch";
+constexpr const char* kScore = "cpu.score";
 
 // These change speed, never results.
 constexpr int32_t kRowsOfTile[] = {384, 192, 96, 48,
@@ -79,6 +82,13 @@ int32_t choose_rows(const Problem& problem, const Batch& batch, const Geometry& 
   return std::min(*std::rbegin(kRowsOfTile), geometry.max_rows);
 }
 
+// What the rows of an item have to look at.
+struct Work {
+  KeyRange keys;     // some row sees the first and the last of them, if any
+  int64_t num_keys;  // of these, not skipped
+  int64_t pairs;     // of query and key
+};
+
 KeyRange intersection(KeyRange a, int32_t begin, int32_t end) {
   return {.begin = std::max(a.begin, begin), .end = std::min(a.end, end)};
 }
@@ -89,6 +99,22 @@ KeyRange keys_of(const Problem& problem, const Request& request, int64_t first_r
   const auto first = static_cast<int32_t>(start + first_row / problem.group());
   const auto last = static_cast<int32_t>(start + (first_row + num_rows - 1) / problem.group());
   return local_range(problem.shard, any_visible(request.mask, first, last, request.seq_len));
+}
+
+// keys: that the built-in mask shows some row
+Work work_of(const Problem& problem, const Batch& batch, const Item& item, KeyRange keys) {
+  if (!batch.block_mask) {
+    const int64_t count = std::max<int64_t>(int64_t{keys.end} - keys.begin, 0);
+    return {keys, count, count * item.num_rows};
+  }
+  const ListedWork listed = listed_work({.mask = batch.block_mask,
+                                         .request = item.request,
+                                         .group = problem.group(),
+                                         .num_kv_heads = problem.num_kv_heads,
+                                         .first_row = item.first_row,
+                                         .num_rows = item.num_rows},
+                                        keys);
+  return {listed.keys, listed.num_keys, listed.pairs};
 }
 
 class Builder {
@@ -163,7 +189,7 @@ class Builder {
                 .num_rows = static_cast<int32_t>(std::min<int64_t>(rows_, num_rows - row)),
                 .key_end = request.num_keys};
       const KeyRange keys = keys_of(problem_, request, item.first_row, item.num_rows);
-      summary_.keys_flat += keys.empty() ? 0 : keys.end - keys.begin;
+      summary_.keys_flat += work_of(problem_, batch_, item, keys).num_keys;
       if (deepest >= 0) {
         item.key_begin = group_of(deepest).key_end;
         item.level = group_of(deepest).level + 1;
@@ -175,7 +201,9 @@ class Builder {
   // The splits that the rows see, and one that an earlier level or this one leaves open.
   // keys: that some row sees
   void add_item(Item item, KeyRange keys) {
-    keys = intersection(keys, item.key_begin, item.key_end);
+    const Work work =
+        work_of(problem_, batch_, item, intersection(keys, item.key_begin, item.key_end));
+    keys = work.keys;
     const int64_t len = split_len(rule_, local_len(problem_.shard, batch_.seq_lens[item.request]));
     int64_t begin = item.key_begin / len, end = begin;
     if (!keys.empty()) {
@@ -189,10 +217,9 @@ class Builder {
     item.pieces = 1;
     item.split_begin = item.tile_begin = static_cast<int32_t>(begin);
     item.split_end = item.tile_end = static_cast<int32_t>(end);
-    const int64_t num_keys = keys.empty() ? 0 : keys.end - keys.begin;
-    item.cost = num_keys * (item.num_rows + kPackCost) + kItemCost * item.num_rows;
+    item.cost = work.pairs + work.num_keys * kPackCost + kItemCost * item.num_rows;
     level_cost_[item.level] += item.cost;
-    summary_.keys_read += num_keys;
+    summary_.keys_read += work.num_keys;
     schedule_.items[num_items_++] = item;
   }
 
@@ -261,7 +288,8 @@ Schedule::Schedule(const Prepared& prepared)
       items(prepared.region<Item>(kItems)),
       tickets(prepared.region<uint32_t>(kTickets)),
       parts(prepared.region<float>(kParts)),
-      scratch(prepared.region<std::byte>(kScratch)) {}
+      scratch(prepared.region<std::byte>(kScratch)),
+      score(prepared.region<std::byte>(kScore)) {}
 
 SplitRule split_rule(const Problem& problem) {
   return {.unit = kTileKeys, .automatic = 8 * kTileKeys, .num_splits = problem.tuning.num_splits};
@@ -276,6 +304,7 @@ void add_schedule_regions(const Problem& problem, const Geometry& geometry, int 
   map.add_array(kParts, static_cast<size_t>(max_part_floats(problem, geometry, num_threads)),
                 sizeof(float));
   map.add_array(kScratch, static_cast<size_t>(num_threads), Scratch::size(geometry));
+  map.add_array(kScore, static_cast<size_t>(num_threads), ScoreRows::bytes(problem));
   add_cascade_regions(problem, geometry, map);
 }
 

@@ -47,6 +47,7 @@ struct Schedule {
   uint32_t* tickets;       // [max tickets] all 0 between calls
   float* parts;            // [max_part_floats]
   std::byte* scratch;      // [num_threads] x Scratch::size
+  std::byte* score;        // [num_threads] x ScoreRows::bytes
 
   explicit Schedule(const Prepared& prepared);
 };

@@ -49,6 +49,10 @@ Scratch carve(Carver& carver, const Geometry& g) {
   it.token = carver.take<int32_t>(g.max_rows);
   it.slot = carver.take<int64_t>(g.max_rows);
   it.slope = carver.take<float>(g.max_rows);
+  it.seen = carver.take<uint64_t>(2 * int64_t{g.max_rows});
+  it.mask_lists = carver.take<MaskList>(g.max_lists);
+  it.list_of_row = carver.take<int32_t>(g.max_rows);
+  it.offset_of_row = carver.take<int32_t>(g.max_rows);
   it.rescale = carver.take<float>(g.max_rows);
   it.scores = carver.take<float>(int64_t{g.max_rows} * kTileKeys);
   it.packed_keys = carver.take<float>(int64_t{kTileKeys} * g.head_dim);
@@ -64,7 +68,9 @@ Geometry::Geometry(const Problem& problem, const Kernels& kernels)
     : head_dim(problem.head_dim),
       head_dim_v(problem.head_dim_v),
       padded_dim_v(kernels.padded_dim(problem.head_dim_v)),
-      max_rows(tile_rows(problem)) {}
+      max_rows(tile_rows(problem)),
+      // Rows may begin and end within a token, whose other heads have lists too.
+      max_lists(problem.has_block_mask ? max_rows + 2 * problem.group() : 0) {}
 
 size_t Scratch::size(const Geometry& geometry) {
   alignas(WorkspaceMap::kAlignment) static std::byte origin[WorkspaceMap::kAlignment];

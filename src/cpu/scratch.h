@@ -18,6 +18,7 @@ struct Geometry {
   int32_t head_dim, head_dim_v;
   int32_t padded_dim_v;  // columns of a row of o
   int32_t max_rows;      // rows of a tile; a multiple of kRowPadding
+  int32_t max_lists;     // of a block mask that so many rows may read
 
   Geometry(const Problem& problem, const Kernels& kernels);
 
@@ -40,6 +41,10 @@ struct Scratch {
   int32_t* token;          // [max_rows] of the step
   int64_t* slot;           // [max_rows] where the row's states are left and taken up
   float* slope;            // [max_rows]
+  uint64_t* seen;          // [2, max_rows]
+  MaskList* mask_lists;    // [max_lists]
+  int32_t* list_of_row;    // [max_rows]
+  int32_t* offset_of_row;  // [max_rows]
   float* rescale;          // [max_rows]
   float* scores;           // [max_rows, kTileKeys]
   float* packed_keys;      // [kTileKeys, head_dim]

@@ -7,17 +7,6 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-// Keys of a tile that one row sees, counted from the tile's start.
-struct Columns {
-  int begin, end;
-
-  Lanes lanes(int c) const { return lanes_between(begin - c, end - c); }
-};
-
-inline Columns columns_of(const AttendTask& task, int row, int tile) {
-  return {task.visible_begin[row] - tile, task.visible_end[row] - tile};
-}
-
 // Scales of a tile's keys and values, [kTileKeys] each; null: there are none.
 struct TileScales {
   const float *keys, *values;
@@ -65,25 +54,36 @@ inline F32 distances(const AttendTask& task, int key, int position) {
   return load(distance);
 }
 
-// Replaces the products of one row by logits, -inf where the row does not see the key, and returns
-// the largest. scores: [columns], in place; columns is a multiple of kWidth
-inline float logits_of_row(const AttendTask& task, const TileScales& scales, int row, int tile,
-                           int columns, float* scores) {
+// Hands the logits of a row to the caller's expression; the rest as below.
+inline float rescored(const AttendTask& task, int row, int tile, uint64_t seen, int columns,
+                      float* scores) {
+  task.score.apply(task.score.context, row, tile, scores);
   F32 largest = broadcast(kMinusInfinity);
-  const Columns seen = columns_of(task, row, tile);
+  for (int c = 0; c < columns; c += kWidth) {
+    const F32 s = select(lanes_of(seen >> c), load(scores + c), broadcast(kMinusInfinity));
+    store(scores + c, s);
+    largest = max(s, largest);
+  }
+  return reduce_max(largest);
+}
+
+// Replaces the products of one row by logits, -inf where the row does not see the key, and returns
+// the largest. scores: [columns], in place; columns is a multiple of kWidth. seen: a bit per key
+inline float logits_of_row(const AttendTask& task, const TileScales& scales, int row, int tile,
+                           uint64_t seen, int columns, float* scores) {
+  F32 largest = broadcast(kMinusInfinity);
   const float scale = scale_of_row(task, row);
   const float slope = task.slope != nullptr ? task.slope[row] : 0.0f;
   for (int c = 0; c < columns; c += kWidth) {
     const F32 distance =
         task.bias == Bias::none ? broadcast(0.0f) : distances(task, tile + c, task.position[row]);
-    const F32 s =
-        select(seen.lanes(c),
-               logits(task, with_key_scale(scales, c, load(scores + c)), scale, distance, slope),
-               broadcast(kMinusInfinity));
-    store(scores + c, s);
-    largest = max(s, largest);
+    const F32 s = logits(task, with_key_scale(scales, c, load(scores + c)), scale, distance, slope);
+    const F32 shown = select(lanes_of(seen >> c), s, broadcast(kMinusInfinity));
+    store(scores + c, task.score.apply != nullptr ? s : shown);
+    largest = max(shown, largest);
   }
-  return reduce_max(largest);
+  return task.score.apply != nullptr ? rescored(task, row, tile, seen, columns, scores)
+                                     : reduce_max(largest);
 }
 
 // Takes the largest logit of a row's tile into account: sets m, and in task.rescale what the row's
@@ -113,15 +113,14 @@ inline void add_weights(const AttendTask& task, int row, F32 sum) {
 
 // The row's products become weights. The sum is taken before the scales of values.
 inline void softmax_row(const AttendTask& task, const TileScales& scales, int row, int tile,
-                        int columns) {
+                        uint64_t seen, int columns) {
   float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
-  const Columns seen = columns_of(task, row, tile);
-  const float here = logits_of_row(task, scales, row, tile, columns, scores);
+  const float here = logits_of_row(task, scales, row, tile, seen, columns, scores);
   const F32 shift = broadcast(raise_maximum(task, row, here));
   F32 sum = broadcast(0.0f);
   for (int c = 0; c < columns; c += kWidth) {
     const F32 p = exp(load(scores + c) - shift);
-    store(scores + c, with_value_scale(scales, c, seen.lanes(c), p));
+    store(scores + c, with_value_scale(scales, c, lanes_of(seen >> c), p));
     sum = sum + p;
   }
   add_weights(task, row, sum);

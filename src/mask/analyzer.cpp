@@ -23,7 +23,14 @@ bool is_narrow(const IntForm& form) {
 }  // namespace
 
 Analyzer::Analyzer(const Program& program, const Bindings& bindings)
-    : program_(program), bindings_(bindings), forms_(program.code.size()) {}
+    : program_(program), bindings_(bindings), own_(program.code.size()), forms_(own_) {}
+
+Analyzer::Analyzer(const Program& program, const Bindings& bindings, std::byte* memory)
+    : program_(program),
+      bindings_(bindings),
+      forms_(reinterpret_cast<Form*>(memory), program.code.size()) {
+  std::fill(forms_.begin(), forms_.end(), Form{});
+}
 
 void Analyzer::set_request(const Box& request) {
   box_ = request;

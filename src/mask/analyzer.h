@@ -2,6 +2,8 @@
 // without looking at an element. Never wrong; where it cannot know it says undecided.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <vector>
 
 #include "bindings.h"
@@ -19,6 +21,11 @@ class Analyzer {
   // Both outlive the analyzer. Allocates here and nowhere else.
   Analyzer(const Program& program, const Bindings& bindings);
 
+  // In the caller's memory, [bytes(program)] aligned to 64, which outlives it too. Allocates
+  // nothing.
+  Analyzer(const Program& program, const Bindings& bindings, std::byte* memory);
+  static size_t bytes(const Program& program) { return program.code.size() * sizeof(Form); }
+
   // From the outside in; each call keeps what the ones before have fixed, and what the bindings
   // held at set_request. Ranges include both ends. The query and key ranges of `request` are not
   // read.
@@ -29,6 +36,9 @@ class Analyzer {
   // What evaluation of the last box, which was undecided, may leave out.
   Pruning pruning() const;
 
+  // Whether every integer of the last box fits 32 bits.
+  bool all_narrow() const;
+
  private:
   struct Form {
     IntForm i;
@@ -38,7 +48,6 @@ class Analyzer {
 
   void run(Rank rank);
   int32_t effective_root() const;
-  bool all_narrow() const;
   bool rows_differ(const Instr& instr, const Form& form) const;
   Form form_of(const Instr& instr) const;
   Form leaf(const Instr& instr) const;
@@ -51,7 +60,8 @@ class Analyzer {
   const Program& program_;
   const Bindings& bindings_;
   Box box_{};
-  std::vector<Form> forms_;  // [program.code]
+  std::vector<Form> own_;  // empty if the memory is the caller's
+  std::span<Form> forms_;  // [program.code]
 };
 
 }  // namespace pagoda::mask

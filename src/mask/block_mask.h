@@ -15,19 +15,27 @@
 namespace pagoda::mask {
 
 struct BlockMask {
-  int32_t tile_q, tile_kv;
-  int32_t num_reqs;
-  int32_t num_tiles_q;
-  int32_t num_heads;          // 1: the same for all; num_kv_heads; or num_heads. Head h of H has
-                              // the lists h * num_heads / H
-  const int32_t* tile_start;  // [num_reqs + 1]
-  const int32_t* row_start;   // [num_heads * num_tiles_q + 1] into the two below; row = list of one
-                              // tile of queries
-  const int32_t* tile;        // tiles of keys, ascending within a row
-  const int32_t* bits_at;     // where its bits begin, in words; -1: all visible
-  const uint32_t* bits;       // [queries of the tile that exist, tile_kv / 32]; bit i of a row's
-                              // word w is key tile * tile_kv + 32 * w + i. Keys that do not exist
-                              // have 0
+  int32_t tile_q = 0, tile_kv = 0;
+  int32_t num_reqs = 0;
+  int32_t num_tiles_q = 0;
+  // 1: the same for all; num_kv_heads; or num_heads. Head h of H has the lists h * num_heads / H.
+  int32_t num_heads = 0;
+  const int32_t* tile_start = nullptr;  // [num_reqs + 1]; null: there is no mask
+  // [num_heads * num_tiles_q + 1] into the two below; a row is the list of one tile of queries.
+  const int32_t* row_start = nullptr;
+  const int32_t* tile = nullptr;     // [num_entries] tiles of keys, ascending within a row
+  const int32_t* bits_at = nullptr;  // [num_entries] first word of its bits; -1: all visible
+  // [num_words]: of a tile [queries that exist, tile_kv / 32]; bit i of a row's word w is key
+  // tile * tile_kv + 32 * w + i. Keys that do not exist have 0.
+  const uint32_t* bits = nullptr;
+  int64_t num_entries = 0, num_words = 0;
+
+  explicit operator bool() const { return tile_start != nullptr; }
+
+  // The list of one tile of queries, counted within the request, under one head of the mask.
+  int64_t list_of(int32_t request, int64_t tile_of_request, int32_t mask_head) const {
+    return int64_t{mask_head} * num_tiles_q + tile_start[request] + tile_of_request;
+  }
 };
 
 // The requests of one step, as in pagoda_batch.

@@ -193,7 +193,9 @@ BlockMask BlockMaskBuilder::build(const Step& step, const Memory& memory) {
           .row_start = map.row_start,
           .tile = map.tile,
           .bits_at = map.bits_at,
-          .bits = map.bits};
+          .bits = map.bits,
+          .num_entries = need.entries,
+          .num_words = need.words};
 }
 
 bool BlockMaskBuilder::write_decode(const Step& step, int32_t request, int32_t mask_head,

@@ -41,11 +41,11 @@ class LaneMachine {
     return rows_.scalars_[static_cast<size_t>(instr.args[i])];
   }
   uint32_t* bit_memory(const Instr& instr) const {
-    return rows_.bits_.data() + static_cast<int64_t>(instr.buffer) * (kMaxLanes / 32);
+    return rows_.bits_ + static_cast<int64_t>(instr.buffer) * (kMaxLanes / 32);
   }
   template <class T>
   T* out(const Instr& instr) const {
-    return reinterpret_cast<T*>(rows_.lanes_.data() + instr.buffer * kLaneBytes);
+    return reinterpret_cast<T*>(rows_.lanes_ + instr.buffer * kLaneBytes);
   }
 
   Lanes<Int> ints(const Instr& instr, int i) const {
@@ -147,6 +147,30 @@ class LaneMachine {
     blend(bools(instr, 0), yes, no, out<T>(instr), count_);
   }
 
+  // What walks with k and is small enough to be exact needs no conversion per key.
+  void convert(const Instr& instr, float* to) {
+    constexpr int64_t kExact = int64_t{1} << 24, kSteepest = kExact / kMaxLanes;
+    const Instr& source = arg(instr, 0);
+    if (source.mode == Mode::linear && source.slope > -kSteepest && source.slope < kSteepest) {
+      const int64_t first = wrap_add(scalar(instr, 0).i, wrap_multiply(source.slope, rows_.first_));
+      const int64_t last = wrap_add(first, source.slope * count_);
+      if (first > -kExact && first < kExact && last > -kExact && last < kExact) {
+        const float start = static_cast<float>(first), slope = static_cast<float>(source.slope);
+        for (int i = 0; i < count_; ++i) to[i] = start + slope * static_cast<float>(i);
+        return;
+      }
+    }
+    map(ints(instr, 0), to, count_, [](Int x) { return static_cast<float>(x); });
+  }
+
+  void exponentials(const Lanes<float>& a, float* to) {
+    constexpr float kLargest = 87;  // for which the machine's function is good
+    if (rows_.math_.exp == nullptr) return map(a, to, count_, [](float x) { return std::exp(x); });
+    rows_.math_.exp(a.values, to, count_);
+    for (int i = 0; i < count_; ++i)
+      if (a.values[i] > kLargest) to[i] = std::exp(a.values[i]);
+  }
+
   template <class T>
   bool arithmetic(Op op, const Lanes<T>& a, const Lanes<T>& b, T* to) const {
     const auto apply_each = [&](auto f) {
@@ -201,8 +225,7 @@ class LaneMachine {
       for (int i = 0; i < count_; ++i) to[i] = rows_.score_[i];
       return;
     }
-    if (instr.op == Op::to_real)
-      return map(ints(instr, 0), to, count_, [](Int x) { return static_cast<float>(x); });
+    if (instr.op == Op::to_real) return convert(instr, to);
     if (instr.op == Op::select) return select(instr, reals(instr, 1), reals(instr, 2));
     const Lanes<float> a = reals(instr, 0);
     switch (instr.op) {
@@ -213,9 +236,10 @@ class LaneMachine {
       case Op::sqrt:
         return map(a, to, count_, [](float x) { return std::sqrt(x); });
       case Op::tanh:
+        if (rows_.math_.tanh != nullptr) return rows_.math_.tanh(a.values, to, count_);
         return map(a, to, count_, [](float x) { return std::tanh(x); });
       case Op::exp:
-        return map(a, to, count_, [](float x) { return std::exp(x); });
+        return exponentials(a, to);
       case Op::log:
         return map(a, to, count_, [](float x) { return std::log(x); });
       case Op::divide:

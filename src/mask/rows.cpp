@@ -16,14 +16,36 @@ bool same(const Value& a, const Value& b) {
 }  // namespace
 
 RowEvaluator::RowEvaluator(const Program& program, const Bindings& bindings)
-    : program_(program),
-      bindings_(bindings),
-      scalars_(program.code.size()),
-      changed_(program.code.size(), 0),
-      lanes_(static_cast<size_t>(program.num_lane_buffers * kLaneBytes)),
-      bits_(static_cast<size_t>(program.num_bit_buffers) * (kMaxLanes / 32)) {
-  for (size_t i = 0; i < program.code.size(); ++i) {
-    const Instr& instr = program.code[i];
+    : program_(program), bindings_(bindings), own_(new std::byte[bytes(program)]) {
+  lay_out(own_.get());
+}
+
+RowEvaluator::RowEvaluator(const Program& program, const Bindings& bindings, const LaneMath& math,
+                           std::byte* memory)
+    : program_(program), bindings_(bindings), math_(math) {
+  lay_out(memory);
+}
+
+size_t RowEvaluator::bytes(const Program& program) {
+  const size_t code = program.code.size();
+  return static_cast<size_t>(program.num_lane_buffers * kLaneBytes) + code * sizeof(Value) +
+         static_cast<size_t>(program.num_bit_buffers) * (kMaxLanes / 32) * sizeof(uint32_t) + code;
+}
+
+// The most strictly aligned first.
+void RowEvaluator::lay_out(std::byte* memory) {
+  const size_t code = program_.code.size();
+  lanes_ = memory;
+  memory += program_.num_lane_buffers * kLaneBytes;
+  scalars_ = reinterpret_cast<Value*>(memory);
+  memory += code * sizeof(Value);
+  bits_ = reinterpret_cast<uint32_t*>(memory);
+  memory += static_cast<size_t>(program_.num_bit_buffers) * (kMaxLanes / 32) * sizeof(uint32_t);
+  changed_ = reinterpret_cast<uint8_t*>(memory);
+  std::fill_n(scalars_, code, Value{});
+  std::fill_n(changed_, code, uint8_t{0});
+  for (size_t i = 0; i < code; ++i) {
+    const Instr& instr = program_.code[i];
     if (instr.op == Op::constant && instr.type == Type::real)
       scalars_[i].f = std::bit_cast<float>(static_cast<int32_t>(instr.value));
     if (instr.op == Op::constant && instr.type != Type::real) scalars_[i].i = instr.value;
@@ -58,7 +80,7 @@ void RowEvaluator::mask_row(int64_t query, uint32_t* bits) {
   if (root.buffer < 0) {
     std::fill_n(bits, words, scalars_[index].i != 0 ? ~0u : 0u);
   } else {
-    const uint32_t* from = bits_.data() + static_cast<int64_t>(root.buffer) * (kMaxLanes / 32);
+    const uint32_t* from = bits_ + static_cast<int64_t>(root.buffer) * (kMaxLanes / 32);
     for (int w = 0; w < words; ++w) bits[w] = from[w];
   }
 }
@@ -69,9 +91,9 @@ void RowEvaluator::score_row(int64_t query, float* scores) {
   run_row();
   const Instr& root = program_.root();
   if (root.buffer < 0) {
-    std::fill_n(scores, width_, scalars_.back().f);
+    std::fill_n(scores, width_, scalars_[program_.code.size() - 1].f);
   } else {
-    const std::byte* from = lanes_.data() + root.buffer * kLaneBytes;
+    const std::byte* from = lanes_ + root.buffer * kLaneBytes;
     std::copy_n(reinterpret_cast<const float*>(from), width_, scores);
   }
 }

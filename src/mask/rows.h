@@ -4,7 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "bindings.h"
 #include "evaluate.h"
@@ -15,10 +15,26 @@ namespace pagoda::mask {
 inline constexpr int kMaxLanes = 256;  // keys in one stretch
 inline constexpr int64_t kLaneBytes = int64_t{kMaxLanes} * 8;
 
+// Functions of `count` values, a multiple of 16, that a machine has better ones of; null: libm's.
+// `exp` need not be right above 87.
+struct LaneMath {
+  void (*exp)(const float* x, float* y, int32_t count) = nullptr;
+  void (*tanh)(const float* x, float* y, int32_t count) = nullptr;
+};
+
 class RowEvaluator {
  public:
   // Both outlive the evaluator. Allocates here and nowhere else.
   RowEvaluator(const Program& program, const Bindings& bindings);
+
+  // In the caller's memory, [bytes(program)] aligned to 64, which outlives it too. Allocates
+  // nothing and needs no destructor.
+  RowEvaluator(const Program& program, const Bindings& bindings, const LaneMath& math,
+               std::byte* memory);
+  static size_t bytes(const Program& program);
+
+  RowEvaluator(const RowEvaluator&) = delete;
+  RowEvaluator& operator=(const RowEvaluator&) = delete;
 
   // From the outside in. `request` gives every variable but q and k.
   void set_request(const Point& request);
@@ -46,18 +62,22 @@ class RowEvaluator {
   void run_elements();
   Value scalar_of(const Instr& instr) const;
 
+  void lay_out(std::byte* memory);
+
   const Program& program_;
   const Bindings& bindings_;
+  const LaneMath math_;
   Point point_;
   int64_t first_ = 0;
   int width_ = 0;
   Pruning pruning_;
   bool is_first_row_ = true;  // since set_keys
   const float* score_ = nullptr;
-  std::vector<Value> scalars_;    // [code]; of a linear integer: its value at k = 0
-  std::vector<uint8_t> changed_;  // [code] 1: differs from the row before
-  std::vector<std::byte> lanes_;  // [num_lane_buffers, kMaxLanes] of int32, int64 or float
-  std::vector<uint32_t> bits_;    // [num_bit_buffers, kMaxLanes / 32]
+  Value* scalars_;                    // [code]; of a linear integer: its value at k = 0
+  uint8_t* changed_;                  // [code] 1: differs from the row before
+  std::byte* lanes_;                  // [num_lane_buffers, kMaxLanes] of int32, int64 or float
+  uint32_t* bits_;                    // [num_bit_buffers, kMaxLanes / 32]
+  std::unique_ptr<std::byte[]> own_;  // null if the memory is the caller's
 };
 
 }  // namespace pagoda::mask

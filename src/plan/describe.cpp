@@ -14,12 +14,13 @@ std::string describe_mask(const Mask& mask) {
   return text.str();
 }
 
-std::string describe_score(const Score& score) {
+std::string describe_score(const Score& score, bool has_expr) {
   std::ostringstream text;
   text << "scale " << score.scale;
   if (score.softcap > 0) text << ", soft-cap " << score.softcap;
   if (score.alibi == Alibi::linear) text << ", ALiBi";
   if (score.alibi == Alibi::sqrt) text << ", sqrt-ALiBi";
+  if (has_expr) text << ", an expression";
   return text.str();
 }
 
@@ -63,7 +64,8 @@ std::string describe_step(const Problem& problem, const ReduceStates& step) {
 std::string describe_step(const Problem& problem, const Attend& step) {
   std::ostringstream text;
   text << "attend: keys of the " << (step.keys == Keys::cache ? "cache" : "call") << ", "
-       << describe_mask(step.mask) << (step.adds_sinks ? ", sinks added here" : "")
+       << describe_mask(step.mask) << (step.has_block_mask ? " and a block mask" : "")
+       << (step.adds_sinks ? ", sinks added here" : "")
        << (problem.shard.is_whole() ? " -> out, lse" : " -> states over this rank's keys");
   return text.str();
 }
@@ -94,7 +96,7 @@ std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMa
   else
     text << "none: keys and values come with the call\n";
   if (!problem.shard.is_whole()) text << "shard      " << describe_shard(problem) << "\n";
-  text << "score      " << describe_score(problem.score) << "\n";
+  text << "score      " << describe_score(problem.score, problem.score_expr != nullptr) << "\n";
   text << "limits     " << problem.limits.max_reqs << " requests, " << problem.limits.max_tokens
        << " query tokens (" << problem.limits.max_query_len << " in one request), "
        << problem.limits.max_seq_len << " tokens in a sequence\n";

@@ -22,7 +22,8 @@ enum class Keys : uint8_t {
 struct Attend {
   Keys keys = Keys::cache;
   Mask mask;
-  bool adds_sinks = false;  // exactly one step that writes a result does
+  bool has_block_mask = false;  // the batch's, on top
+  bool adds_sinks = false;      // exactly one step that writes a result does
 };
 
 // Context parallelism: gives every rank the queries of all, for which it then attends to its own

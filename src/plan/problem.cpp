@@ -80,6 +80,11 @@ Shard make_shard(const pagoda_spec& spec, RankOf rank) {
          "spec.shard deals keys out to ranks, but the context was made without options.comm");
   expect(spec.page_size > 0, PAGODA_INVALID_ARGUMENT,
          "spec.shard deals out the keys of a cache, but the plan has none (page_size 0)");
+  expect(
+      spec.has_block_mask == 0 && spec.score_expr == nullptr, PAGODA_UNSUPPORTED,
+      "spec.shard deals keys out to ranks, but the tiles of a block mask and the evaluators of a "
+      "score expression take keys in the order of the sequence; keep all keys on every rank "
+      "(PAGODA_SHARD_NONE)");
   const int32_t interleave = spec.shard_interleave == 0 ? 1 : spec.shard_interleave;
   expect(interleave > 0 && spec.page_size % interleave == 0, PAGODA_INVALID_ARGUMENT,
          "spec.shard_interleave is ", spec.shard_interleave, "; it divides spec.page_size, ",
@@ -122,6 +127,7 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
          "spec.page_size is ", spec.page_size,
          "; it is a multiple of 8, or 0 for attention without a cache");
   check_flag(spec.has_sinks, "spec.has_sinks");
+  check_flag(spec.has_block_mask, "spec.has_block_mask");
   expect(tuning.num_splits >= 0, PAGODA_INVALID_ARGUMENT, "tuning.num_splits is ",
          tuning.num_splits, "; it is a number of splits, or 0 for automatic");
   expect(tuning.cascade >= -1 && tuning.cascade <= 1, PAGODA_INVALID_ARGUMENT, "tuning.cascade is ",
@@ -142,6 +148,7 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
           .page_size = spec.page_size,
           .score = make_score(spec),
           .mask = make_mask(spec),
+          .has_block_mask = spec.has_block_mask == 1,
           .has_sinks = spec.has_sinks == 1,
           .shard = make_shard(spec, rank),
           .query_ranks = query_ranks,

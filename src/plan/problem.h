@@ -13,6 +13,10 @@
 
 namespace pagoda {
 
+namespace mask {
+struct BoundExpr;
+}
+
 struct Limits {
   int32_t max_reqs = 0;
   int32_t max_tokens = 0;  // query tokens in one step, padding included
@@ -37,6 +41,8 @@ struct Problem {
   int32_t page_size = 0;  // 0: no cache
   Score score;
   Mask mask;
+  bool has_block_mask = false;                  // every step brings one
+  const mask::BoundExpr* score_expr = nullptr;  // of the caller, after the score; or null
   bool has_sinks = false;
   Shard shard;              // whole: this rank keeps all keys
   int32_t query_ranks = 1;  // ranks whose queries are gathered
@@ -57,6 +63,7 @@ struct RankOf {
 };
 
 // Checks the caller's structs and fills in the defaults; throws Failure with the field's name.
+// spec.score_expr is for the caller to look into.
 Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
                      const pagoda_tuning& tuning, RankOf rank = {});
 

@@ -6,6 +6,8 @@
 #include "../backend/check_batch.h"
 #include "../core/splits.h"
 #include "../core/state.h"
+#include "../mask/bound_expr.h"
+#include "../mask/evaluate.h"
 #include "backend.h"
 #include "cache_rows.h"
 
@@ -26,7 +28,8 @@ struct Query {
   int32_t req, token, head;
   int32_t num_keys;  // of the request on this rank
   int32_t position;
-  KeyRange keys;  // visible; keys are counted on this rank
+  KeyRange keys;   // that the built-in mask shows; keys are counted on this rank
+  int32_t within;  // the request: which of its queries this is
 
   int32_t kv_head() const { return head / call.problem.group(); }
 
@@ -61,8 +64,42 @@ struct Query {
     for (int64_t e = 0; e < call.problem.head_dim; ++e) dot += load(query, q + e) * key.at(e);
     const double slope =
         call.layer.alibi_slopes != nullptr ? static_cast<double>(call.layer.alibi_slopes[head]) : 0;
-    return logit(call.problem.score, dot * query_scale(), slope, position,
-                 position_of(call.problem.shard, j));
+    const double s = logit(call.problem.score, dot * query_scale(), slope, position,
+                           position_of(call.problem.shard, j));
+    return call.problem.score_expr != nullptr ? rescored(*call.problem.score_expr, j, s) : s;
+  }
+
+  // The value of the caller's expression, which is in float by the language's definition.
+  double rescored(const mask::BoundExpr& score, int32_t j, double s) const {
+    const Batch& batch = call.prepared.batch;
+    mask::Point point;
+    point[mask::Variable::request] = req;
+    point[mask::Variable::head] = head;
+    point[mask::Variable::kv_head] = kv_head();
+    point[mask::Variable::query] = position;
+    point[mask::Variable::key] = j;
+    point[mask::Variable::seq_len] = batch.seq_lens[req];
+    point[mask::Variable::query_len] = batch.query_start_loc[req + 1] - batch.query_start_loc[req];
+    point.score = static_cast<float>(s);
+    std::vector<mask::Value> scratch(score.expr.nodes.size());
+    return static_cast<double>(mask::evaluate(score.expr, score.bindings, point, scratch.data()).f);
+  }
+
+  // Whether the block mask shows a key of the range.
+  bool sees(int32_t j) const {
+    const mask::BlockMask& mask = call.prepared.batch.block_mask;
+    if (!mask) return true;
+    const int32_t mask_head =
+        static_cast<int32_t>(int64_t{head} * mask.num_heads / call.problem.num_heads);
+    const int64_t list = mask.list_of(req, within / mask.tile_q, mask_head);
+    for (int32_t i = mask.row_start[list]; i < mask.row_start[list + 1]; ++i) {
+      if (mask.tile[i] != j / mask.tile_kv) continue;
+      if (mask.bits_at[i] < 0) return true;
+      const int32_t words = mask.tile_kv / 32, bit = j % mask.tile_kv;
+      const uint32_t word = mask.bits[mask.bits_at[i] + within % mask.tile_q * words + bit / 32];
+      return (word >> bit % 32 & 1) != 0;
+    }
+    return false;
   }
 
   double query_scale() const {
@@ -97,15 +134,20 @@ double larger(double a, double b) {
 Answer attend_directly(const Query& query) {
   const auto dim = static_cast<size_t>(query.call.problem.head_dim_v);
   Answer answer{std::vector<double>(dim, 0.0), query.sink()};
+  std::vector<int32_t> keys;
   std::vector<double> logits;
-  for (int32_t j = query.keys.begin; j < query.keys.end; ++j) logits.push_back(query.logit_of(j));
+  for (int32_t j = query.keys.begin; j < query.keys.end; ++j) {
+    if (!query.sees(j)) continue;
+    keys.push_back(j);
+    logits.push_back(query.logit_of(j));
+  }
   double largest = query.sink();
   for (double s : logits) largest = larger(largest, s);
   if (largest == minus_infinity<double>()) return answer;
   double sum = weight_of(query.sink(), largest);
   for (double s : logits) sum += std::exp(s - largest);
   for (size_t i = 0; i < logits.size(); ++i) {
-    const Row value = query.value_row(query.keys.begin + static_cast<int32_t>(i));
+    const Row value = query.value_row(keys[i]);
     const double p = std::exp(logits[i] - largest) / sum;
     for (size_t e = 0; e < dim; ++e) answer.out[e] += p * value.at(static_cast<int64_t>(e));
   }
@@ -119,6 +161,7 @@ Answer attend_split(const Query& query, int32_t begin, int32_t end) {
   std::vector<double> o(dim, 0.0);
   double m = minus_infinity<double>(), l = 0;
   for (int32_t j = begin; j < end; ++j) {
+    if (!query.sees(j)) continue;
     const double s = query.logit_of(j);
     const double grown = larger(m, s);
     if (grown == minus_infinity<double>()) continue;
@@ -178,7 +221,8 @@ void attend_request(const Call& call, int32_t req) {
                         head,
                         local_len(shard, seq_len),
                         position,
-                        local_range(shard, visible_keys(mask, position, seq_len))};
+                        local_range(shard, visible_keys(mask, position, seq_len)),
+                        token - begin};
       write(call, token, head, online ? attend_online(query) : attend_directly(query));
     }
   }

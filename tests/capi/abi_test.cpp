@@ -12,11 +12,11 @@ namespace {
 TEST(Abi, SizesOnLp64) {
   EXPECT_EQ(sizeof(pagoda_tensor), 104u);
   EXPECT_EQ(sizeof(pagoda_context_options), 40u);
-  EXPECT_EQ(sizeof(pagoda_spec), 76u);
+  EXPECT_EQ(sizeof(pagoda_spec), 88u);
   EXPECT_EQ(sizeof(pagoda_limits), 32u);
   EXPECT_EQ(sizeof(pagoda_tuning), 24u);
   EXPECT_EQ(sizeof(pagoda_step_info), 40u);
-  EXPECT_EQ(sizeof(pagoda_batch), 88u);
+  EXPECT_EQ(sizeof(pagoda_batch), 96u);
   EXPECT_EQ(sizeof(pagoda_layer), 64u);
   EXPECT_EQ(sizeof(pagoda_merge), 56u);
   EXPECT_EQ(sizeof(pagoda_query_codes), 32u);
@@ -29,10 +29,12 @@ TEST(Abi, OffsetsOnLp64) {
   EXPECT_EQ(offsetof(pagoda_spec, dtype), 20u);
   EXPECT_EQ(offsetof(pagoda_spec, has_sinks), 60u);
   EXPECT_EQ(offsetof(pagoda_spec, query_format), 72u);
+  EXPECT_EQ(offsetof(pagoda_spec, score_expr), 80u);
   EXPECT_EQ(offsetof(pagoda_layer, query_scale), 56u);
   EXPECT_EQ(offsetof(pagoda_limits, num_pages), 24u);
   EXPECT_EQ(offsetof(pagoda_batch, query_start_loc), 24u);
   EXPECT_EQ(offsetof(pagoda_batch, causal), 80u);
+  EXPECT_EQ(offsetof(pagoda_batch, block_mask), 88u);
   EXPECT_EQ(offsetof(pagoda_merge, lse), 48u);
 }
 

@@ -25,6 +25,8 @@ struct Oracle {
   const Geometry& g;
   const Values& values;
   Expected& expected;
+  const Shows& shows;
+  const Rescores& rescores;
   std::vector<Real> logits = {};
   std::vector<int32_t> keys = {};
 
@@ -65,18 +67,27 @@ struct Oracle {
   }
 
   // q: of one query, q_scale what it is multiplied by
-  void collect_logits(const Request& request, const RequestValues& own, const float* q,
-                      Real q_scale, int32_t head, int64_t p, ExpectedRow& row) {
+  void collect_logits(size_t r, int32_t i, const float* q, Real q_scale, int32_t head,
+                      ExpectedRow& row) {
+    const Request& request = g.requests[r];
+    const RequestValues& own = values.requests[r];
+    const int64_t p = request.position(i);
     logits.clear();
     keys.clear();
     const int32_t kv_head = head / g.group;
     for (int32_t j = 0; j < request.seq_len; ++j) {
-      if (!sees(g, request, p, j)) continue;
+      if (!sees(g, request, p, j) || (shows && !shows(r, head, i, j))) continue;
       double condition = 0;
       const auto position = static_cast<size_t>(j * g.num_kv_heads + kv_head);
       const float* k = &own.key[position * static_cast<size_t>(g.head_dim)];
-      const Real s =
-          logit(q, k, q_scale * scale_at(own.key_scale, position), head, p, j, condition);
+      Real s = logit(q, k, q_scale * scale_at(own.key_scale, position), head, p, j, condition);
+      if (rescores) {
+        // Of expressions that are at most four times as steep as the logit itself, and have few
+        // operations, none of them on numbers much larger than what goes in and comes out.
+        const Real before = s;
+        s = static_cast<Real>(rescores(static_cast<double>(s), r, head, i, j));
+        condition = 4 * condition + 16 * static_cast<double>(std::abs(before) + std::abs(s)) + 16;
+      }
       logits.push_back(s);
       keys.push_back(j);
       if (s != -kInfinity) row.logit_condition = std::max(row.logit_condition, condition);
@@ -85,9 +96,10 @@ struct Oracle {
   }
 
   // at: of the row's first output element.
-  void attend(const Request& request, const RequestValues& own, const float* q, Real q_scale,
-              int32_t head, int64_t p, ExpectedRow& row, size_t at) {
-    collect_logits(request, own, q, q_scale, head, p, row);
+  void attend(size_t r, int32_t i, const float* q, Real q_scale, int32_t head, ExpectedRow& row,
+              size_t at) {
+    const RequestValues& own = values.requests[r];
+    collect_logits(r, i, q, q_scale, head, row);
     const Real sink =
         g.sinks ? static_cast<Real>(values.sinks[static_cast<size_t>(head)]) : -kInfinity;
     Real largest = sink;
@@ -97,6 +109,8 @@ struct Oracle {
     }
     row.lse = static_cast<double>(sink);
     row.empty = keys.empty();
+    // Subtracting a large sink from a small logit rounds to the sink's size, not the logit's.
+    if (std::isfinite(sink)) row.logit_condition += std::abs(static_cast<double>(sink));
     if (row.empty || row.is_nan) return;
     if (largest == -kInfinity) largest = 0;  // every key is infinitely unlikely
     Real sum = sink == -kInfinity ? 0 : std::exp(sink - largest);
@@ -139,7 +153,8 @@ struct Oracle {
 }  // namespace
 
 template <class Real>
-Expected attend(const Geometry& g, const Values& values) {
+Expected attend(const Geometry& g, const Values& values, const Shows& shows,
+                const Rescores& rescores) {
   const auto heads = static_cast<size_t>(g.num_heads()), dim = static_cast<size_t>(g.head_dim_v);
   const size_t num_rows = static_cast<size_t>(g.num_tokens()) * heads;
   Expected expected{.num_heads = g.num_heads(), .head_dim_v = g.head_dim_v};
@@ -149,22 +164,22 @@ Expected attend(const Geometry& g, const Values& values) {
   expected.lost.resize(num_rows * dim);
   expected.kind.resize(num_rows * dim, Element::ordinary);
   for (ExpectedRow& row : expected.rows) row.lse = -std::numeric_limits<double>::infinity();
-  Oracle<Real> oracle{g, values, expected};
+  Oracle<Real> oracle{g, values, expected, shows, rescores};
   size_t row = 0;
   for (size_t r = 0; r < g.requests.size(); ++r)
     for (int32_t i = 0; i < g.requests[r].query_len; ++i)
       for (int32_t head = 0; head < g.num_heads(); ++head, ++row)
-        oracle.attend(g.requests[r], values.requests[r],
-                      &values.query[row * static_cast<size_t>(g.head_dim)],
-                      Oracle<Real>::scale_at(values.query_scale, row), head,
-                      g.requests[r].position(i), expected.rows[row], row * dim);
+        oracle.attend(r, i, &values.query[row * static_cast<size_t>(g.head_dim)],
+                      Oracle<Real>::scale_at(values.query_scale, row), head, expected.rows[row],
+                      row * dim);
   for (size_t i = 0; i < num_rows; ++i)
     if (expected.rows[i].empty && !expected.rows[i].is_nan)
       std::fill_n(&expected.kind[i * dim], dim, Element::exact);
   return expected;
 }
 
-template Expected attend<double>(const Geometry&, const Values&);
-template Expected attend<long double>(const Geometry&, const Values&);
+template Expected attend<double>(const Geometry&, const Values&, const Shows&, const Rescores&);
+template Expected attend<long double>(const Geometry&, const Values&, const Shows&,
+                                      const Rescores&);
 
 }  // namespace pagoda::conformance

@@ -3,6 +3,7 @@
 // stray from it.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "values.h"
@@ -34,9 +35,17 @@ struct Expected {
   std::vector<Element> kind;      // likewise
 };
 
+// A mask of the caller's on top of the built-in one: whether request r's query i sees key j under a
+// head. Empty: all are seen.
+using Shows = std::function<bool(size_t r, int32_t head, int32_t i, int32_t j)>;
+
+// Replaces the logit of request r's query i and key j under a head. Empty: it stays.
+using Rescores = std::function<double(double logit, size_t r, int32_t head, int32_t i, int32_t j)>;
+
 // Real: double, or long double to check the oracle itself.
 template <class Real>
-Expected attend(const Geometry& geometry, const Values& values);
+Expected attend(const Geometry& geometry, const Values& values, const Shows& shows = {},
+                const Rescores& rescores = {});
 
 // Whether the query at position p of this request sees key j.
 bool sees(const Geometry& geometry, const Request& request, int64_t p, int64_t j);

@@ -11,6 +11,7 @@ void add_doctor(CLI::App& app);
 void add_embed(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_kvmap(CLI::App& app);
+void add_mask(CLI::App& app);
 void add_perplexity(CLI::App& app);
 void add_pull(CLI::App& app);
 void add_run(CLI::App& app);

@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   add_doctor(app);
   add_explain(app);
   add_kvmap(app);
+  add_mask(app);
   add_tokenize(app);
   add_perplexity(app);
   add_embed(app);

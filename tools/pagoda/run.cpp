@@ -10,6 +10,7 @@
 #include "tools/pagoda/commands.h"
 #include "tools/pagoda/draft_options.h"
 #include "tools/pagoda/model_options.h"
+#include "tools/pagoda/name_values.h"
 #include "tools/pagoda/printer.h"
 #include "tools/pagoda/processes.h"
 #include "tools/pagoda/progress_bar.h"
@@ -26,6 +27,7 @@ struct RunOptions {
   PrinterOptions printer;
   std::string prompt;
   std::string prompts_file;
+  std::vector<std::string> mask_values;
 };
 
 std::vector<Prompt> prompts_of(const RunOptions& options) {
@@ -103,6 +105,8 @@ void run(const RunOptions& options) {
   while (runner->step())
     for (const engine::Generation& done : runner->take_finished()) printer.finished(done);
   if (options.model.quiet || !is_first_process()) return;
+  const std::string picture = runner->decoder().mask_picture();
+  if (!picture.empty()) std::cerr << picture << '\n';
   std::cerr << (options.printer.json
                     ? figures_as_json(runner->stats())
                     : figures(runner->stats(), model_options.runner.draft.num_tokens > 0))
@@ -122,6 +126,10 @@ void add_run(CLI::App& app) {
   add_model_options(*command, options->model);
   add_generation_options(*command, options->generation);
   add_chat_options(*command, options->chat);
+  command->add_option("--mask", options->model.runner.mask.text,
+                      "an expression that hides more keys, in every layer: \"q - k < 256\"");
+  command->add_option("--set", options->mask_values, "a name that the mask uses: window=256")
+      ->type_name("NAME=VALUE");
   add_draft_options(*command, options->draft);
   command->add_flag("--json", options->printer.json, "a line of JSON for each request");
   command->add_flag("--quiet", options->model.quiet, "only the text");
@@ -130,6 +138,8 @@ void add_run(CLI::App& app) {
     if (prompt->count() == 0 && file->count() == 0)
       throw CLI::RequiredError("--prompt or --prompts-file");
     options->printer.quiet = options->model.quiet;
+    for (NameValue& it : parse_name_values(options->mask_values))
+      options->model.runner.mask.names.emplace_back(std::move(it.name), it.value);
     run(*options);
   });
 }

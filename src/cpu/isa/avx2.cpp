@@ -19,15 +19,15 @@ struct F32 {
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 2;
 
-// Lanes i with begin <= i < end.
-inline Lanes lanes_between(int begin, int end) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  const __m256i from_begin = _mm256_cmpgt_epi32(lane, _mm256_set1_epi32(begin - 1));
-  const __m256i before_end = _mm256_cmpgt_epi32(_mm256_set1_epi32(end), lane);
-  return {_mm256_castsi256_ps(_mm256_and_si256(from_begin, before_end))};
-}
 inline Lanes first_lanes(int n) {
-  return lanes_between(0, n);
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane))};
+}
+// Lanes i of which bit i is set.
+inline Lanes lanes_of(uint64_t bits) {
+  const __m256i own = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(bits));
+  return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, own), own))};
 }
 
 inline F32 broadcast(float x) {

@@ -24,11 +24,9 @@ inline Lanes first_lanes(int n) {
   return {static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1)};
 }
 
-// Lanes i with begin <= i < end.
-inline Lanes lanes_between(int begin, int end) {
-  const unsigned below_end = end >= 16 ? 0xffffu : end <= 0 ? 0u : (1u << end) - 1;
-  const unsigned below_begin = begin >= 16 ? 0xffffu : begin <= 0 ? 0u : (1u << begin) - 1;
-  return {static_cast<__mmask16>(below_end & ~below_begin)};
+// Lanes i of which bit i is set.
+inline Lanes lanes_of(uint64_t bits) {
+  return {static_cast<__mmask16>(bits)};
 }
 
 inline F32 broadcast(float x) {

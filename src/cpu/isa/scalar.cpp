@@ -35,13 +35,14 @@ inline Bits4 choose(Int4 mask, Bits4 yes, Bits4 no) {
   return (bits & yes) | (~bits & no);
 }
 
-// Lanes i with begin <= i < end.
-inline Lanes lanes_between(int begin, int end) {
-  const Int4 lane{0, 1, 2, 3};
-  return {(lane >= begin) & (lane < end)};
-}
 inline Lanes first_lanes(int n) {
-  return lanes_between(0, n);
+  const Int4 lane{0, 1, 2, 3};
+  return {lane < n};
+}
+// Lanes i of which bit i is set.
+inline Lanes lanes_of(uint64_t bits) {
+  const Int4 own{1, 2, 4, 8};
+  return {(own & static_cast<int32_t>(bits)) == own};
 }
 
 inline F32 broadcast(float x) {
