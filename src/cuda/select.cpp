@@ -62,9 +62,11 @@ Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& p
         Aspect::query_format,
         "spec.query_format names quantised queries; the cuda backend has only QUERY_SAME");
   if (problem.has_block_mask)
-    reasons.emplace_back("spec.has_block_mask is 1; the cuda backend does not read block masks");
+    reasons.emplace_back(Aspect::block_mask,
+                         "spec.has_block_mask is 1; the cuda backend does not read block masks");
   if (problem.score_expr != nullptr)
-    reasons.emplace_back("spec.score_expr is set; the cuda backend has no score expressions");
+    reasons.emplace_back(Aspect::score,
+                         "spec.score_expr is set; the cuda backend has no score expressions");
   if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
     reasons.emplace_back(Aspect::dtype, std::string("spec.dtype is ") +
                                             pagoda::name_of(problem.dtype) +
