@@ -43,7 +43,8 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .max_reqs = options.max_reqs,
       .max_tokens = options.prefill_chunk + options.max_reqs * (1 + draft.num_tokens) - 1,
       .max_seq_len = max_seq_len,
-      .context_parallel = options.context_parallel};
+      .context_parallel = options.context_parallel,
+      .tensor_parallel = options.tensor_parallel};
 }
 
 // A group of layers has pages of its own: their bytes differ with the number of layers.

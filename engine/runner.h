@@ -38,6 +38,7 @@ struct RunnerOptions {
   int32_t max_reqs = 16;    // in one step
   int32_t max_seq_len = 0;  // 0: the model's context length
   ContextParallel context_parallel = {};
+  TensorShare tensor_parallel = {};
   DraftOptions draft;
 };
 

@@ -15,6 +15,7 @@
 #include "engine/formats/model_file.h"
 #include "engine/math/threads.h"
 #include "engine/model/kv_memory.h"
+#include "engine/model/tensor_share.h"
 #include "engine/model/weights.h"
 
 namespace pagoda::engine {
@@ -39,6 +40,7 @@ struct DecoderOptions {
   int32_t max_tokens = 1;   // in one step
   int32_t max_seq_len = 0;  // at most the model's context length; 0: that
   ContextParallel context_parallel = {};
+  TensorShare tensor_parallel = {};
 
   // Tokens of a page of all ranks together: what page tables and slots count in.
   int32_t shared_page_size() const { return page_size * context_parallel.num_ranks(); }
@@ -66,7 +68,7 @@ class Decoder {
   Decoder(const ModelFile& file, const DecoderOptions& options, const Progress& progress = {});
   ~Decoder();
 
-  const ModelConfig& config() const;
+  const ModelConfig& config() const;              // as this rank computes it
   const DecoderOptions& options() const;          // max_seq_len and num_threads as resolved
   const std::vector<LayerGroup>& groups() const;  // each has a page table of its own
   std::string describe() const;                   // the plans, as text
