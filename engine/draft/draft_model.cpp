@@ -14,6 +14,7 @@ int32_t pages_of(const DecoderOptions& options) {
 
 DecoderOptions own_options(DecoderOptions options) {
   options.context_parallel = {};  // every rank makes the same guesses
+  options.tensor_parallel = {};
   options.num_pages = int64_t{options.max_reqs} * pages_of(options) + 1;
   return options;
 }
@@ -32,7 +33,7 @@ void require_same_vocabulary(const Tokenizer& small, const Tokenizer& large) {
 }  // namespace
 
 DraftModel::DraftModel(const ModelFile& file, const Tokenizer& tokenizer,
-                       const Tokenizer& large_tokenizer, DecoderOptions options,
+                       const Tokenizer& large_tokenizer, const DecoderOptions& options,
                        const Progress& progress)
     : decoder_(file, own_options(options), progress),
       vocab_size_(static_cast<int32_t>(
