@@ -40,11 +40,11 @@ inline constexpr int32_t kItemIsLeaf = 4;  // its piece is a leaf, not a split o
 struct alignas(16) DecodeItem {
   int32_t req;
   int32_t first_row;
-  int32_t num_rows;  // in the item
-  int32_t piece;       // split of the request; as a leaf, kLeaves * split + leaf. Counted from the
-                       // split of row_keys_begin
-  int32_t num_pieces;  // that exist, of these rows
-  int32_t first_slot;  // piece p leaves its states in slots first_slot + p * num_rows and behind
+  int32_t num_rows;     // in the item
+  int32_t piece;        // split of the request; as a leaf, kLeaves * split + leaf. Counted from the
+                        // split of row_keys_begin
+  int32_t num_pieces;   // that exist, of these rows
+  int32_t first_slot;   // piece p leaves its states in slots first_slot + p * num_rows and behind
   int32_t query_start;  // first token of the request
   int32_t query_len;
   int32_t seq_len;

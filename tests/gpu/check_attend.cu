@@ -1,5 +1,5 @@
-// Random steps against the reference: check_attend [cases] [first seed] [decode|prefill]. Prints the
-// steps that fail with the seed that makes them again, and a summary. Returns 1 if any failed.
+// Random steps against the reference: check_attend [cases] [first seed] [decode|prefill]. Prints
+// the steps that fail with the seed that makes them again, and a summary. Returns 1 if any failed.
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -62,8 +62,7 @@ StepSpec random_step(uint64_t seed, const std::string& family) {
   const int num_reqs = draw.between(1, 6);
   const int group = spec.num_heads / spec.num_kv_heads;
   const bool any_short = draw.chance(40);
-  const bool short_only =
-      !has_prefill() || (family.empty() ? any_short : family == "decode");
+  const bool short_only = !has_prefill() || (family.empty() ? any_short : family == "decode");
   const int longest = short_only ? kMaxDecodeRows / group : 700;
   const int max_query = std::clamp(draw.of({1, 1, 4, 16, 200, 700}), 1, longest);
   for (int r = 0; r < num_reqs; ++r) {

@@ -299,8 +299,8 @@ std::string check_merge(uint64_t seed, Context& gpu, Context& reference) {
   return "";
 }
 
-// Microseconds that a call of forward keeps the host, outside a graph: of a step whose longest query
-// has max_query_len tokens.
+// Microseconds that a call of forward keeps the host, outside a graph: of a step whose longest
+// query has max_query_len tokens.
 double time_forward(Context& gpu, uint64_t seed, int32_t max_query_len) {
   Case c(seed);
   c.limits.max_query_len = max_query_len;

@@ -1,6 +1,6 @@
-// What must not depend on circumstances: check_steps [scale]. The same request alone, in a batch and
-// on other pages; a step again and again; graphs replayed with other lengths; caches whose offsets
-// pass 2^31 and 2^32 elements. Prints one JSON object; returns 1 if anything failed.
+// What must not depend on circumstances: check_steps [scale]. The same request alone, in a batch
+// and on other pages; a step again and again; graphs replayed with other lengths; caches whose
+// offsets pass 2^31 and 2^32 elements. Prints one JSON object; returns 1 if anything failed.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -160,10 +160,12 @@ int main(int argc, char** argv) {
   for (int i = 0; i < 4 * scale; ++i) not_invariant += !is_invariant(i);
   const int repeats = count_differing_repeats(10 * scale);
   const int replays = count_differing_replays(100 * scale);
-  const bool beyond_31 = reaches((int64_t{1} << 31) + 5), beyond_32 = reaches((int64_t{1} << 32) + 5);
+  const bool beyond_31 = reaches((int64_t{1} << 31) + 5),
+             beyond_32 = reaches((int64_t{1} << 32) + 5);
   const bool ok = !not_invariant && !repeats && !replays && beyond_31 && beyond_32;
   std::printf(
-      "{\"invariance_cases\": %d, \"invariance_failed\": %d, \"repeats\": %d, \"repeats_failed\": %d, "
+      "{\"invariance_cases\": %d, \"invariance_failed\": %d, \"repeats\": %d, \"repeats_failed\": "
+      "%d, "
       "\"replays\": %d, \"replays_failed\": %d, \"beyond_2_31_elements\": %s, "
       "\"beyond_2_32_elements\": %s}\n",
       4 * scale, not_invariant, 10 * scale, repeats, 100 * scale, replays,

@@ -122,7 +122,8 @@ __global__ void fill_keys(KeyView view, AttendParams p, const int32_t* seq_lens,
     for (int i = threadIdx.x; i < p.num_kv_heads * head_dim; i += blockDim.x) {
       auto* row = static_cast<uint8_t*>(const_cast<void*>(view.data)) + offset +
                   i / head_dim * view.head_stride;
-      const uint64_t index = (uint64_t(contents[req]) << 40) + uint64_t(key) * p.num_kv_heads * head_dim + i;
+      const uint64_t index =
+          (uint64_t(contents[req]) << 40) + uint64_t(key) * p.num_kv_heads * head_dim + i;
       store_element(row, i % head_dim, dtype, random_normal(seed, index));
     }
   }
@@ -274,9 +275,8 @@ class DeviceStep {
     check_cuda(cudaMemset(bytes.get(), 0xff, bytes.size()), "poisoning");  // NaN
     view.data = bytes.get();
     if (num_reqs)
-      fill_keys<>
-          <<<dim3(256, num_reqs), 256>>>(view, params, seq_lens.get(),
-                                               contents_.get(), head_dim, spec.dtype, seed);
+      fill_keys<><<<dim3(256, num_reqs), 256>>>(view, params, seq_lens.get(), contents_.get(),
+                                                head_dim, spec.dtype, seed);
     check_cuda(cudaGetLastError(), "filling keys");
     return bytes;
   }

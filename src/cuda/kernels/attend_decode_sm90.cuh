@@ -3,7 +3,8 @@
 // stop.
 //
 // An item is up to 8 * kRowTiles packed rows of one request against one piece of its keys, for one
-// key head: a leaf, a split or all keys (schedule.h). Blocks walk the list of items with eight warps:
+// key head: a leaf, a split or all keys (schedule.h). Blocks walk the list of items with eight
+// warps:
 //
 //   four streams   share a leaf by taking every fourth tile of 16 keys. Each has a ring of tiles in
 //                  shared memory that it fills and empties itself, across the borders of items, so
@@ -77,9 +78,9 @@ __device__ void fetch_query(const Work<Tr>& work, int n) {
   mbarrier_arrive_after_copies(work.shared.query_full[n % Tr::kQueries]);
 }
 
-// The clerks' side behind the streams, all four warps together. What they ask of memory for one item
-// is answered while they work on the next: item n is written, its arrival reported with n + 1 and
-// looked at with n + 2.
+// The clerks' side behind the streams, all four warps together. What they ask of memory for one
+// item is answered while they work on the next: item n is written, its arrival reported with n + 1
+// and looked at with n + 2.
 template <class Tr>
 class Finisher {
  public:
@@ -120,7 +121,7 @@ class Finisher {
     if (n < 0 || work_.item(n).num_pieces == 1) return;
     const DecodeItem& item = work_.item(n);
     if (work_.shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
-    merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
+    merge_item<Tr, 4>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
   __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
@@ -138,18 +139,28 @@ __device__ void run_clerks(const Work<Tr>& work) {
   for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
   const int last = work.num_items - 1;
-  for (int n = 0; n <= last + 2; ++n) {
+  for (int n = 0; n <= last + 1; ++n) {
     if (fetches) fetch_item(work, n + Tr::kItemsAhead);
     if (fetches) fetch_query(work, n + Tr::kQueriesAhead);
     finisher.merge_if_last(n - 2);
     if (n <= last) work.wait_item(n);
     finisher.meet();  // all have seen what was reported before
-    if (n <= last + 1) finisher.report(n - 1);
-    if (n <= last)
-      finisher.write(n);
-    else
-      finisher.meet();
+    finisher.report(n - 1);
+    if (n <= last) finisher.write(n);
   }
+  named_barrier_arrive(2, Tr::kThreads);
+}
+
+// The block's last item is merged by its streams, who have nothing else to do any more and
+// registers for more loads at a time.
+template <class Tr>
+__device__ void merge_last_item(const Work<Tr>& work) {
+  named_barrier_sync(2, Tr::kThreads);  // the clerks have reported it
+  const int n = work.num_items - 1;
+  const DecodeItem& item = work.item(n);
+  if (item.num_pieces == 1) return;
+  if (work.shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
+  merge_item<Tr, 16>(work.params, item, work.head(n), threadIdx.x, 32 * Tr::kStreams);
 }
 
 template <class Tr>
@@ -231,6 +242,7 @@ __global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
     else
       give_registers<Tr::kStreamRegisters>();
     run_stream(work);
+    merge_last_item(work);
   } else {
     give_registers<Tr::kClerkRegisters>();
     run_clerks(work);

@@ -90,8 +90,8 @@ struct Partials {
   __device__ RowState read(int piece, int row, int column) const {
     const float2 part = __ldcg(ml + piece * ml_stride + row);
     return {part.x, part.y,
-            __ldcg(reinterpret_cast<const float4*>(out + piece * out_stride +
-                                                   row * Tr::kHeadDimV + column))};
+            __ldcg(reinterpret_cast<const float4*>(out + piece * out_stride + row * Tr::kHeadDimV +
+                                                   column))};
   }
 };
 
@@ -111,7 +111,8 @@ struct Pieces {
   }
   __device__ bool has_leaf(int piece) const {
     const int in_split = piece % kLeaves * leaf_len;
-    const int left = keys.end - (first_split + piece / kLeaves) * split_len;  // from the split's begin
+    const int left =
+        keys.end - (first_split + piece / kLeaves) * split_len;  // from the split's begin
     return in_split < min(split_len, left) &&
            min(in_split + leaf_len, split_len) > keys.begin - keys.end + left;
   }
@@ -248,17 +249,17 @@ __device__ void merge_pieces(const AttendParams& params, const DecodeItem& item,
   });
 }
 
-// Merges the pieces of an item's rows into output rows.
-template <class Tr>
+// Merges the pieces of an item's rows into output rows, kBatch of them at a time.
+template <class Tr, int kBatch>
 __device__ void merge_item(const AttendParams& params, const DecodeItem& item, int head, int thread,
                            int num_threads) {
   fence_acq_rel_gpu();
   if (thread == 0)  // for the next launch
     params.arrivals[static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head] = 0;
   if (item.flags & kItemIsLeaf)
-    merge_pieces<Tr, 1, kLeaves>(params, item, head, thread, num_threads);
+    merge_pieces<Tr, kBatch / kLeaves, kLeaves>(params, item, head, thread, num_threads);
   else
-    merge_pieces<Tr, 4, 1>(params, item, head, thread, num_threads);
+    merge_pieces<Tr, kBatch, 1>(params, item, head, thread, num_threads);
 }
 
 }  // namespace pagoda::cuda::decode
