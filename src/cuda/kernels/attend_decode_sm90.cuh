@@ -121,7 +121,7 @@ class Finisher {
     if (n < 0 || work_.item(n).num_pieces == 1) return;
     const DecodeItem& item = work_.item(n);
     if (work_.shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
-    merge_item<Tr, 4>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
+    merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
   __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
@@ -139,28 +139,18 @@ __device__ void run_clerks(const Work<Tr>& work) {
   for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
   const int last = work.num_items - 1;
-  for (int n = 0; n <= last + 1; ++n) {
+  for (int n = 0; n <= last + 2; ++n) {
     if (fetches) fetch_item(work, n + Tr::kItemsAhead);
     if (fetches) fetch_query(work, n + Tr::kQueriesAhead);
     finisher.merge_if_last(n - 2);
     if (n <= last) work.wait_item(n);
     finisher.meet();  // all have seen what was reported before
-    finisher.report(n - 1);
-    if (n <= last) finisher.write(n);
+    if (n <= last + 1) finisher.report(n - 1);
+    if (n <= last)
+      finisher.write(n);
+    else
+      finisher.meet();
   }
-  named_barrier_arrive(2, Tr::kThreads);
-}
-
-// The block's last item is merged by its streams, who have nothing else to do any more and
-// registers for more loads at a time.
-template <class Tr>
-__device__ void merge_last_item(const Work<Tr>& work) {
-  named_barrier_sync(2, Tr::kThreads);  // the clerks have reported it
-  const int n = work.num_items - 1;
-  const DecodeItem& item = work.item(n);
-  if (item.num_pieces == 1) return;
-  if (work.shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
-  merge_item<Tr, 16>(work.params, item, work.head(n), threadIdx.x, 32 * Tr::kStreams);
 }
 
 template <class Tr>
@@ -242,7 +232,6 @@ __global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
     else
       give_registers<Tr::kStreamRegisters>();
     run_stream(work);
-    merge_last_item(work);
   } else {
     give_registers<Tr::kClerkRegisters>();
     run_clerks(work);

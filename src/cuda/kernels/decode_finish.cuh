@@ -249,17 +249,17 @@ __device__ void merge_pieces(const AttendParams& params, const DecodeItem& item,
   });
 }
 
-// Merges the pieces of an item's rows into output rows, kBatch of them at a time.
-template <class Tr, int kBatch>
+// Merges the pieces of an item's rows into output rows.
+template <class Tr>
 __device__ void merge_item(const AttendParams& params, const DecodeItem& item, int head, int thread,
                            int num_threads) {
   fence_acq_rel_gpu();
   if (thread == 0)  // for the next launch
     params.arrivals[static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head] = 0;
   if (item.flags & kItemIsLeaf)
-    merge_pieces<Tr, kBatch / kLeaves, kLeaves>(params, item, head, thread, num_threads);
+    merge_pieces<Tr, 1, kLeaves>(params, item, head, thread, num_threads);
   else
-    merge_pieces<Tr, kBatch, 1>(params, item, head, thread, num_threads);
+    merge_pieces<Tr, 4, 1>(params, item, head, thread, num_threads);
 }
 
 }  // namespace pagoda::cuda::decode
