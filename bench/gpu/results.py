@@ -9,6 +9,7 @@ import datetime
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -45,11 +46,20 @@ def check_family(programs, family, cases):
             "worst_lse": max((float(m[3]) for m in found), default=None)}
 
 
+def sanitize(programs, tool):
+    done = run("compute-sanitizer", "--tool", tool, programs / "check_attend", 60, 1)
+    found = re.search(r"ERROR SUMMARY: (\d+) errors", done.stdout)
+    return {"cases": 60, "errors": int(found.group(1)) if found else None}
+
+
 def test(programs, cases):
     result = {"families": [check_family(programs, family, cases) for family in ("decode", "prefill")]}
     steps = run(programs / "check_steps", 100)
     result["steps"] = json.loads(steps.stdout.splitlines()[-1])
     result["failed"] = sum(f["failed"] for f in result["families"]) + (steps.returncode != 0)
+    if shutil.which("compute-sanitizer"):
+        result["sanitizer"] = {tool: sanitize(programs, tool) for tool in ("memcheck", "synccheck")}
+        result["failed"] += sum(found["errors"] != 0 for found in result["sanitizer"].values())
     if (programs / "check_capi").exists():
         capi = run(programs / "check_capi", 100)
         result["interface"] = capi.stdout.splitlines()[-1]
