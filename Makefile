@@ -1,5 +1,5 @@
 # Thin fronts over the CMake presets. `make demo` and `make test` need nothing before them on Debian 12.
-.PHONY: demo test asan bench quick long build deps format tidy clean
+.PHONY: demo test asan bench quick long build deps format tidy clean gpu-test gpu-bench gpu-programs
 
 PRESET ?= release
 BUILD := build/$(PRESET)
@@ -39,6 +39,17 @@ deps:
 bench: deps
 	cmake --preset $(PRESET) -DPAGODA_BENCH=ON >/dev/null
 	cmake --build $(BUILD)
+
+# Where there is a GPU: the results are committed, and `make quick` holds them against the kernels.
+gpu-programs:
+	bench/gpu/build.sh build/gpu
+
+gpu-test: gpu-programs
+	python3 bench/gpu/results.py test build/gpu results/gpu_test.json
+
+gpu-bench: gpu-programs
+	python3 bench/gpu/results.py bench build/gpu results/gpu_bench.json
+	python3 tools/plot_gpu.py results/gpu_bench.json docs/pictures
 
 tidy: build
 	tools/check_tidy.sh $(BUILD)

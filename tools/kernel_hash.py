@@ -2,19 +2,32 @@
 """Prints the hash of all sources that a CUDA kernel is made of. GPU results carry it."""
 import hashlib
 import pathlib
+import re
 import sys
 
-FOLDERS = ("src/cuda", "src/core")
-CODE = {".h", ".cuh", ".cu", ".cpp"}
+INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
+
+
+def kernel_sources(root):
+    """The units that nvcc compiles and what they include of this project."""
+    cuda = root / "src" / "cuda"
+    waiting = [cuda / "instantiate.cu", *(cuda / "kernels").glob("*.cu")]
+    found = set()
+    while waiting:
+        path = waiting.pop().resolve()
+        if path in found:
+            continue
+        found.add(path)
+        waiting += [path.parent / name for name in INCLUDE.findall(path.read_text())]
+    return sorted(found)
 
 
 def kernel_hash(root):
     digest = hashlib.sha256()
-    for folder in FOLDERS:
-        for path in sorted((root / folder).rglob("*")):
-            if path.suffix in CODE:
-                digest.update(f"{path.relative_to(root)}\0{len(path.read_bytes())}\0".encode())
-                digest.update(path.read_bytes())
+    for path in kernel_sources(root):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode())
+        digest.update(content)
     return digest.hexdigest()[:16]
 
 

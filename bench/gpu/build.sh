@@ -21,6 +21,7 @@ compile tensor_map src/cuda/tensor_map.cpp "" &
 compile strides src/core/strides.cpp "" &
 compile schedule src/cuda/kernels/schedule.cu ""
 wait
+compile check_steps tests/gpu/check_steps.cu "" &
 compile check_attend tests/gpu/check_attend.cu "" &
 compile bench_attend bench/gpu/bench_attend.cu ""
 wait
@@ -28,3 +29,5 @@ objects="$out/obj/instantiate_*.o $out/obj/kernel_table.o $out/obj/tensor_map.o 
   $out/obj/schedule.o"
 nvcc $flags -o "$out/check_attend" "$out/obj/check_attend.o" $objects
 nvcc $flags -o "$out/bench_attend" "$out/obj/bench_attend.o" $objects
+nvcc $flags -o "$out/check_steps" "$out/obj/check_steps.o" $objects
+python3 "$root/tools/kernel_hash.py" "$root" > "$out/kernel_hash"

@@ -83,8 +83,8 @@ struct ScheduleParams {
   int32_t rows_per_tile = 128;
   int32_t max_decode_rows = kMaxDecodeRows;
   int32_t num_kv_heads = 1;
-  int32_t num_sms = 1, num_decode_blocks = 1;  // of the device, of the launch
-  int32_t max_items = 0, max_slots = 0;        // what the arrays hold; slots of one key head
+  int32_t num_decode_blocks = 1;         // of the launch
+  int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;
   ScheduleHeader* header = nullptr;

@@ -77,7 +77,6 @@ void queue_schedule(const Prepared& prepared, const KernelEntry& decode, int32_t
                    .rows_per_item = decode.config.rows,
                    .rows_per_tile = kRowsPerTile,
                    .num_kv_heads = problem.num_kv_heads,
-                   .num_sms = num_sms,
                    .num_decode_blocks = decode_blocks(decode, num_sms),
                    .max_items = clamp_to_int32(max_items(problem)),
                    .max_slots = clamp_to_int32(max_slots(problem)),

@@ -1,5 +1,5 @@
-// Random steps against the reference: check_attend [cases] [first seed]. Prints the steps that fail
-// with the seed that makes them again, and a summary. Returns 1 if any failed.
+// Random steps against the reference: check_attend [cases] [first seed] [decode|prefill]. Prints
+// the steps that fail with the seed that makes them again, and a summary. Returns 1 if any failed.
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -38,7 +38,7 @@ bool has_prefill() {
   return false;
 }
 
-StepSpec random_step(uint64_t seed) {
+StepSpec random_step(uint64_t seed, const std::string& family) {
   Draw draw{std::mt19937_64(seed)};
   StepSpec spec;
   spec.seed = seed;
@@ -61,7 +61,8 @@ StepSpec random_step(uint64_t seed) {
   spec.num_splits = draw.of({0, 0, 0, 1, 2, 3, 7});
   const int num_reqs = draw.between(1, 6);
   const int group = spec.num_heads / spec.num_kv_heads;
-  const bool short_only = !has_prefill() || draw.chance(40);
+  const bool any_short = draw.chance(40);
+  const bool short_only = !has_prefill() || (family.empty() ? any_short : family == "decode");
   const int longest = short_only ? kMaxDecodeRows / group : 700;
   const int max_query = std::clamp(draw.of({1, 1, 4, 16, 200, 700}), 1, longest);
   for (int r = 0; r < num_reqs; ++r) {
@@ -96,8 +97,8 @@ std::string text_of(const StepSpec& spec) {
 }
 
 // Out and lse after the kernels; twice, since the second run finds what the first left behind.
-bool check(uint64_t seed, Comparison& worst) {
-  const StepSpec spec = random_step(seed);
+bool check(uint64_t seed, const std::string& family, Comparison& worst) {
+  const StepSpec spec = random_step(seed, family);
   const DeviceStep step(spec);
   if (step.num_tokens == 0) return true;
   const StepRunner runner(step);
@@ -125,14 +126,15 @@ bool check(uint64_t seed, Comparison& worst) {
 int main(int argc, char** argv) {
   const int cases = argc > 1 ? std::atoi(argv[1]) : 200;
   const uint64_t first = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
+  const std::string family = argc > 3 ? argv[3] : "";
   int failed = 0;
   Comparison worst;
   for (int i = 0; i < cases && failed < 12; ++i) {
     try {
-      failed += !check(first + i, worst);
+      failed += !check(first + i, family, worst);
     } catch (const std::exception& error) {
       std::printf("seed %llu: %s\n  %s\n", static_cast<unsigned long long>(first + i), error.what(),
-                  text_of(random_step(first + i)).c_str());
+                  text_of(random_step(first + i, family)).c_str());
       return 1;
     }
   }

@@ -31,6 +31,8 @@ struct StepSpec {
   int32_t num_splits = 0;           // 0: automatic
   int32_t split_keys = kSplitKeys;  // keys per split when automatic
   int32_t rows_per_item = 0;        // 0: by the longest query
+  std::vector<int32_t> contents;    // [num_reqs] or empty: requests of one number hold the same
+  int64_t first_page = 0;           // pages in front of this one stay unused
   int32_t max_slots = 0;            // of partial states of a key head; 0: enough
   bool needs_lse = true;
   bool only_prefill = false;  // the caller knows that no request is short
@@ -93,10 +95,21 @@ __global__ void fill_normal(void* data, size_t count, Dtype dtype, uint64_t seed
     store_element(data, i, dtype, random_normal(seed, i));
 }
 
+// One block per request: random queries, the same for the same content whatever stands beside it.
+template <int = 0>
+__global__ void fill_queries(void* data, const int32_t* query_start_loc, const int32_t* contents,
+                             int num_reqs, int token_elements, Dtype dtype, uint64_t seed) {
+  const int req = blockIdx.x;
+  const int64_t first = query_start_loc[req], end = query_start_loc[req + 1];
+  for (int64_t i = threadIdx.x; i < (end - first) * token_elements; i += blockDim.x)
+    store_element(data, first * token_elements + i, dtype,
+                  random_normal(seed, (uint64_t(contents[req]) << 40) + i));
+}
+
 // One block per (request, key stride): random rows for the keys that exist.
 template <int = 0>
-__global__ void fill_keys(KeyView view, AttendParams p, const int32_t* seq_lens, int head_dim,
-                          Dtype dtype, uint64_t seed) {
+__global__ void fill_keys(KeyView view, AttendParams p, const int32_t* seq_lens,
+                          const int32_t* contents, int head_dim, Dtype dtype, uint64_t seed) {
   const int req = blockIdx.y;
   for (int key = blockIdx.x; key < seq_lens[req]; key += gridDim.x) {
     int64_t offset;
@@ -109,7 +122,8 @@ __global__ void fill_keys(KeyView view, AttendParams p, const int32_t* seq_lens,
     for (int i = threadIdx.x; i < p.num_kv_heads * head_dim; i += blockDim.x) {
       auto* row = static_cast<uint8_t*>(const_cast<void*>(view.data)) + offset +
                   i / head_dim * view.head_stride;
-      const uint64_t index = (uint64_t(req) << 40) + uint64_t(key) * p.num_kv_heads * head_dim + i;
+      const uint64_t index =
+          (uint64_t(contents[req]) << 40) + uint64_t(key) * p.num_kv_heads * head_dim + i;
       store_element(row, i % head_dim, dtype, random_normal(seed, index));
     }
   }
@@ -125,9 +139,9 @@ class DeviceStep {
   }
 
   // num_decode_blocks: of the decode kernel's launch.
-  void schedule(int num_sms, int num_decode_blocks, cudaStream_t stream) const {
+  void schedule(int num_decode_blocks, cudaStream_t stream) const {
     ScheduleParams own = schedule_params;
-    own.num_sms = num_sms, own.num_decode_blocks = num_decode_blocks;
+    own.num_decode_blocks = num_decode_blocks;
     launch_schedule(own, stream);
   }
   AttendParams layer(int index) const {
@@ -195,6 +209,9 @@ class DeviceStep {
     seq_lens = DeviceArray<int32_t>(spec.seq_lens);
     key_start_loc = DeviceArray<int32_t>(key_start);
     if (!spec.causal.empty()) causal = DeviceArray<uint8_t>(spec.causal);
+    std::vector<int32_t> own = spec.contents;
+    if (own.empty()) own.resize(num_reqs), std::iota(own.begin(), own.end(), 0);
+    contents_ = DeviceArray<int32_t>(own);
     num_keys_ = key_start.back();
   }
 
@@ -210,7 +227,8 @@ class DeviceStep {
       }
       num_pages += 3;
       std::vector<int32_t> ids(num_pages - 1);
-      std::iota(ids.begin(), ids.end(), 1);
+      std::iota(ids.begin(), ids.end(), static_cast<int32_t>(1 + spec.first_page));
+      num_pages += spec.first_page;
       std::shuffle(ids.begin(), ids.end(), std::mt19937_64(spec.seed));
       std::vector<int32_t> table(size_t(num_reqs) * width, 0x7fffffff);
       size_t next = 0;
@@ -257,8 +275,8 @@ class DeviceStep {
     check_cuda(cudaMemset(bytes.get(), 0xff, bytes.size()), "poisoning");  // NaN
     view.data = bytes.get();
     if (num_reqs)
-      fill_keys<>
-          <<<dim3(256, num_reqs), 256>>>(view, params, seq_lens.get(), head_dim, spec.dtype, seed);
+      fill_keys<><<<dim3(256, num_reqs), 256>>>(view, params, seq_lens.get(), contents_.get(),
+                                                head_dim, spec.dtype, seed);
     check_cuda(cudaGetLastError(), "filling keys");
     return bytes;
   }
@@ -269,6 +287,10 @@ class DeviceStep {
     out = DeviceArray<uint8_t>(num_tokens * heads * spec.head_dim_v * 2);
     lse = DeviceArray<float>(num_tokens * heads);
     fill_normal<><<<512, 256>>>(query.get(), query.size() / 2, spec.dtype, spec.seed + 77);
+    if (num_reqs)
+      fill_queries<><<<num_reqs, 256>>>(query.get(), query_start_loc.get(), contents_.get(),
+                                        num_reqs, static_cast<int>(heads * spec.head_dim),
+                                        spec.dtype, spec.seed + 78);
     params.query = query.get();
     params.query_token_stride = heads * spec.head_dim * 2;
     params.query_head_stride = spec.head_dim * 2;
@@ -337,6 +359,7 @@ class DeviceStep {
   }
 
   int64_t num_keys_ = 0;
+  DeviceArray<int32_t> contents_;
   KeyView key_view_, value_view_;
   std::vector<DeviceArray<uint8_t>> keys_, values_;
   DeviceArray<ScheduleHeader> header_;

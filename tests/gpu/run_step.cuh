@@ -17,9 +17,8 @@ class StepRunner {
     if (step.max_rows() > kMaxDecodeRows) prefill_ = find(Phase::prefill, 128);
   }
 
-  // decode_blocks: among which the decode items are shared; 0: all of the launch.
-  void schedule(cudaStream_t stream, int num_blocks = 0) const {
-    step_.schedule(num_sms_, num_blocks ? num_blocks : decode_blocks(*decode_, num_sms_), stream);
+  void schedule(cudaStream_t stream) const {
+    step_.schedule(decode_blocks(*decode_, num_sms_), stream);
   }
   void attend(int layer, cudaStream_t stream) const {
     const bool decodes = !step_.spec.only_prefill;

@@ -41,17 +41,17 @@ __device__ inline void mbarrier_arrive_after_copies(uint64_t& barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(&barrier))
                : "memory");
 }
-// Until the phase of this parity has completed. The hint, in nanoseconds, lets a warp sleep through
-// a long wait instead of taking issue slots from those that work.
+// Until the phase of this parity has completed. Without the hint that lets a warp sleep: it wakes
+// microseconds late.
 __device__ inline void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
   asm volatile(
       "{\n"
       ".reg .pred done;\n"
       "again:\n"
-      "mbarrier.try_wait.parity.shared.b64 done, [%0], %1, %2;\n"
+      "mbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n"
       "@!done bra again;\n"
       "}\n" ::"r"(shared_address(&barrier)),
-      "r"(parity), "r"(1000000)
+      "r"(parity)
       : "memory");
 }
 

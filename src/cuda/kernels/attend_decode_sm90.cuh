@@ -3,18 +3,18 @@
 // stop.
 //
 // An item is up to 8 * kRowTiles packed rows of one request against one piece of its keys, for one
-// key head: a leaf, a split or all keys (schedule.h). Blocks walk the list of items with five
+// key head: a leaf, a split or all keys (schedule.h). Blocks walk the list of items with eight
 // warps:
 //
 //   four streams   share a leaf by taking every fourth tile of 16 keys. Each has a ring of tiles in
 //                  shared memory that it fills and empties itself, across the borders of items, so
 //                  no stream waits for another while keys come in.
-//   the clerk      fetches items and queries ahead of the streams, and behind them merges their
-//                  four states leaf by leaf into output rows or a partial state. Under load every
-//                  access to device memory takes microseconds; the clerk is who waits for those.
+//   four clerks    fetch items and queries ahead of the streams, and behind them merge their four
+//                  states leaf by leaf into output rows or a partial state. Under load every access
+//                  to device memory takes microseconds; the clerks are who waits for those.
 //
 // A request of several pieces leaves partial states; who arrives last merges them in the order of
-// the keys, leaves into splits and splits into the request, as a clerk would have done.
+// the keys, leaves into splits and splits into the request, as the clerks would have done.
 //
 // The products are taken transposed, keys on the long side of the instruction:
 //
@@ -35,7 +35,7 @@
 
 namespace pagoda::cuda::decode {
 
-// The clerk's side in front of the streams: items and queries into their slots.
+// The clerks' side in front of the streams: items and queries into their slots.
 template <class Tr>
 __device__ void fetch_item(const Work<Tr>& work, int n) {
   if (n >= work.num_items) return;
@@ -78,12 +78,14 @@ __device__ void fetch_query(const Work<Tr>& work, int n) {
   mbarrier_arrive_after_copies(work.shared.query_full[n % Tr::kQueries]);
 }
 
-// The clerk's side behind the streams. What it asks of memory for one item is answered while it
-// works on the next: item n is written, its arrival reported with n + 1 and looked at with n + 2.
+// The clerks' side behind the streams, all four warps together. What they ask of memory for one
+// item is answered while they work on the next: item n is written, its arrival reported with n + 1
+// and looked at with n + 2.
 template <class Tr>
 class Finisher {
  public:
-  __device__ explicit Finisher(const Work<Tr>& work) : work_(work), lane_(threadIdx.x % 32) {}
+  __device__ explicit Finisher(const Work<Tr>& work)
+      : work_(work), thread_(threadIdx.x % Tr::kClerks) {}
 
   __device__ void write(int n) {
     auto& shared = work_.shared;
@@ -91,90 +93,64 @@ class Finisher {
     int split = 0;
     bool first_leaf = true;
     for (int end = end_of_leaf(item, item.key_begin);; end = end_of_leaf(item, end)) {
-      const bool is_last = end == item.key_end;
       const int buffer = count_ % Tr::kStateBuffers;
       mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
-      // The block's last leaf is left to all its warps.
-      if (n == work_.num_items - 1 && is_last) return;
       merge_leaf<Tr>(shared, shared.states + buffer * Tr::kRowTiles, first_leaf, item.num_rows,
-                     count_, lane_, 32);
-      __syncwarp();
-      if (lane_ == 0) mbarrier_arrive(shared.state_empty[buffer]);
+                     count_, thread_, Tr::kClerks);
+      meet();
+      if (thread_ == 0) mbarrier_arrive(shared.state_empty[buffer]);
       ++count_;
       first_leaf = ends_split(item, end);
       if (!first_leaf) continue;
-      finish_split<Tr>(work_.params, item, work_.head(n), shared, split++, is_last, count_, lane_,
-                       32);
-      __syncwarp();
+      const bool is_last = end == item.key_end;
+      finish_split<Tr>(work_.params, item, work_.head(n), shared, split++, is_last, count_, thread_,
+                       Tr::kClerks);
+      meet();
       if (is_last) return;
     }
   }
 
   __device__ void report(int n) {
     if (n < 0 || work_.item(n).num_pieces == 1) return;
-    if (lane_ == 0)
+    if (thread_ == 0)
       work_.shared.arrivals_before = arrive(work_.params, work_.item(n), work_.head(n));
   }
 
+  // After a meeting behind the report.
   __device__ void merge_if_last(int n) {
     if (n < 0 || work_.item(n).num_pieces == 1) return;
     const DecodeItem& item = work_.item(n);
-    __syncwarp();
     if (work_.shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
-    merge_item<Tr>(work_.params, item, work_.head(n), lane_, 32);
-    __syncwarp();
+    merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
-  // Leaves that went through the buffers.
-  __device__ int count() const { return count_; }
+  __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
 
  private:
   const Work<Tr>& work_;
-  const int lane_;
-  int count_ = 0;
+  const int thread_;
+  int count_ = 0;  // leaves
 };
 
-// The block's last leaf is finished by all its warps, since none has anything else to do.
 template <class Tr>
-__device__ void finish_last_item(const Work<Tr>& work) {
-  auto& shared = work.shared;
-  const int n = work.num_items - 1, head = work.head(n);
-  const DecodeItem& item = work.item(n);
-  __syncthreads();
-  const int count = shared.leaves_before, buffer = count % Tr::kStateBuffers;
-  const int last_key = max(item.key_end - 1, item.key_begin);
-  const int split_begin = last_key - last_key % item.split_len;
-  const int leaf_begin = last_key - last_key % item.split_len % item.leaf_len;
-  merge_leaf<Tr>(shared, shared.states + buffer * Tr::kRowTiles,
-                 leaf_begin <= max(item.key_begin, split_begin), item.num_rows, count, threadIdx.x,
-                 Tr::kThreads);
-  __syncthreads();
-  finish_split<Tr>(work.params, item, head, shared,
-                   last_key / item.split_len - item.key_begin / item.split_len, true, count + 1,
-                   threadIdx.x, Tr::kThreads);
-  if (item.num_pieces == 1) return;
-  __syncthreads();
-  if (threadIdx.x == 0) shared.arrivals_before = arrive(work.params, item, head);
-  __syncthreads();
-  if (shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
-  merge_item<Tr>(work.params, item, head, threadIdx.x, Tr::kThreads);
-}
-
-template <class Tr>
-__device__ void run_clerk(const Work<Tr>& work) {
-  for (int n = 1; n < Tr::kItemsAhead; ++n) fetch_item(work, n);
-  for (int n = 0; n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
+__device__ void run_clerks(const Work<Tr>& work) {
+  const bool fetches = threadIdx.x % Tr::kClerks < 32;
+  for (int n = 1; fetches && n < Tr::kItemsAhead; ++n) fetch_item(work, n);
+  for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
   const int last = work.num_items - 1;
-  for (int n = 0; n <= last + 1; ++n) {
-    fetch_item(work, n + Tr::kItemsAhead);
-    fetch_query(work, n + Tr::kQueriesAhead);
+  for (int n = 0; n <= last + 2; ++n) {
+    if (fetches) fetch_item(work, n + Tr::kItemsAhead);
+    if (fetches) fetch_query(work, n + Tr::kQueriesAhead);
     finisher.merge_if_last(n - 2);
-    if (n > last) break;
-    finisher.report(n - 1);
-    finisher.write(n);
+    if (n <= last) work.wait_item(n);
+    finisher.meet();  // all have seen what was reported before
+    if (n <= last + 1) finisher.report(n - 1);
+    if (n <= last)
+      finisher.write(n);
+    else
+      finisher.meet();
   }
-  if (threadIdx.x % 32 == 0) work.shared.leaves_before = finisher.count();
 }
 
 template <class Tr>
@@ -184,41 +160,45 @@ __device__ void run_stream(const Work<Tr>& work) {
   const uint32_t ring = shared_address(shared.ring[stream]);
   Loader<Tr> loader(work, ring);
   WarpState<Tr> state;
-  int stage = 0, count = 0;  // count: of leaves
-  for (int n = 0; n < work.num_items; ++n) {
-    work.wait_item(n);
+  int stage = 0, entered = -1, count = 0;  // count: of leaves
+  Rows<Tr> rows;
+  QueryFragments<Tr> q;
+  int tile = 0, end = 0;
+  for (int n = 0; n < work.num_items;) {
     const DecodeItem& item = work.item(n);
-    const Rows<Tr> rows(work.params, item, work.head(n));
-    const int first = item.key_begin / Tr::kTileKeys;
-    work.wait_query(n);
-    QueryFragments<Tr> q;
-    load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
-    int tile = first + ((stream - first) & (Tr::kStreams - 1));
-    for (int end = end_of_leaf(item, item.key_begin);; end = end_of_leaf(item, end)) {
-      state.clear();
-#pragma unroll 1
-      for (; tile * Tr::kTileKeys < end; tile += Tr::kStreams) {
-        loader.wait(n);
-        const uint32_t keys = ring + stage * Tr::kStageBytes;
-        float s[Tr::kRowTiles][4];
-        multiply_keys<Tr>(s, keys, q);
-        finish_logits<Tr>(s, work.params, rows, tile * Tr::kTileKeys);
-        update_softmax<Tr>(s, state);
-        multiply_values<Tr>(state, keys + Tr::kKeyBytes, s);
-        __syncwarp();  // all lanes have read the tile
-        --loader.pending;
-        loader.load_next(n);
-        stage = stage + 1 == Tr::kStages ? 0 : stage + 1;
-      }
-      const int buffer = count % Tr::kStateBuffers;
-      if (count >= Tr::kStateBuffers)
-        mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
-      share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
-      __syncwarp();
-      if (lane == 0) mbarrier_arrive(shared.state_full[buffer]);
-      ++count;
-      if (end == item.key_end) break;
+    if (entered != n) {
+      entered = n;
+      work.wait_item(n);
+      rows = Rows<Tr>(work.params, item, work.head(n));
+      const int first = item.key_begin / Tr::kTileKeys;
+      tile = first + ((stream - first) & (Tr::kStreams - 1));
+      end = item.key_begin;
+      work.wait_query(n);
+      load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
     }
+    end = end_of_leaf(item, end);
+    state.clear();
+    for (; tile * Tr::kTileKeys < end; tile += Tr::kStreams) {
+      loader.wait(n);
+      const uint32_t keys = ring + stage * Tr::kStageBytes;
+      float s[Tr::kRowTiles][4];
+      multiply_keys<Tr>(s, keys, q);
+      finish_logits<Tr>(s, work.params.score, rows, tile * Tr::kTileKeys);
+      update_softmax<Tr>(s, state);
+      multiply_values<Tr>(state, keys + Tr::kKeyBytes, s);
+      __syncwarp();  // all lanes have read the tile
+      --loader.pending;
+      loader.load_next(n);
+      stage = stage + 1 == Tr::kStages ? 0 : stage + 1;
+    }
+    const int buffer = count % Tr::kStateBuffers;
+    if (count >= Tr::kStateBuffers)
+      mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
+    share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(shared.state_full[buffer]);
+    ++count;
+    if (end == item.key_end) ++n;
   }
 }
 
@@ -237,20 +217,25 @@ __global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
     attend_decode(const __grid_constant__ AttendParams params) {
   extern __shared__ uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
-  const bool is_clerk = threadIdx.x / 32 == Tr::kStreams;
-  if (is_clerk && threadIdx.x % 32 == 0) init_barriers<Tr>(shared);
+  const bool fetches = threadIdx.x / 32 == Tr::kStreams;
+  if (fetches && threadIdx.x % 32 == 0) init_barriers<Tr>(shared);
   __syncwarp();
   wait_for_earlier_kernels();
   allow_next_kernel();
-  if (is_clerk) fetch_first_item<Tr>(params, shared);
+  if (fetches) fetch_first_item<Tr>(params, shared);
   const Work<Tr> work(params, shared);
   __syncthreads();
   if (work.num_items == 0) return;
-  if (is_clerk)
-    run_clerk(work);
-  else
+  if (threadIdx.x < 32 * Tr::kStreams) {
+    if constexpr (Tr::kBlocksPerSm == 2)
+      take_registers<Tr::kStreamRegisters>();
+    else
+      give_registers<Tr::kStreamRegisters>();
     run_stream(work);
-  finish_last_item(work);
+  } else {
+    give_registers<Tr::kClerkRegisters>();
+    run_clerks(work);
+  }
 }
 
 }  // namespace pagoda::cuda::decode

@@ -54,7 +54,7 @@ __device__ void write_row(const AttendParams& params, const DecodeItem& item, in
     scale = exp2_approx(state.m - m);
     l = l * scale + exp2_approx(sink - m);
   }
-  scale = l > 0 ? scale / l : (l == 0 ? 0 : l);  // NaN stays
+  scale = l > 0 ? __fdividef(scale, l) : (l == 0 ? 0 : l);  // NaN stays
   uint2 packed_out;
   packed_out.x = Element<typename Tr::Type>::pack(state.o.x * scale, state.o.y * scale);
   packed_out.y = Element<typename Tr::Type>::pack(state.o.z * scale, state.o.w * scale);
@@ -111,10 +111,10 @@ struct Pieces {
   }
   __device__ bool has_leaf(int piece) const {
     const int in_split = piece % kLeaves * leaf_len;
-    const int64_t begin =
-        static_cast<int64_t>(first_split + piece / kLeaves) * split_len + in_split;
-    return in_split < split_len && begin < keys.end &&
-           begin + min(leaf_len, split_len - in_split) > keys.begin;
+    const int left =
+        keys.end - (first_split + piece / kLeaves) * split_len;  // from the split's begin
+    return in_split < min(split_len, left) &&
+           min(in_split + leaf_len, split_len) > keys.begin - keys.end + left;
   }
 };
 
@@ -162,16 +162,15 @@ template <class Tr, class Visit>
 __device__ void for_columns(int num_rows, int thread, int num_threads, Visit visit) {
   constexpr int kGroups = Tr::kHeadDimV / 4;
 #pragma unroll 1
-  for (int i = thread; i < num_rows * kGroups; i += num_threads)
+  for (int i = recomputed(thread); i < num_rows * kGroups; i += num_threads)
     visit(i / kGroups, i % kGroups * 4);
 }
 
 // Merges the streams' states, a leaf, into the run: the split so far. turn: counts the leaves that
 // the block has seen.
 template <class Tr>
-__device__ __noinline__ void merge_leaf(typename Tr::Shared& shared,
-                                        const typename Tr::StateTile* tiles, bool first,
-                                        int num_rows, int turn, int thread, int num_threads) {
+__device__ void merge_leaf(typename Tr::Shared& shared, const typename Tr::StateTile* tiles,
+                           bool first, int num_rows, int turn, int thread, int num_threads) {
   for_columns<Tr>(num_rows, thread, num_threads, [&](int row, int column) {
     RowState run = empty_state();
     if (!first) {
@@ -187,9 +186,9 @@ __device__ __noinline__ void merge_leaf(typename Tr::Shared& shared,
 // Passes the run on at the end of a split, by the threads that merged its last leaf. An item of
 // several splits keeps the request so far in its slots; `split` counts those in front of this one.
 template <class Tr>
-__device__ __noinline__ void finish_split(const AttendParams& params, const DecodeItem& item,
-                                          int head, typename Tr::Shared& shared, int split,
-                                          bool last, int turn, int thread, int num_threads) {
+__device__ void finish_split(const AttendParams& params, const DecodeItem& item, int head,
+                             typename Tr::Shared& shared, int split, bool last, int turn,
+                             int thread, int num_threads) {
   const Partials<Tr> partials(params, item, head);
   for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
     const float2 ml = shared.run_ml[turn & 1][row];
@@ -212,78 +211,55 @@ __device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& 
       params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head);
 }
 
-// Merges the pieces of kSpots places (row, column). In batches of kSplits splits whose loads are
-// all under way before the first is used, as each may take microseconds: so no load is conditional,
-// and those behind the last piece repeat it.
-template <class Tr, int kSpots, int kSplits, int kParts>
-__device__ void merge_spots(const Partials<Tr>& partials, const Pieces& pieces,
-                            const int (&row)[kSpots], const int (&column)[kSpots],
-                            RowState (&total)[kSpots]) {
-#pragma unroll
-  for (RowState& state : total) state = empty_state();
+// The pieces of one place (row, column), merged. In batches of kSplits splits whose loads are all
+// under way before the first is used, as each may take microseconds: so no load is conditional, and
+// those behind the last piece repeat it.
+template <class Tr, int kSplits, int kParts>
+__device__ RowState merge_spot(const Partials<Tr>& partials, const Pieces& pieces, int row,
+                               int column) {
+  RowState total = empty_state();
+#pragma unroll 1
   for (int first = 0; first < pieces.end; first += kSplits * kParts) {
-    RowState part[kSpots][kSplits][kParts];
+    RowState part[kSplits * kParts];
 #pragma unroll
-    for (int k = 0; k < kSpots; ++k)
+    for (int i = 0; i < kSplits * kParts; ++i)
+      part[i] = partials.read(min(first + i, pieces.end - 1), row, column);
 #pragma unroll
-      for (int i = 0; i < kSplits * kParts; ++i)
-        part[k][i / kParts][i % kParts] =
-            partials.read(min(first + i, pieces.end - 1), row[k], column[k]);
+    for (int s = 0; s < kSplits; ++s) {
+      RowState split = empty_state();
 #pragma unroll
-    for (int i = 0; i < kSplits * kParts; ++i) {
-      const int piece = first + i;
-      const bool real = piece < pieces.end && (kParts == 1 || pieces.has_leaf(piece));
-#pragma unroll
-      for (int k = 0; k < kSpots; ++k)
-        if (!real) part[k][i / kParts][i % kParts] = empty_state();
-    }
-#pragma unroll
-    for (int k = 0; k < kSpots; ++k)
-#pragma unroll
-      for (int s = 0; s < kSplits; ++s) {
-        RowState split = empty_state();
-#pragma unroll
-        for (int i = 0; i < kParts; ++i) split = merge(split, part[k][s][i]);
-        total[k] = merge(total[k], split);
+      for (int i = s * kParts; i < (s + 1) * kParts; ++i) {
+        const bool real = first + i < pieces.end && (kParts == 1 || pieces.has_leaf(first + i));
+        split = merge(split, real ? part[i] : empty_state());
       }
+      total = merge(total, split);
+    }
   }
+  return total;
 }
 
 template <class Tr, int kSplits, int kParts>
 __device__ void merge_pieces(const AttendParams& params, const DecodeItem& item, int head,
                              int thread, int num_threads) {
-  constexpr int kSpots = 2, kGroups = Tr::kHeadDimV / 4;
   const Partials<Tr> partials(params, item, head);
   const Pieces pieces(item);
-  const int num_spots = item.num_rows * kGroups;
-#pragma unroll 1
-  for (int first = thread; first < num_spots; first += kSpots * num_threads) {
-    int row[kSpots], column[kSpots];
-    RowState total[kSpots];
-#pragma unroll
-    for (int k = 0; k < kSpots; ++k) {
-      const int spot = min(first + k * num_threads, num_spots - 1);
-      row[k] = spot / kGroups, column[k] = spot % kGroups * 4;
-    }
-    merge_spots<Tr, kSpots, kSplits, kParts>(partials, pieces, row, column, total);
-#pragma unroll
-    for (int k = 0; k < kSpots; ++k)
-      if (first + k * num_threads < num_spots)
-        write_row<Tr>(params, item, head, row[k], column[k], total[k]);
-  }
+  for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
+    write_row<Tr>(params, item, head, row, column,
+                  merge_spot<Tr, kSplits, kParts>(partials, pieces, row, column));
+  });
 }
 
-// Merges the pieces of an item's rows into output rows, by the threads of some warps.
+// Merges the pieces of an item's rows into output rows.
 template <class Tr>
-__device__ __noinline__ void merge_item(const AttendParams& params, const DecodeItem& item,
-                                        int head, int thread, int num_threads) {
+__device__ void merge_item(const AttendParams& params, const DecodeItem& item, int head, int thread,
+                           int num_threads) {
   fence_acq_rel_gpu();
   if (thread == 0)  // for the next launch
     params.arrivals[static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head] = 0;
   if (item.flags & kItemIsLeaf)
-    merge_pieces<Tr, 2, kLeaves>(params, item, head, thread, num_threads);
+    merge_pieces<Tr, 1, kLeaves>(params, item, head, thread, num_threads);
   else
-    merge_pieces<Tr, 8, 1>(params, item, head, thread, num_threads);
+    merge_pieces<Tr, 4, 1>(params, item, head, thread, num_threads);
 }
 
 }  // namespace pagoda::cuda::decode

@@ -72,7 +72,10 @@ class Loader {
   __device__ bool enter_batch(int now) {
     if (!find_batch(now)) return false;
     const DecodeItem& item = work_.item(next_item_);
-    head_ = work_.head(next_item_);
+    const int head = work_.head(next_item_);
+    const AttendParams& params = work_.params;
+    keys_ = static_cast<const uint8_t*>(params.key.data) + head * params.key.head_stride;
+    values_ = static_cast<const uint8_t*>(params.value.data) + head * params.value.head_stride;
     key_begin_ = item.key_begin, key_end_ = item.key_end;
     tile_ = next_tile_, page_ = next_page_, row_ = next_row_, position_ = 0;
     const int item_end = (key_end_ + Tr::kTileKeys - 1) / Tr::kTileKeys;
@@ -93,27 +96,26 @@ class Loader {
       key_offset[half] = page * params.key.page_stride + row * params.key.token_stride;
       value_offset[half] = page * params.value.page_stride + row * params.value.token_stride;
     }
-    copy_rows<Tr::kKeyChunks, typename Tr::KeyTile>(destination, params.key, key_offset);
-    copy_rows<Tr::kValueChunks, typename Tr::ValueTile>(destination + Tr::kKeyBytes, params.value,
-                                                        value_offset);
+    copy_rows<Tr::kKeyChunks, typename Tr::KeyTile>(destination, keys_, key_offset,
+                                                    params.key.token_stride);
+    copy_rows<Tr::kValueChunks, typename Tr::ValueTile>(destination + Tr::kKeyBytes, values_,
+                                                        value_offset, params.value.token_stride);
   }
 
   // Rows that no query of the item sees become zeros: their bytes may be anything, NaN included,
   // and 0 * NaN would reach the output.
   template <int kChunks, class Tile>
-  __device__ void copy_rows(uint32_t destination, const KeyView& view,
-                            const int64_t (&offset)[2]) const {
+  __device__ void copy_rows(uint32_t destination, const uint8_t* base, const int64_t (&offset)[2],
+                            int64_t token_stride) const {
     const int first = tile_ * Tr::kTileKeys;
     constexpr int kCopies = Tr::kTileKeys * kChunks;
     static_assert(kCopies % 32 == 0);
-    const auto* base = static_cast<const uint8_t*>(view.data) + head_ * view.head_stride;
-    const int lane = recomputed(lane_);
 #pragma unroll
     for (int i = 0; i < kCopies / 32; ++i) {
-      const int copy = i * 32 + lane, row = copy / kChunks, chunk = copy % kChunks;
+      const int copy = i * 32 + lane_, row = copy / kChunks, chunk = copy % kChunks;
       const bool seen = first + row >= key_begin_ && first + row < key_end_;
       const uint8_t* source =
-          base + (row < 8 ? offset[0] : offset[1]) + (row & 7) * view.token_stride + chunk * 16;
+          base + (row < 8 ? offset[0] : offset[1]) + (row & 7) * token_stride + chunk * 16;
       cp_async_16(destination + Tile::offset(row, chunk), source, seen);
     }
   }
@@ -126,7 +128,8 @@ class Loader {
   // The batch that is being copied.
   int tile_ = 0, end_tile_ = 0, position_ = 0;  // tiles of 16 keys; how many of the batch are done
   int key_begin_ = 0, key_end_ = 0;
-  int head_ = 0;
+  const uint8_t* keys_ = nullptr;
+  const uint8_t* values_ = nullptr;
   int32_t page_ = 0, row_ = 0;  // of lane l: page of half l % 2 of tile l / 2, its first row there
 
   // The batch after it.

@@ -29,13 +29,14 @@ struct WarpState {
 template <class Tr>
 struct Rows {
   KeyRange seen[Tr::kRowTiles][2];  // keys; empty for rows that the item does not have
-  int first_row, context;           // of the item; its request's tokens in front of the query's
+  int position[Tr::kRowTiles][2];
   float slope2[Tr::kRowTiles][2];
   int all_begin, all_end;  // keys that every row of the item sees
 
+  Rows() = default;
   __device__ Rows(const AttendParams& params, const DecodeItem& item, int head) {
     const Mask mask = mask_of_request(params.mask, item.flags & kItemIsCausal);
-    context = item.seq_len - item.query_len, first_row = item.first_row;
+    const int context = item.seq_len - item.query_len;
     const int c = threadIdx.x % 4;
 #pragma unroll
     for (int n = 0; n < Tr::kRowTiles; ++n)
@@ -43,7 +44,8 @@ struct Rows {
       for (int e = 0; e < 2; ++e) {
         const int in_item = 8 * n + 2 * c + e;
         const PackedRow row(params, item.first_row + in_item, head);
-        seen[n][e] = visible_keys(mask, context + row.token, item.seq_len);
+        position[n][e] = context + row.token;
+        seen[n][e] = visible_keys(mask, position[n][e], item.seq_len);
         seen[n][e].begin = max(seen[n][e].begin, item.key_begin);
         seen[n][e].end = min(seen[n][e].end, item.key_end);
         slope2[n][e] = params.alibi_slopes && in_item < item.num_rows
@@ -77,7 +79,7 @@ __device__ void load_query(QueryFragments<Tr>& q, const uint8_t* query) {
 template <class Tr>
 __device__ void multiply_keys(float (&s)[Tr::kRowTiles][4], uint32_t keys,
                               const QueryFragments<Tr>& q) {
-  const int lane = recomputed(threadIdx.x % 32);
+  const int lane = threadIdx.x % 32;
   float odd[Tr::kRowTiles][4];  // a second sum halves the chain of dependent instructions
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
@@ -97,9 +99,8 @@ __device__ void multiply_keys(float (&s)[Tr::kRowTiles][4], uint32_t keys,
 
 // From q . k to masked logits in base 2.
 template <class Tr>
-__device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const AttendParams& params,
+__device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const Score2& score,
                               const Rows<Tr>& rows, int first_key) {
-  const Score2& score = params.score;
   const int g = threadIdx.x % 32 / 4;
   if (score.cap == 0 && score.alibi == Alibi::none) {
 #pragma unroll
@@ -108,13 +109,9 @@ __device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const AttendParams& 
   } else {
 #pragma unroll
     for (int n = 0; n < Tr::kRowTiles; ++n)
-      for (int e = 0; e < 2; ++e) {
-        const int row = rows.first_row + 8 * n + 2 * (threadIdx.x % 4) + e;
-        const int position = rows.context + params.group.divide(row);
-        for (int i = e; i < 4; i += 2)
-          s[n][i] =
-              logit2(score, s[n][i], rows.slope2[n][e], position, first_key + g + 8 * (i / 2));
-      }
+      for (int i = 0; i < 4; ++i)
+        s[n][i] = logit2(score, s[n][i], rows.slope2[n][i % 2], rows.position[n][i % 2],
+                         first_key + g + 8 * (i / 2));
   }
   if (first_key >= rows.all_begin && first_key + Tr::kTileKeys <= rows.all_end) return;
 #pragma unroll
@@ -165,7 +162,7 @@ __device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& stat
 template <class Tr>
 __device__ void multiply_values(WarpState<Tr>& state, uint32_t values,
                                 const float (&p)[Tr::kRowTiles][4]) {
-  const int lane = recomputed(threadIdx.x % 32);
+  const int lane = threadIdx.x % 32;
   uint32_t weights[Tr::kRowTiles][2];
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)

@@ -17,7 +17,8 @@ struct Traits {
   static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_, kRowTiles = kRowTiles_;
   static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
 
-  static constexpr int kStreams = 4, kThreads = 32 * (kStreams + 1);
+  static constexpr int kStreams = 4;
+  static constexpr int kClerks = 128, kThreads = 32 * kStreams + kClerks;
   static constexpr int kTileKeys = 16;
   static constexpr int kRows = 8 * kRowTiles;
   static constexpr int kKeyChunks = kHeadDim / 8, kValueChunks = kHeadDimV / 8;
@@ -31,10 +32,12 @@ struct Traits {
   // wait in its queues, and all else waits behind them.
   static constexpr int kItems = 8, kItemsAhead = 3;  // slots; how far ahead the clerk fills them
   static constexpr int kQueries = 4, kQueriesAhead = 2;
-  static constexpr int kRingBytes = 72 * 1024;
+  static constexpr bool kWide = kRowTiles * (kHeadDim + kHeadDimV) > 320;  // one block has it all
+  static constexpr int kRingBytes = (kWide ? 128 : 72) * 1024;
   static constexpr int kStages =
       kRingBytes / (kStreams * kStageBytes) < 2 ? 2 : kRingBytes / (kStreams * kStageBytes);
-  static constexpr int kStateTiles = 2;  // row tiles of states that fit between streams and clerk
+  // Row tiles of states that fit between streams and clerks.
+  static constexpr int kStateTiles = kRowTiles == 2 && kWide ? 4 : 2;
   static constexpr int kStateBuffers = kStateTiles / kRowTiles;
   static_assert(kStateBuffers >= 1);
 
@@ -55,10 +58,13 @@ struct Traits {
     float2 request_ml[2][kRows];           // the same of an item of several splits
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
-    uint32_t arrivals_before;
-    int32_t leaves_before;  // those that the clerk finished
+    uint32_t arrivals_before;  // of the item last reported
   };
+  static_assert(sizeof(Shared) <= 227 * 1024);
   static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
+  // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
+  static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 : 240;
+  static constexpr int kClerkRegisters = kBlocksPerSm == 2 ? 80 : 128;
 };
 
 // The end of the leaf of an item that starts at key `begin`. An item without keys has one leaf
