@@ -39,6 +39,7 @@ struct RunnerOptions {
   int32_t max_seq_len = 0;  // 0: the model's context length
   ContextParallel context_parallel = {};
   DraftOptions draft;
+  int32_t cascade = 0;  // pages that requests share: 0 read once where it pays, 1 always, -1 never
 };
 
 struct GenerationOptions {
@@ -78,6 +79,7 @@ struct RunnerStats {
   int64_t prefix_hit_tokens = 0;
   int64_t drafted_tokens = 0;   // guessed and verified
   int64_t accepted_tokens = 0;  // of these, right
+  KeyReads key_reads;
   SchedulerStats scheduler;
 };
 

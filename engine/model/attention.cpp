@@ -1,5 +1,7 @@
 #include "engine/model/attention.h"
 
+#include <algorithm>
+
 #include "engine/math/convert.h"
 
 namespace pagoda::engine {
@@ -52,8 +54,10 @@ Attention::Attention(const ModelConfig& config, const DecoderOptions& options, T
   limits.max_tokens = options.max_tokens;
   limits.max_seq_len = options.max_seq_len;
   limits.num_pages = options.num_pages;
+  Tuning tuning;
+  tuning.cascade = options.cascade;
   for (size_t i = 0; i < groups_.size(); i++) {
-    plans_.emplace_back(context_, spec_of(config, groups_[i], options), limits);
+    plans_.emplace_back(context_, spec_of(config, groups_[i], options), limits, tuning);
     workspaces_.emplace_back(static_cast<int64_t>(plans_.back().workspace_size()));
     for (int layer : groups_[i].layers)
       group_of_layer_[static_cast<size_t>(layer)] = static_cast<int>(i);
@@ -95,6 +99,20 @@ void Attention::prepare(const StepBatch& step) {
     batch.slot_mapping = local_slots(step.groups[i].slot_mapping, batch.num_tokens);
     plans_[i].prepare(batch, workspaces_[i].data(), static_cast<size_t>(workspaces_[i].size()));
   }
+  count_reads();
+}
+
+void Attention::count_reads() {
+  int32_t cascade_reqs = 0;
+  for (size_t i = 0; i < plans_.size(); i++) {
+    const StepInfo info = plans_[i].step_info();
+    const auto layers = static_cast<int64_t>(groups_[i].layers.size());
+    reads_.bytes += info.key_bytes * layers;
+    reads_.bytes_flat += info.key_bytes_flat * layers;
+    cascade_reqs = std::max(cascade_reqs, info.cascade_reqs);
+  }
+  reads_.cascade_steps += cascade_reqs > 0 ? 1 : 0;
+  reads_.max_cascade_reqs = std::max(reads_.max_cascade_reqs, cascade_reqs);
 }
 
 void* Attention::in_attention_type(float* rows, int64_t num_tokens) {

@@ -21,6 +21,7 @@ class Attention {
 
   const std::vector<LayerGroup>& groups() const { return groups_; }
   std::string describe() const;
+  const KeyReads& key_reads() const { return reads_; }
 
   // Once per step. The batch's arrays stay as they are until the step is done.
   void prepare(const StepBatch& batch);
@@ -32,6 +33,7 @@ class Attention {
 
  private:
   const int64_t* local_slots(const int64_t* slots, int64_t num_tokens);
+  void count_reads();
   void* in_attention_type(float* rows, int64_t num_tokens);
 
   const ModelConfig& config_;
@@ -46,7 +48,8 @@ class Attention {
   Context context_;
   std::vector<Plan> plans_;                   // [groups]
   std::vector<Array<std::byte>> workspaces_;  // [groups]
-  Array<uint16_t> typed_qkv_, typed_out_;     // empty for F32
+  KeyReads reads_;
+  Array<uint16_t> typed_qkv_, typed_out_;  // empty for F32
 };
 
 }  // namespace pagoda::engine

@@ -39,9 +39,18 @@ struct DecoderOptions {
   int32_t max_tokens = 1;   // in one step
   int32_t max_seq_len = 0;  // at most the model's context length; 0: that
   ContextParallel context_parallel = {};
+  int32_t cascade = 0;  // pages that requests share: 0 read once where it pays, 1 always, -1 never
 
   // Tokens of a page of all ranks together: what page tables and slots count in.
   int32_t shared_page_size() const { return page_size * context_parallel.num_ranks(); }
+};
+
+// Keys and values that attention read since the decoder was made, all layers together.
+struct KeyReads {
+  int64_t bytes = 0;
+  int64_t bytes_flat = 0;     // the same if no request had shared a reading
+  int64_t cascade_steps = 0;  // steps in which some did
+  int32_t max_cascade_reqs = 0;
 };
 
 // One step: the new tokens of each request, one request behind the other, the request's last ones.
@@ -70,6 +79,7 @@ class Decoder {
   const DecoderOptions& options() const;          // max_seq_len and num_threads as resolved
   const std::vector<LayerGroup>& groups() const;  // each has a page table of its own
   std::string describe() const;                   // the plans, as text
+  const KeyReads& key_reads() const;
   Threads& threads();
 
   // Writes this step's keys and values to their pages.

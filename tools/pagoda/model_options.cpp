@@ -35,6 +35,11 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_flag("--no-prefix-cache", options.no_prefix_cache,
                    "do not share the pages of equal beginnings");
   command
+      .add_option("--cascade", options.cascade,
+                  "read pages that requests share once for all: auto where it pays, always, never")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  command
       .add_option("--prefill-chunk", runner.prefill_chunk, "tokens of a prompt read in one step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
@@ -72,6 +77,7 @@ std::unique_ptr<engine::Runner> make_runner(const LoadedModel& model, const Mode
   engine::RunnerOptions runner = options.runner;
   runner.dtype = dtype_of(options.dtype);
   runner.prefix_cache = !options.no_prefix_cache;
+  runner.cascade = options.cascade == "always" ? 1 : options.cascade == "never" ? -1 : 0;
   runner.max_reqs = std::min(runner.max_reqs, num_sequences);
   runner.max_seq_len = max_seq_len;
   if (options.context_parallel)

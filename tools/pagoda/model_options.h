@@ -13,6 +13,7 @@ struct ModelOptions {
   std::string model;
   std::string dtype = "f32";
   engine::RunnerOptions runner;
+  std::string cascade = "auto";
   bool no_prefix_cache = false;
   bool context_parallel = false;
   int32_t comm_timeout_ms = 0;  // 0: the communicator's own
