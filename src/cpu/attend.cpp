@@ -168,8 +168,8 @@ class ItemRun {
   float query_token_scale(int32_t row) const {
     if (query_scale_kind() != ScaleOf::token) return 1;
     const TensorView& scale = call_.layer.query_scale;
-    return static_cast<const float*>(scale.data)[scratch_.token[row] * scale.stride[0] +
-                                                 head_of(row) * scale.stride[1]];
+    return static_cast<const float*>(
+        scale.data)[scratch_.token[row] * scale.stride[0] + head_of(row) * scale.stride[1]];
   }
 
   // Of the products of queries and keys as the kernels read them, but for scales of tokens.

@@ -53,7 +53,7 @@ CascadePrices prices_of(const Prepared& prepared, int num_threads) {
 }
 
 int64_t bytes_of_row(CacheFormat format, Dtype dtype, int64_t dim) {
-  const int64_t element = format.code == Code::same ? static_cast<int64_t>(size_of(dtype)) : 1;
+  const auto element = static_cast<int64_t>(size_of(dtype_of(format, dtype)));
   return dim * element + (format.scale == ScaleOf::token ? int64_t{sizeof(float)} : 0);
 }
 

@@ -61,6 +61,9 @@ Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& p
   if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
     reasons.push_back(std::string("spec.dtype is ") + pagoda::name_of(problem.dtype) +
                       "; the cuda backend has kernels for bf16 and f16");
+  if (problem.tuning.cascade > 0)
+    reasons.emplace_back(
+        "tuning.cascade is 1; the cuda backend attends every request on its own, leave it 0");
   const CudaKernel* found = nullptr;
   for (const CudaKernel& kernel : kernels)
     if (found == nullptr && serves(kernel, problem)) found = &kernel;
