@@ -24,7 +24,7 @@ constexpr int kOrders = 3;  // order, deepest and first_slot share a region
 constexpr int32_t kMaxQueryLen = 4;
 constexpr int32_t kRowsInPlace = 6, kRowsOfPass = 384;
 constexpr int64_t kCacheBytes = int64_t{32} << 20;
-constexpr double kByte = 0.13, kState = 0.3, kLevel = 2000;
+constexpr double kByte = 0.13, kState = 0.3, kLevel = 15000;
 struct IsaPrices {
   const char* isa;
   double element, product, packed, packed_product;
