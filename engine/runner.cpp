@@ -38,6 +38,7 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .backend = options.backend,
       .isa = options.isa,
       .dtype = options.dtype,
+      .kv = options.kv,
       .page_size = options.page_size,
       .num_pages = options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
       .max_reqs = options.max_reqs,

@@ -31,6 +31,7 @@ struct RunnerOptions {
   std::string backend = "cpu";  // one whose memory is the host's: cpu or reference
   std::string isa;              // empty: the best of the machine
   pagoda_dtype dtype = PAGODA_F32;
+  KvChoice kv;  // what the cache holds
   int32_t page_size = 16;
   int64_t num_pages = 0;  // the null page included; 0: for max_reqs sequences of max_seq_len
   bool prefix_cache = true;

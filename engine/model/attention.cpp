@@ -1,5 +1,6 @@
 #include "engine/model/attention.h"
 
+#include "engine/error.h"
 #include "engine/math/convert.h"
 
 namespace pagoda::engine {
@@ -11,7 +12,7 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
   spec.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
   spec.head_dim = static_cast<int32_t>(config.head_dim);
   spec.dtype = options.dtype;
-  spec.kv_format = PAGODA_KV_SAME;
+  spec.kv_format = group.kv_format;
   spec.page_size = options.page_size;
   spec.causal = 1;
   if (options.context_parallel.comm) {
@@ -24,6 +25,13 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
     spec.window_right = -1;
   }
   return spec;
+}
+
+std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv) {
+  require(kv.format != PAGODA_KV_INT8_CHANNEL_V || !kv.scales_path.empty(),
+          ErrorKind::kInvalidArgument,
+          "a cache with scales of value channels needs their file; pagoda calibrate makes one");
+  return kv.scales_path.empty() ? unit_scales(config) : load_scales(kv.scales_path, config);
 }
 
 Context make_context(const DecoderOptions& options, int num_threads) {
@@ -43,10 +51,13 @@ Attention::Attention(const ModelConfig& config, const DecoderOptions& options, T
       page_size_(options.page_size),
       ranks_(options.context_parallel),
       threads_(threads),
-      groups_(group_layers(config)),
+      statistics_(options.kv_statistics),
+      groups_(group_layers(config, options.kv)),
       group_of_layer_(config.layers.size()),
-      memory_(config, groups_, options.page_size, options.num_pages, options.dtype),
+      memory_(config, groups_, options.page_size, options.num_pages, options.dtype,
+              scales_of(config, options.kv)),
       context_(make_context(options, threads.size())) {
+  check_kv_choice(config, options.kv);
   Limits limits;
   limits.max_reqs = options.max_reqs;
   limits.max_tokens = options.max_tokens;
@@ -121,9 +132,9 @@ void Attention::attend(int layer, float* qkv, int64_t num_tokens, float* out) {
   void* const typed_out = typed ? static_cast<void*>(typed_out_.data()) : out;
   const Tensor attended(typed_out, dtype_, {num_tokens, heads, dim});
 
-  Layer caches;
-  caches.key_cache = &memory_.keys(layer);
-  caches.value_cache = &memory_.values(layer);
+  if (statistics_ != nullptr)
+    statistics_->add(layer, qkv + heads * dim, qkv + (heads + kv_heads) * dim, num_tokens, row);
+  const Layer caches = memory_.layer(layer);
   Plan& plan = plans_[static_cast<size_t>(group_of_layer_[static_cast<size_t>(layer)])];
   plan.update_cache(caches, part(heads, kv_heads), part(heads + kv_heads, kv_heads));
   plan.forward(caches, part(0, heads), attended);

@@ -40,6 +40,7 @@ class Attention {
   ContextParallel ranks_;
   std::vector<std::vector<int64_t>> local_slots_;  // [groups][num_tokens] of this step
   Threads& threads_;
+  KvStatistics* statistics_;  // null: nothing is measured
   std::vector<LayerGroup> groups_;
   std::vector<int> group_of_layer_;  // [layers]
   KvMemory memory_;

@@ -29,10 +29,12 @@ struct ContextParallel {
 };
 
 struct DecoderOptions {
-  int num_threads = 0;              // 0: all usable cores
-  std::string backend = "cpu";      // one whose memory is the host's: cpu or reference
-  std::string isa;                  // of attention; empty: the best of the machine
-  pagoda_dtype dtype = PAGODA_F32;  // of attention and of the cache: F32, F16 or BF16
+  int num_threads = 0;                    // 0: all usable cores
+  std::string backend = "cpu";            // one whose memory is the host's: cpu or reference
+  std::string isa;                        // of attention; empty: the best of the machine
+  pagoda_dtype dtype = PAGODA_F32;        // of attention and of the cache: F32, F16 or BF16
+  KvChoice kv;                            // what the cache holds instead
+  KvStatistics* kv_statistics = nullptr;  // sees every key and value; outlives the decoder
   int32_t page_size = 16;
   int64_t num_pages = 0;    // of each group, the null page included
   int32_t max_reqs = 1;     // in one step

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tools/pagoda/commands.h"
+#include "tools/pagoda/model_options.h"
 
 namespace pagoda::cli {
 namespace {
@@ -28,13 +29,6 @@ const std::map<std::string, pagoda_dtype> kDtypes{
     {"f32", PAGODA_F32}, {"f16", PAGODA_F16}, {"bf16", PAGODA_BF16}};
 const std::map<std::string, pagoda_alibi> kAlibis{
     {"none", PAGODA_ALIBI_NONE}, {"linear", PAGODA_ALIBI_LINEAR}, {"sqrt", PAGODA_ALIBI_SQRT}};
-const std::map<std::string, pagoda_kv_format> kFormats{{"same", PAGODA_KV_SAME},
-                                                       {"fp8", PAGODA_KV_FP8_E4M3},
-                                                       {"fp8-token", PAGODA_KV_FP8_E4M3_TOKEN},
-                                                       {"int8-token", PAGODA_KV_INT8_TOKEN},
-                                                       {"int8-channel-v", PAGODA_KV_INT8_CHANNEL_V},
-                                                       {"int8-keys", PAGODA_KV_INT8_KEYS}};
-
 // "q:k,q:k": query tokens and tokens with keys of each request.
 std::vector<Request> parse_requests(const std::string& text) {
   std::vector<Request> requests;
@@ -71,7 +65,7 @@ std::vector<Request> parse_requests(const std::string& text) {
 Spec make_spec(const Flags& flags) {
   Spec spec = flags.spec;
   spec.dtype = kDtypes.at(flags.dtype);
-  spec.kv_format = kFormats.at(flags.kv_format);
+  spec.kv_format = kv_formats().at(flags.kv_format);
   spec.alibi = kAlibis.at(flags.alibi);
   spec.causal = flags.all_keys ? 0 : 1;
   spec.has_sinks = flags.sinks ? 1 : 0;
@@ -137,7 +131,7 @@ void add_explain(CLI::App& app) {
       ->check(CLI::IsMember(kDtypes))
       ->capture_default_str();
   command->add_option("--kv-format", flags->kv_format)
-      ->check(CLI::IsMember(kFormats))
+      ->check(CLI::IsMember(kv_formats()))
       ->capture_default_str();
   command->add_option("--page-size", spec.page_size, "0: no cache")->capture_default_str();
   command->add_option("--scale", spec.softmax_scale, "0: 1/sqrt(head_dim)")->capture_default_str();
