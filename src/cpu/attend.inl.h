@@ -68,13 +68,18 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, RowPoin
 inline void locate_scales(const PagedRows& rows, int start, int begin, int end,
                           RowPointers& pointers) {
   if (rows.scales == nullptr) return;
-  for (int i = 0; i < kTileKeys; ++i) {
-    pointers[i] = reinterpret_cast<const char*>(&kOne);
-    if (i < begin || i >= end) continue;
+  for (int i = 0; i < begin; ++i) pointers[i] = reinterpret_cast<const char*>(&kOne);
+  for (int i = end; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(&kOne);
+  for (int i = begin; i < end;) {
     const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
-    pointers[i] =
+    const int count = smaller(end - i, rows.page_size - offset);
+    const char* scale =
         rows.scales + rows.pages[page] * rows.scale_page_stride + offset * rows.scale_token_stride;
-    prefetch(pointers[i]);
+    for (int j = 0; j < count; ++j, scale += rows.scale_token_stride) {
+      prefetch(scale);
+      pointers[i + j] = scale;
+    }
+    i += count;
   }
 }
 
