@@ -38,13 +38,15 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .backend = options.backend,
       .isa = options.isa,
       .dtype = options.dtype,
+      .kv = options.kv,
       .page_size = options.page_size,
       .num_pages = options.num_pages > 0 ? options.num_pages : options.max_reqs * pages_of_one + 1,
       .max_reqs = options.max_reqs,
       .max_tokens = options.prefill_chunk + options.max_reqs * (1 + draft.num_tokens) - 1,
       .max_seq_len = max_seq_len,
       .mask = options.mask,
-      .context_parallel = options.context_parallel};
+      .context_parallel = options.context_parallel,
+      .cascade = options.cascade};
 }
 
 // A group of layers has pages of its own: their bytes differ with the number of layers.
@@ -333,6 +335,7 @@ std::vector<Generation> Runner::take_finished() {
 RunnerStats Runner::stats() const {
   RunnerStats stats = state_->stats;
   stats.scheduler = state_->scheduler.stats();
+  stats.key_reads = state_->decoder.key_reads();
   const CacheStats pages = state_->cache.stats();
   stats.num_pages = pages.num_pages - static_cast<int64_t>(state_->decoder.groups().size());
   return stats;

@@ -31,6 +31,7 @@ struct RunnerOptions {
   std::string backend = "cpu";  // one whose memory is the host's: cpu or reference
   std::string isa;              // empty: the best of the machine
   pagoda_dtype dtype = PAGODA_F32;
+  KvChoice kv;  // what the cache holds
   int32_t page_size = 16;
   int64_t num_pages = 0;  // the null page included; 0: for max_reqs sequences of max_seq_len
   bool prefix_cache = true;
@@ -40,6 +41,7 @@ struct RunnerOptions {
   MaskText mask;            // of every layer, besides its own
   ContextParallel context_parallel = {};
   DraftOptions draft;
+  int32_t cascade = 0;  // pages that requests share: 0 read once where it pays, 1 always, -1 never
 };
 
 struct GenerationOptions {
@@ -79,6 +81,7 @@ struct RunnerStats {
   int64_t prefix_hit_tokens = 0;
   int64_t drafted_tokens = 0;   // guessed and verified
   int64_t accepted_tokens = 0;  // of these, right
+  KeyReads key_reads;
   SchedulerStats scheduler;
 };
 

@@ -150,11 +150,12 @@ Timing time_replays(const StepRunner& runner, int num_layers, cudaStream_t strea
   for (int i = 0; i < launches; ++i) runner.attend(i % num_layers, stream);
   check_cuda(cudaStreamEndCapture(stream, &graph), "capturing");
   check_cuda(cudaGraphInstantiate(&replay, graph, 0), "instantiating the graph");
-  const Timing timing = time_calls(stream, launches, 0.1e6, [&](cudaEvent_t begin, cudaEvent_t end) {
-    cudaEventRecord(begin, stream);
-    check_cuda(cudaGraphLaunch(replay, stream), "replaying");
-    cudaEventRecord(end, stream);
-  });
+  const Timing timing =
+      time_calls(stream, launches, 0.1e6, [&](cudaEvent_t begin, cudaEvent_t end) {
+        cudaEventRecord(begin, stream);
+        check_cuda(cudaGraphLaunch(replay, stream), "replaying");
+        cudaEventRecord(end, stream);
+      });
   cudaGraphExecDestroy(replay), cudaGraphDestroy(graph);
   return timing;
 }
@@ -228,14 +229,15 @@ int main(int argc, char** argv) {
       const bool check =
           c.spec.query_lens.size() * size_t(c.spec.query_lens[0]) * c.spec.seq_lens[0] < 5'000'000;
       const Result r = measure(c, check);
-      std::printf("%-26s %10.2f %10.2f %8.3f %8.1f %7.1f%%  %.2f\n", c.name.c_str(),
-                  r.microseconds, r.sustained, r.terabytes, r.teraflops, 100 * r.spread,
+      std::printf("%-26s %10.2f %10.2f %8.3f %8.1f %7.1f%%  %.2f\n", c.name.c_str(), r.microseconds,
+                  r.sustained, r.terabytes, r.teraflops, 100 * r.spread,
                   std::max(r.comparison.worst_out, r.comparison.worst_lse));
       std::fprintf(json,
-                   "%s\n  {\"name\": \"%s\", \"us\": %.3f, \"sustained_us\": %.3f, \"spread\": %.4f, \"tb_s\": %.4f, "
+                   "%s\n  {\"name\": \"%s\", \"us\": %.3f, \"sustained_us\": %.3f, \"spread\": "
+                   "%.4f, \"tb_s\": %.4f, "
                    "\"tflop_s\": %.2f, \"ok\": %s}",
-                   separator, c.name.c_str(), r.microseconds, r.sustained, r.spread, r.terabytes, r.teraflops,
-                   r.comparison.ok() ? "true" : "false");
+                   separator, c.name.c_str(), r.microseconds, r.sustained, r.spread, r.terabytes,
+                   r.teraflops, r.comparison.ok() ? "true" : "false");
       separator = ",";
     } catch (const std::exception& error) {
       std::printf("%-26s %s\n", c.name.c_str(), error.what());

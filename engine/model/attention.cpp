@@ -1,5 +1,8 @@
 #include "engine/model/attention.h"
 
+#include <algorithm>
+
+#include "engine/error.h"
 #include "engine/math/convert.h"
 
 namespace pagoda::engine {
@@ -11,7 +14,7 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
   spec.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
   spec.head_dim = static_cast<int32_t>(config.head_dim);
   spec.dtype = options.dtype;
-  spec.kv_format = PAGODA_KV_SAME;
+  spec.kv_format = group.kv_format;
   spec.page_size = options.page_size;
   spec.causal = 1;
   spec.has_block_mask = options.mask.text.empty() ? 0 : 1;
@@ -25,6 +28,13 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
     spec.window_right = -1;
   }
   return spec;
+}
+
+std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv) {
+  require(kv.format != PAGODA_KV_INT8_CHANNEL_V || !kv.scales_path.empty(),
+          ErrorKind::kInvalidArgument,
+          "a cache with scales of value channels needs their file; pagoda calibrate makes one");
+  return kv.scales_path.empty() ? unit_scales(config) : load_scales(kv.scales_path, config);
 }
 
 std::unique_ptr<StepMask> make_mask(const ModelConfig& config, const DecoderOptions& options) {
@@ -55,18 +65,23 @@ Attention::Attention(const ModelConfig& config, const DecoderOptions& options, T
       page_size_(options.page_size),
       ranks_(options.context_parallel),
       threads_(threads),
-      groups_(group_layers(config)),
+      statistics_(options.kv_statistics),
+      groups_(group_layers(config, options.kv)),
       group_of_layer_(config.layers.size()),
-      memory_(config, groups_, options.page_size, options.num_pages, options.dtype),
+      memory_(config, groups_, options.page_size, options.num_pages, options.dtype,
+              scales_of(config, options.kv)),
       context_(make_context(options, threads.size())) {
+  check_kv_choice(config, options.kv);
   mask_ = make_mask(config, options);
   Limits limits;
   limits.max_reqs = options.max_reqs;
   limits.max_tokens = options.max_tokens;
   limits.max_seq_len = options.max_seq_len;
   limits.num_pages = options.num_pages;
+  Tuning tuning;
+  tuning.cascade = options.cascade;
   for (size_t i = 0; i < groups_.size(); i++) {
-    plans_.emplace_back(context_, spec_of(config, groups_[i], options), limits);
+    plans_.emplace_back(context_, spec_of(config, groups_[i], options), limits, tuning);
     workspaces_.emplace_back(static_cast<int64_t>(plans_.back().workspace_size()));
     for (int layer : groups_[i].layers)
       group_of_layer_[static_cast<size_t>(layer)] = static_cast<int>(i);
@@ -112,6 +127,20 @@ void Attention::prepare(const StepBatch& step) {
     batch.block_mask = block_mask;
     plans_[i].prepare(batch, workspaces_[i].data(), static_cast<size_t>(workspaces_[i].size()));
   }
+  count_reads();
+}
+
+void Attention::count_reads() {
+  int32_t cascade_reqs = 0;
+  for (size_t i = 0; i < plans_.size(); i++) {
+    const StepInfo info = plans_[i].step_info();
+    const auto layers = static_cast<int64_t>(groups_[i].layers.size());
+    reads_.bytes += info.key_bytes * layers;
+    reads_.bytes_flat += info.key_bytes_flat * layers;
+    cascade_reqs = std::max(cascade_reqs, info.cascade_reqs);
+  }
+  reads_.cascade_steps += cascade_reqs > 0 ? 1 : 0;
+  reads_.max_cascade_reqs = std::max(reads_.max_cascade_reqs, cascade_reqs);
 }
 
 void* Attention::in_attention_type(float* rows, int64_t num_tokens) {
@@ -138,9 +167,9 @@ void Attention::attend(int layer, float* qkv, int64_t num_tokens, float* out) {
   void* const typed_out = typed ? static_cast<void*>(typed_out_.data()) : out;
   const Tensor attended(typed_out, dtype_, {num_tokens, heads, dim});
 
-  Layer caches;
-  caches.key_cache = &memory_.keys(layer);
-  caches.value_cache = &memory_.values(layer);
+  if (statistics_ != nullptr)
+    statistics_->add(layer, qkv + heads * dim, qkv + (heads + kv_heads) * dim, num_tokens, row);
+  const Layer caches = memory_.layer(layer);
   Plan& plan = plans_[static_cast<size_t>(group_of_layer_[static_cast<size_t>(layer)])];
   plan.update_cache(caches, part(heads, kv_heads), part(heads + kv_heads, kv_heads));
   plan.forward(caches, part(0, heads), attended);

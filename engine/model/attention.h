@@ -22,6 +22,7 @@ class Attention {
 
   const std::vector<LayerGroup>& groups() const { return groups_; }
   std::string describe() const;
+  const KeyReads& key_reads() const { return reads_; }
   std::string mask_picture() const { return mask_ ? mask_->picture() : ""; }
 
   // Once per step. The batch's arrays stay as they are until the step is done.
@@ -34,6 +35,7 @@ class Attention {
 
  private:
   const int64_t* local_slots(const int64_t* slots, int64_t num_tokens);
+  void count_reads();
   void* in_attention_type(float* rows, int64_t num_tokens);
 
   const ModelConfig& config_;
@@ -42,14 +44,16 @@ class Attention {
   ContextParallel ranks_;
   std::vector<std::vector<int64_t>> local_slots_;  // [groups][num_tokens] of this step
   Threads& threads_;
+  KvStatistics* statistics_;  // null: nothing is measured
   std::vector<LayerGroup> groups_;
   std::vector<int> group_of_layer_;  // [layers]
   KvMemory memory_;
   Context context_;
   std::vector<Plan> plans_;                   // [groups]
   std::vector<Array<std::byte>> workspaces_;  // [groups]
-  std::unique_ptr<StepMask> mask_;            // null: none
-  Array<uint16_t> typed_qkv_, typed_out_;     // empty for F32
+  KeyReads reads_;
+  std::unique_ptr<StepMask> mask_;         // null: none
+  Array<uint16_t> typed_qkv_, typed_out_;  // empty for F32
 };
 
 }  // namespace pagoda::engine

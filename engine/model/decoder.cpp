@@ -180,6 +180,9 @@ const std::vector<LayerGroup>& Decoder::groups() const {
 std::string Decoder::describe() const {
   return state_->attention.describe();
 }
+const KeyReads& Decoder::key_reads() const {
+  return state_->attention.key_reads();
+}
 std::string Decoder::mask_picture() const {
   return state_->attention.mask_picture();
 }

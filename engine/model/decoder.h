@@ -30,10 +30,12 @@ struct ContextParallel {
 };
 
 struct DecoderOptions {
-  int num_threads = 0;              // 0: all usable cores
-  std::string backend = "cpu";      // one whose memory is the host's: cpu or reference
-  std::string isa;                  // of attention; empty: the best of the machine
-  pagoda_dtype dtype = PAGODA_F32;  // of attention and of the cache: F32, F16 or BF16
+  int num_threads = 0;                    // 0: all usable cores
+  std::string backend = "cpu";            // one whose memory is the host's: cpu or reference
+  std::string isa;                        // of attention; empty: the best of the machine
+  pagoda_dtype dtype = PAGODA_F32;        // of attention and of the cache: F32, F16 or BF16
+  KvChoice kv;                            // what the cache holds instead
+  KvStatistics* kv_statistics = nullptr;  // sees every key and value; outlives the decoder
   int32_t page_size = 16;
   int64_t num_pages = 0;    // of each group, the null page included
   int32_t max_reqs = 1;     // in one step
@@ -41,9 +43,18 @@ struct DecoderOptions {
   int32_t max_seq_len = 0;  // at most the model's context length; 0: that
   MaskText mask;            // of every layer, besides its own
   ContextParallel context_parallel = {};
+  int32_t cascade = 0;  // pages that requests share: 0 read once where it pays, 1 always, -1 never
 
   // Tokens of a page of all ranks together: what page tables and slots count in.
   int32_t shared_page_size() const { return page_size * context_parallel.num_ranks(); }
+};
+
+// Keys and values that attention read since the decoder was made, all layers together.
+struct KeyReads {
+  int64_t bytes = 0;
+  int64_t bytes_flat = 0;     // the same if no request had shared a reading
+  int64_t cascade_steps = 0;  // steps in which some did
+  int32_t max_cascade_reqs = 0;
 };
 
 // One step: the new tokens of each request, one request behind the other, the request's last ones.
@@ -72,6 +83,7 @@ class Decoder {
   const DecoderOptions& options() const;          // max_seq_len and num_threads as resolved
   const std::vector<LayerGroup>& groups() const;  // each has a page table of its own
   std::string describe() const;                   // the plans, as text
+  const KeyReads& key_reads() const;
   Threads& threads();
   std::string mask_picture() const;  // of the largest step so far; empty without a mask
 

@@ -1,5 +1,5 @@
-// The memory of the paged cache. Layers with the same window form a group: they share a plan, a
-// page table and page ids, and each has its own pages for keys and values.
+// The memory of the paged cache. Layers with the same window and the same format form a group: they
+// share a plan, a page table and page ids, and each has its own pages for keys and values.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +8,19 @@
 
 #include "engine/formats/model_config.h"
 #include "engine/math/array.h"
+#include "engine/model/kv_format.h"
+#include "engine/model/kv_scales.h"
 
 namespace pagoda::engine {
 
 struct LayerGroup {
   int32_t window = 0;       // keys a query sees, itself included; 0: all
   std::vector<int> layers;  // their numbers, ascending
+  pagoda_kv_format kv_format = PAGODA_KV_SAME;
 };
 
 // In order of their first layers.
-std::vector<LayerGroup> group_layers(const ModelConfig& config);
+std::vector<LayerGroup> group_layers(const ModelConfig& config, const KvChoice& kv = {});
 
 int64_t bytes_of(pagoda_dtype dtype);
 
@@ -27,17 +30,27 @@ int64_t page_bytes(const ModelConfig& config, const LayerGroup& group, int32_t p
 
 class KvMemory {
  public:
-  // num_pages of each group, the null page included.
+  // num_pages of each group, the null page included. scales: [layers], copied.
   KvMemory(const ModelConfig& config, const std::vector<LayerGroup>& groups, int32_t page_size,
-           int64_t num_pages, pagoda_dtype dtype);
+           int64_t num_pages, pagoda_dtype dtype, std::vector<LayerScales> scales);
 
-  // [num_pages, page_size, num_kv_heads, head_dim]; a head's keys of a page lie together.
-  const Tensor& keys(int layer) const { return keys_[static_cast<size_t>(layer)]; }
-  const Tensor& values(int layer) const { return values_[static_cast<size_t>(layer)]; }
+  // Caches [num_pages, page_size, num_kv_heads, head_dim], a head's keys of a page together, and
+  // the scales that the layer's format has.
+  Layer layer(int number) const;
 
  private:
+  struct Side {
+    Tensor rows, scale;
+    bool has_scale = false;
+  };
+
+  Side make_side(const KvSide& side, const ModelConfig& config, int32_t page_size,
+                 int64_t num_pages, std::vector<float>& of_heads, std::vector<float>& of_channels);
+
   SystemMemory memory_;
-  std::vector<Tensor> keys_, values_;  // [layers]
+  std::byte* next_;                  // of the memory
+  std::vector<LayerScales> scales_;  // [layers]
+  std::vector<Side> keys_, values_;  // [layers]
 };
 
 }  // namespace pagoda::engine

@@ -13,6 +13,7 @@
 #include "../core/tensor.h"
 #include "../mask/block_mask.h"
 #include "../plan/plan.h"
+#include "reason.h"
 
 namespace pagoda {
 
@@ -23,10 +24,10 @@ struct Kernel {
   std::string name;
 };
 
-// The kernel that serves a problem, or every reason why none does, each a sentence.
+// The kernel that serves a problem, or every reason why none does.
 struct Selection {
   const Kernel* kernel = nullptr;
-  std::vector<std::string> reasons;
+  std::vector<Reason> reasons;
 };
 
 // The requests of one step. Arrays lie where the backend computes; see pagoda_batch for the rules.

@@ -25,7 +25,7 @@ std::string explain(const Problem& problem) {
       if (selection.kernel != nullptr)
         text << "serves with kernel " << selection.kernel->name << "\n";
       else
-        text << "refuses: " << join(selection.reasons, "; ") << "\n";
+        text << "refuses: " << join(sentences_of(selection.reasons), "; ") << "\n";
     } catch (const Failure& failure) {
       text << "is not available: " << failure.what() << "\n";
     }

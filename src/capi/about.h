@@ -10,6 +10,11 @@ namespace pagoda::capi {
 
 std::string join(const std::vector<std::string>& parts, const char* separator);
 
+// What is asked without a context: the limits, if absent, are the smallest, and there are ranks to
+// divide keys among.
+Problem read_question(const pagoda_spec* spec, const pagoda_limits* limits,
+                      const pagoda_tuning* tuning);
+
 // For each backend of this build: the kernel that serves the problem, or why none does.
 std::string explain(const Problem& problem);
 

@@ -175,7 +175,7 @@ pagoda_status pagoda_plan_create(pagoda_context* context, const pagoda_spec* spe
     const Backend& backend = *context->backend;
     const Selection selection = backend.select(problem);
     expect(selection.kernel != nullptr, PAGODA_UNSUPPORTED, "backend ", backend.name(),
-           " cannot serve this plan: ", join(selection.reasons, "; "));
+           " cannot serve this plan: ", join(sentences_of(selection.reasons), "; "));
     WorkspaceMap map;
     backend.add_workspace(problem, *selection.kernel, map);
     if (!problem.shard.is_whole()) context->ranks->add_workspace(problem, map);
@@ -203,15 +203,18 @@ size_t pagoda_plan_describe(const pagoda_plan* plan, char* buffer, size_t capaci
 
 size_t pagoda_explain(const pagoda_spec* spec, const pagoda_limits* limits,
                       const pagoda_tuning* tuning, char* buffer, size_t capacity) {
-  return guard_text(buffer, capacity, [&] {
-    pagoda_limits bounds{};
-    bounds.max_reqs = bounds.max_tokens = bounds.max_seq_len = 1;
-    bounds.num_pages = 1;
-    if (limits != nullptr) bounds = read_struct(limits, "pagoda_limits");
-    // Which kernel serves does not depend on the number of ranks, as long as there are some.
-    constexpr RankOf kOneOfTwo{.rank = 0, .num_ranks = 2, .has_comm = true};
-    return explain(problem_of(spec, bounds, tuning, kOneOfTwo));
-  });
+  return guard_text(buffer, capacity, [&] { return explain(read_question(spec, limits, tuning)); });
+}
+
+Problem pagoda::capi::read_question(const pagoda_spec* spec, const pagoda_limits* limits,
+                                    const pagoda_tuning* tuning) {
+  pagoda_limits bounds{};
+  bounds.max_reqs = bounds.max_tokens = bounds.max_seq_len = 1;
+  bounds.num_pages = 1;
+  if (limits != nullptr) bounds = read_struct(limits, "pagoda_limits");
+  // Which kernel serves does not depend on the number of ranks, as long as there are some.
+  constexpr RankOf kOneOfTwo{.rank = 0, .num_ranks = 2, .has_comm = true};
+  return problem_of(spec, bounds, tuning, kOneOfTwo);
 }
 
 pagoda_status pagoda_plan_prepare(pagoda_plan* plan, const pagoda_batch* batch, void* workspace,

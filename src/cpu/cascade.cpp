@@ -24,7 +24,7 @@ constexpr int kOrders = 3;  // order, deepest and first_slot share a region
 constexpr int32_t kMaxQueryLen = 4;
 constexpr int32_t kRowsInPlace = 6, kRowsOfPass = 384;
 constexpr int64_t kCacheBytes = int64_t{32} << 20;
-constexpr double kByte = 0.13, kState = 0.3, kLevel = 2000;
+constexpr double kByte = 0.13, kState = 0.3, kLevel = 15000;
 struct IsaPrices {
   const char* isa;
   double element, product, packed, packed_product;
@@ -53,7 +53,7 @@ CascadePrices prices_of(const Prepared& prepared, int num_threads) {
 }
 
 int64_t bytes_of_row(CacheFormat format, Dtype dtype, int64_t dim) {
-  const int64_t element = format.code == Code::same ? static_cast<int64_t>(size_of(dtype)) : 1;
+  const auto element = static_cast<int64_t>(size_of(dtype_of(format, dtype)));
   return dim * element + (format.scale == ScaleOf::token ? int64_t{sizeof(float)} : 0);
 }
 

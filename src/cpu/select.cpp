@@ -55,16 +55,17 @@ std::string names_of(const std::vector<CpuKernel>& kernels, const char* prefix) 
 Selection select_kernel(const std::vector<CpuKernel>& kernels, const Problem& problem) {
   Selection selection;
   if (problem.kv_format != PAGODA_KV_SAME && !problem.has_cache())
-    selection.reasons.push_back("kv_format " + std::to_string(problem.kv_format) +
-                                " is of a cache, but the plan has none (page_size 0)");
+    selection.reasons.emplace_back(Aspect::kv_format,
+                                   "kv_format " + std::to_string(problem.kv_format) +
+                                       " is of a cache, but the plan has none (page_size 0)");
   const Kernel* found = nullptr;
   for (const CpuKernel& kernel : kernels)
     if (found == nullptr && (problem.tuning.kernel.empty() || problem.tuning.kernel == kernel.name))
       found = &kernel;
   if (found == nullptr)
-    selection.reasons.push_back("tuning.kernel is \"" + problem.tuning.kernel +
-                                "\"; the cpu backend of this context has " +
-                                names_of(kernels, kPrefix));
+    selection.reasons.emplace_back(Aspect::kernel, "tuning.kernel is \"" + problem.tuning.kernel +
+                                                       "\"; the cpu backend of this context has " +
+                                                       names_of(kernels, kPrefix));
   if (selection.reasons.empty()) selection.kernel = found;
   return selection;
 }

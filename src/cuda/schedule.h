@@ -40,11 +40,11 @@ inline constexpr int32_t kItemIsLeaf = 4;  // its piece is a leaf, not a split o
 struct alignas(16) DecodeItem {
   int32_t req;
   int32_t first_row;
-  int32_t num_rows;  // in the item
-  int32_t piece;       // split of the request; as a leaf, kLeaves * split + leaf. Counted from the
-                       // split of row_keys_begin
-  int32_t num_pieces;  // that exist, of these rows
-  int32_t first_slot;  // piece p leaves its states in slots first_slot + p * num_rows and behind
+  int32_t num_rows;     // in the item
+  int32_t piece;        // split of the request; as a leaf, kLeaves * split + leaf. Counted from the
+                        // split of row_keys_begin
+  int32_t num_pieces;   // that exist, of these rows
+  int32_t first_slot;   // piece p leaves its states in slots first_slot + p * num_rows and behind
   int32_t query_start;  // first token of the request
   int32_t query_len;
   int32_t seq_len;
@@ -84,7 +84,7 @@ struct ScheduleParams {
   int32_t max_decode_rows = kMaxDecodeRows;
   int32_t num_kv_heads = 1;
   int32_t num_sms = 1, num_decode_blocks = 1;  // of the device, of the launch
-  int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
+  int32_t max_items = 0, max_slots = 0;        // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;
   ScheduleHeader* header = nullptr;

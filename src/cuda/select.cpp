@@ -49,32 +49,42 @@ std::vector<CudaKernel> available_kernels() {
 
 Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& problem) {
   Selection selection;
-  std::vector<std::string>& reasons = selection.reasons;
+  std::vector<Reason>& reasons = selection.reasons;
   if (problem.kv_format != PAGODA_KV_SAME)
     reasons.emplace_back(
+        Aspect::kv_format,
         "spec.kv_format names a quantised cache; the cuda backend has only KV_SAME");
   if (!problem.shard.is_whole())
-    reasons.emplace_back("spec.shard deals keys out to ranks; the cuda backend keeps all of them");
+    reasons.emplace_back(Aspect::shard,
+                         "spec.shard deals keys out to ranks; the cuda backend keeps all of them");
   if (problem.query_format != PAGODA_QUERY_SAME)
     reasons.emplace_back(
+        Aspect::query_format,
         "spec.query_format names quantised queries; the cuda backend has only QUERY_SAME");
   if (problem.has_block_mask)
     reasons.emplace_back("spec.has_block_mask is 1; the cuda backend does not read block masks");
   if (problem.score_expr != nullptr)
     reasons.emplace_back("spec.score_expr is set; the cuda backend has no score expressions");
   if (problem.dtype != PAGODA_BF16 && problem.dtype != PAGODA_F16)
-    reasons.push_back(std::string("spec.dtype is ") + pagoda::name_of(problem.dtype) +
-                      "; the cuda backend has kernels for bf16 and f16");
+    reasons.emplace_back(Aspect::dtype, std::string("spec.dtype is ") +
+                                            pagoda::name_of(problem.dtype) +
+                                            "; the cuda backend has kernels for bf16 and f16");
+  if (problem.tuning.cascade > 0)
+    reasons.emplace_back(
+        Aspect::combination,
+        "tuning.cascade is 1; the cuda backend attends every request on its own, leave it 0");
   const CudaKernel* found = nullptr;
   for (const CudaKernel& kernel : kernels)
     if (found == nullptr && serves(kernel, problem)) found = &kernel;
   if (found == nullptr && reasons.empty())
-    reasons.push_back("spec.head_dim is " + std::to_string(problem.head_dim) +
-                      " and spec.head_dim_v is " + std::to_string(problem.head_dim_v) +
-                      "; the cuda backend has " + list_of_head_dims());
+    reasons.emplace_back(Aspect::head_dim, "spec.head_dim is " + std::to_string(problem.head_dim) +
+                                               " and spec.head_dim_v is " +
+                                               std::to_string(problem.head_dim_v) +
+                                               "; the cuda backend has " + list_of_head_dims());
   if (found != nullptr && !problem.tuning.kernel.empty() && problem.tuning.kernel != found->name)
-    reasons.push_back("tuning.kernel is \"" + problem.tuning.kernel +
-                      "\"; the cuda backend serves this problem with " + found->name);
+    reasons.emplace_back(Aspect::kernel, "tuning.kernel is \"" + problem.tuning.kernel +
+                                             "\"; the cuda backend serves this problem with " +
+                                             found->name);
   if (reasons.empty()) selection.kernel = found;
   return selection;
 }

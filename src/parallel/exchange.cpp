@@ -13,8 +13,9 @@ size_t product(int64_t a, int64_t b, int64_t c = 1) {
 
 ExchangeSizes::ExchangeSizes(const Problem& problem, int32_t num_tokens)
     : query_bytes(product(num_tokens, problem.own_heads(), problem.head_dim) *
-                      size_of(problem.dtype) +
-                  product(problem.own_heads(), sizeof(float))),
+                      size_of(query_dtype(problem)) +
+                  product(problem.own_heads(), 1 + (has_query_scales(problem) ? num_tokens : 0),
+                          sizeof(float))),
       states(product(num_tokens, problem.own_heads(), problem.head_dim_v)),
       lses(product(problem.num_heads, num_tokens)) {}
 
@@ -25,7 +26,10 @@ void add_exchange_regions(const Problem& problem, WorkspaceMap& map) {
   const ExchangeSizes sizes(problem, tokens);
   const bool gathers = query_ranks > 1;
   map.add_array(kQueriesRegion, gathers ? product(tokens, problem.num_heads, problem.head_dim) : 0,
-                size_of(problem.dtype));
+                size_of(query_dtype(problem)));
+  map.add_array(kScalesRegion,
+                gathers && has_query_scales(problem) ? product(tokens, problem.num_heads) : 0,
+                sizeof(float));
   map.add_array(kSlopesRegion, gathers ? static_cast<size_t>(problem.num_heads) : 0, sizeof(float));
   map.add_array(kOutRegion, query_ranks * sizes.states, sizeof(float));
   map.add_array(kLseRegion, sizes.lses, sizeof(float));

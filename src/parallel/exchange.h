@@ -7,9 +7,17 @@
 //     [num_kv_heads, query_ranks, group of one rank]
 #pragma once
 
+#include "../core/kv_format.h"
 #include "../plan/plan.h"
 
 namespace pagoda::parallel {
+
+inline Dtype query_dtype(const Problem& problem) {
+  return dtype_of(query_format_of(problem.query_format), problem.dtype);
+}
+inline bool has_query_scales(const Problem& problem) {
+  return query_format_of(problem.query_format).scale == ScaleOf::token;
+}
 
 struct HeadMap {
   int32_t query_ranks, own_group;
@@ -25,15 +33,17 @@ struct HeadMap {
 
 // Names and sizes of the regions; T stands for the tokens of a step.
 struct ExchangeSizes {
-  size_t
-      query_bytes;  // of one rank: its queries [T, own_heads, head_dim] and its slopes [own_heads]
-  size_t states;    // floats of one rank's outputs, [T, own_heads, head_dim_v]
-  size_t lses;      // floats: [num_heads, T]
+  // What a rank sends: its queries [T, own_heads, head_dim], their scales [T, own_heads] where
+  // tokens have them, its slopes [own_heads].
+  size_t query_bytes;
+  size_t states;  // floats of one rank's outputs, [T, own_heads, head_dim_v]
+  size_t lses;    // floats: [num_heads, T]
 
   ExchangeSizes(const Problem& problem, int32_t num_tokens);
 };
 
 inline constexpr const char* kQueriesRegion = "ranks.queries";  // [T, num_heads, head_dim]
+inline constexpr const char* kScalesRegion = "ranks.scales";    // [T, num_heads] of queries
 inline constexpr const char* kSlopesRegion = "ranks.slopes";    // [num_heads]
 inline constexpr const char* kOutRegion = "ranks.out";          // [T, num_heads, head_dim_v] float
 inline constexpr const char* kLseRegion = "ranks.lse";          // [num_heads, T]

@@ -63,13 +63,18 @@ struct Step {
   }
 };
 
-// One rank's message: queries [num_tokens, own_heads, head_dim], then slopes [own_heads].
+// One rank's message, in the order of ExchangeSizes::query_bytes.
 void pack_queries(const Step& step, const LayerCall& own, char* to) {
   const TensorView& query = own.operands.query;
+  const TensorView& scale = own.layer.query_scale;
   const size_t row = static_cast<size_t>(step.problem.head_dim) * size_of(query.dtype);
-  for (int32_t token = 0; token < step.num_tokens; ++token)
-    for (int32_t head = 0; head < step.own_heads; ++head, to += row)
-      std::memcpy(to, address(query, token, head), row);
+  const auto for_rows = [&](const TensorView& tensor, size_t bytes) {
+    for (int32_t token = 0; token < step.num_tokens; ++token)
+      for (int32_t head = 0; head < step.own_heads; ++head, to += bytes)
+        std::memcpy(to, address(tensor, token, head), bytes);
+  };
+  for_rows(query, row);
+  if (has_query_scales(step.problem)) for_rows(scale, sizeof(float));
   const size_t slopes = static_cast<size_t>(step.own_heads) * sizeof(float);
   if (own.layer.alibi_slopes != nullptr)
     std::memcpy(to, own.layer.alibi_slopes, slopes);
@@ -77,17 +82,29 @@ void pack_queries(const Step& step, const LayerCall& own, char* to) {
     std::memset(to, 0, slopes);
 }
 
-void arrange_queries(const Step& step, const char* from, char* queries, float* slopes) {
-  const size_t row = static_cast<size_t>(step.problem.head_dim) * size_of(step.problem.dtype);
+struct GatheredQueries {
+  char* queries;  // [num_tokens, num_heads, head_dim]
+  float* scales;  // [num_tokens, num_heads] where tokens have them
+  float* slopes;  // [num_heads]
+};
+
+void arrange_queries(const Step& step, const char* from, const GatheredQueries& to) {
+  const size_t row =
+      static_cast<size_t>(step.problem.head_dim) * size_of(query_dtype(step.problem));
   for (int32_t r = 0; r < step.num_ranks; ++r) {
-    for (int32_t token = 0; token < step.num_tokens; ++token)
-      for (int32_t head = 0; head < step.own_heads; ++head, from += row) {
-        const auto at = static_cast<size_t>(int64_t{token} * step.problem.num_heads +
-                                            step.heads.gathered(r, head));
-        std::memcpy(queries + at * row, from, row);
-      }
+    const auto place_rows = [&](char* rows, size_t bytes) {
+      for (int32_t token = 0; token < step.num_tokens; ++token)
+        for (int32_t head = 0; head < step.own_heads; ++head, from += bytes) {
+          const auto at = static_cast<size_t>(int64_t{token} * step.problem.num_heads +
+                                              step.heads.gathered(r, head));
+          std::memcpy(rows + at * bytes, from, bytes);
+        }
+    };
+    place_rows(to.queries, row);
+    if (has_query_scales(step.problem))
+      place_rows(reinterpret_cast<char*>(to.scales), sizeof(float));
     for (int32_t head = 0; head < step.own_heads; ++head, from += sizeof(float))
-      std::memcpy(slopes + step.heads.gathered(r, head), from, sizeof(float));
+      std::memcpy(to.slopes + step.heads.gathered(r, head), from, sizeof(float));
   }
 }
 
@@ -117,14 +134,18 @@ class HostRanks final : public Ranks {
     if (problem.query_ranks > 1) {
       auto* send = step.region<char>(kSendRegion);
       auto* recv = step.region<char>(kRecvRegion);
-      auto* queries = step.region<char>(kQueriesRegion);
-      auto* slopes = step.region<float>(kSlopesRegion);
+      const GatheredQueries gathered{step.region<char>(kQueriesRegion),
+                                     step.region<float>(kScalesRegion),
+                                     step.region<float>(kSlopesRegion)};
       pack_queries(step, own, send);
       all_gather(send, recv, step.sizes.query_bytes);
-      arrange_queries(step, recv, queries, slopes);
-      all.operands.query =
-          packed(queries, problem.dtype, {step.num_tokens, problem.num_heads, problem.head_dim});
-      if (own.layer.alibi_slopes != nullptr) all.layer.alibi_slopes = slopes;
+      arrange_queries(step, recv, gathered);
+      all.operands.query = packed(gathered.queries, query_dtype(problem),
+                                  {step.num_tokens, problem.num_heads, problem.head_dim});
+      if (has_query_scales(problem))
+        all.layer.query_scale =
+            packed(gathered.scales, PAGODA_F32, {step.num_tokens, problem.num_heads});
+      if (own.layer.alibi_slopes != nullptr) all.layer.alibi_slopes = gathered.slopes;
     }
     all.layer.sinks = nullptr;  // join when the states are reduced
     all.operands.out = packed(step.region<float>(kOutRegion), PAGODA_F32,

@@ -38,8 +38,10 @@ std::string describe_formats(const Problem& problem) {
   return "keys " + keys + "; values " + describe_format(format.value, problem);
 }
 
-const char* describe_cascade(int32_t cascade) {
+const char* describe_cascade(const Problem& problem) {
+  const int32_t cascade = problem.tuning.cascade;
   if (cascade < 0) return "never (tuning.cascade -1)";
+  if (!problem.has_cache()) return "never: keys that come with the call lie on no pages";
   return cascade > 0 ? "wherever requests share pages (tuning.cascade 1)"
                      : "where requests share pages and it pays";
 }
@@ -104,7 +106,7 @@ std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMa
     text << problem.tuning.num_splits << " per request (forced)\n";
   else
     text << "automatic, from the length of a request alone\n";
-  text << "cascade    " << describe_cascade(problem.tuning.cascade) << "\n";
+  text << "cascade    " << describe_cascade(problem) << "\n";
   int number = 1;
   for (const Step& step : plan.steps)
     text << "step " << number++ << "     "

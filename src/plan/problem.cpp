@@ -123,10 +123,6 @@ Problem make_problem(const pagoda_spec& spec, const pagoda_limits& limits,
   expect(spec.query_format >= PAGODA_QUERY_SAME && spec.query_format <= PAGODA_QUERY_FP8_E4M3,
          PAGODA_INVALID_ARGUMENT, "spec.query_format is ", static_cast<int>(spec.query_format),
          "; it is a value of pagoda_query_format, 0 to 2");
-  expect(spec.query_format == PAGODA_QUERY_SAME || spec.shard != PAGODA_SHARD_KEYS,
-         PAGODA_UNSUPPORTED, "spec.query_format is ", static_cast<int>(spec.query_format),
-         ", but spec.shard has ranks gather their queries, which have no scales then; leave it "
-         "PAGODA_QUERY_SAME");
   expect(spec.page_size >= 0 && spec.page_size % 8 == 0, PAGODA_INVALID_ARGUMENT,
          "spec.page_size is ", spec.page_size,
          "; it is a multiple of 8, or 0 for attention without a cache");

@@ -96,7 +96,8 @@ Geometry draw(uint64_t seed) {
 }
 
 struct Counts {
-  int64_t grouped = 0, with_levels = 0, deep = 0, priced = 0, checked = 0, saved = 0, flat = 0;
+  int64_t grouped = 0, with_levels = 0, deep = 0, priced = 0, quantised = 0, checked = 0, saved = 0,
+          flat = 0;
 
   void add(const pagoda_step_info& forced, const pagoda_step_info& automatic) {
     grouped += forced.cascade_groups > 0;
@@ -126,6 +127,7 @@ class Trees : public ::testing::Test {
     EXPECT_EQ(never.info.cascade_groups, 0);
     EXPECT_EQ(never.info.key_bytes, never.info.key_bytes_flat);
     counts.add(always.info, automatic.info);
+    counts.quantised += always.info.cascade_groups > 0 && g.kv_format != PAGODA_KV_SAME;
     if (g.cost() > kMostOracleCost) return;
     const Comparison comparison = compare(g, attend<double>(g, values), always, kFloat);
     ASSERT_EQ(comparison.complaint, "") << "tree " << seed << ": " << describe(g);
@@ -198,6 +200,7 @@ TEST_F(Trees, GiveTheSameBitsInAnyOrderAndToEachRequestAlone) {
   for (uint64_t seed = options.first; seed < options.first + trees; ++seed) {
     Geometry g = draw(seed);
     g.writing = Writing::placed;
+    g.query_format = PAGODA_QUERY_SAME;  // whose rows are copied here
     const Values values = draw_values(g, seed);
     const Step step(g, values, {.pages_seed = 1, .fill_seed = seed % 3});
     std::vector<int32_t> reqs(g.requests.size());
@@ -224,14 +227,16 @@ TEST_F(Trees, GiveTheSameBitsWithAndWithoutCascade) {
   for (uint64_t i = 0; i < options.trees && !HasFatalFailure(); ++i)
     check(options.first + i, counts);
   std::printf("%" PRIu64 " trees: %" PRId64 " with groups, %" PRId64 " on several levels, %" PRId64
-              " on four or more; %" PRId64 " grouped by price; %" PRId64
+              " on four or more; %" PRId64 " grouped by price, %" PRId64
+              " grouped on quantised caches; %" PRId64
               " against the oracle; %.0f %% of key bytes saved\n",
               options.trees, counts.grouped, counts.with_levels, counts.deep, counts.priced,
-              counts.checked,
+              counts.quantised, counts.checked,
               100.0 * static_cast<double>(counts.saved) / static_cast<double>(counts.flat));
   const auto trees = static_cast<int64_t>(options.trees);
   EXPECT_GE(counts.grouped, trees / 2);
   EXPECT_GE(counts.with_levels, trees / 5);
+  EXPECT_GE(counts.quantised, trees / 20);
   EXPECT_GE(counts.checked, trees / 5);
 }
 

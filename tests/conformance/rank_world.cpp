@@ -15,7 +15,8 @@ RankWorld::RankWorld(const Geometry& geometry, const Values& values, const Ranks
     : g_(geometry), ranks_(ranks), rank_(rank) {
   make_spec();
   make_requests(fill_seed);
-  fill_cache(values);
+  make_scales(values, fill_seed);
+  make_history(values);
   make_inputs(values, fill_seed);
 }
 
@@ -25,6 +26,8 @@ void RankWorld::make_spec() {
   spec.head_dim = g_.head_dim;
   spec.head_dim_v = g_.head_dim_v;
   spec.dtype = g_.dtype;
+  spec.kv_format = g_.kv_format;
+  spec.query_format = g_.query_format;
   spec.page_size = g_.page_size;
   spec.softmax_scale = g_.scale;
   spec.logit_softcap = g_.softcap;
@@ -79,8 +82,8 @@ void RankWorld::make_requests(uint64_t fill_seed) {
   batch.page_table_width = table_stride_;
   if (g_.causal_kind == CausalKind::flags) batch.causal = causal_.data();
   const int64_t pages = limits.num_pages, size = g_.page_size, heads = g_.num_kv_heads;
-  key_cache_ = make({pages, size, heads, g_.head_dim}, g_.dtype, fill_seed);
-  value_cache_ = make({pages, size, heads, g_.head_dim_v}, g_.dtype, fill_seed);
+  key_cache_ = make({pages, size, heads, g_.head_dim}, g_.stored_key().dtype, fill_seed);
+  value_cache_ = make({pages, size, heads, g_.head_dim_v}, g_.stored_value().dtype, fill_seed);
   layer.key_cache = &key_cache_;
   layer.value_cache = &value_cache_;
 }
@@ -96,29 +99,81 @@ int64_t RankWorld::global_slot(size_t r, int32_t position) const {
   return page_table_[column] * all + position % all;
 }
 
-// Keys of earlier steps, those that this rank keeps.
-void RankWorld::fill_cache(const Values& values) {
+// Scales that the library writes start as garbage; the others are the case's.
+void RankWorld::make_scales(const Values& values, uint64_t fill_seed) {
+  const int64_t pages = limits.num_pages, size = g_.page_size, heads = g_.num_kv_heads;
+  const auto scale = [&](const Stored& stored, const std::vector<float>& of_heads, Tensor& tensor) {
+    if (stored.scale == ScaleOf::token) tensor = make({pages, size, heads}, PAGODA_F32, fill_seed);
+    if (stored.scale == ScaleOf::channel) {
+      tensor = make({heads, g_.head_dim_v}, PAGODA_F32, fill_seed);
+      std::memcpy(tensor.data, values.channel_scale.data(),
+                  values.channel_scale.size() * sizeof(float));
+    }
+    if (stored.scale == ScaleOf::head) {
+      tensor = make({heads}, PAGODA_F32, fill_seed);
+      std::memcpy(tensor.data, of_heads.data(), of_heads.size() * sizeof(float));
+    }
+    return stored.scale == ScaleOf::none ? nullptr : &tensor;
+  };
+  layer.key_scale = scale(g_.stored_key(), values.key_head_scale, key_scale_);
+  layer.value_scale = scale(g_.stored_value(), values.value_head_scale, value_scale_);
+  if (g_.stored_query().scale == ScaleOf::head)
+    layer.query_scale = scale(g_.stored_query(), values.query_head_scale, query_scale_);
+}
+
+// from: rows of as many numbers as the tensor's
+void RankWorld::set_row(Tensor& tensor, int64_t token, int32_t head, const std::vector<float>& from,
+                        size_t row) const {
+  const auto dim = static_cast<int32_t>(tensor.shape[2]);
+  put(tensor, address(tensor, token, head), &from[row * static_cast<size_t>(dim)], dim);
+}
+
+// The keys of earlier steps, as update_cache is given them.
+void RankWorld::make_history(const Values& values) {
+  int64_t tokens = 0;
+  for (const Request& request : g_.requests) tokens += std::max(0, request.position(0));
+  history_key_ = make({tokens, g_.num_kv_heads, g_.head_dim}, g_.dtype, 0);
+  history_value_ = make({tokens, g_.num_kv_heads, g_.head_dim_v}, g_.dtype, 0);
   for (size_t r = 0; r < g_.requests.size(); ++r)
     for (int32_t j = 0; j < std::max(0, g_.requests[r].position(0)); ++j) {
-      if (j / ranks_.interleave % ranks_.num_ranks != rank_) continue;
-      const int64_t global = global_slot(r, j);
-      int64_t slot = -1;
-      check(pagoda_local_slots(rank_, ranks_.num_ranks, ranks_.interleave, g_.page_size, &global,
-                               &slot, 1));
+      const auto token = static_cast<int64_t>(history_slots_.size());
+      history_slots_.push_back(global_slot(r, j));
       for (int32_t head = 0; head < g_.num_kv_heads; ++head) {
         const auto row = static_cast<size_t>(j * g_.num_kv_heads + head);
-        put(key_cache_, address(key_cache_, slot / g_.page_size, slot % g_.page_size, head),
-            &values.requests[r].key[row * static_cast<size_t>(g_.head_dim)], g_.head_dim);
-        put(value_cache_, address(value_cache_, slot / g_.page_size, slot % g_.page_size, head),
-            &values.requests[r].value[row * static_cast<size_t>(g_.head_dim_v)], g_.head_dim_v);
+        set_row(history_key_, token, head, values.requests[r].new_key(), row);
+        set_row(history_value_, token, head, values.requests[r].new_value(), row);
       }
     }
+  check(pagoda_local_slots(rank_, ranks_.num_ranks, ranks_.interleave, g_.page_size,
+                           history_slots_.data(), history_slots_.data(),
+                           static_cast<int32_t>(tokens)));
+}
+
+void RankWorld::write_history(const Context& context) {
+  if (history_slots_.empty()) return;
+  Limits own = limits;
+  own.max_reqs = 1;
+  own.max_tokens = static_cast<int32_t>(history_slots_.size());
+  Plan plan(context, spec, own);
+  const int32_t no_requests[] = {0};
+  Batch step;
+  step.num_tokens = own.max_tokens;
+  step.query_start_loc = no_requests;
+  step.slot_mapping = history_slots_.data();
+  Buffer workspace(plan.workspace_size(), 0, 7);
+  plan.prepare(step, workspace.data(), plan.workspace_size());
+  plan.update_cache(layer, history_key_, history_value_);
 }
 
 void RankWorld::make_inputs(const Values& values, uint64_t fill_seed) {
   const int64_t tokens = g_.num_tokens();
   const int32_t heads = ranks_.own_heads(g_);
-  query_ = make({tokens, heads, g_.head_dim}, g_.dtype, fill_seed);
+  query_ = make({tokens, heads, g_.head_dim}, g_.stored_query().dtype, fill_seed);
+  const bool token_scales = g_.stored_query().scale == ScaleOf::token;
+  if (token_scales) {
+    query_scale_ = make({tokens, heads}, PAGODA_F32, fill_seed);
+    layer.query_scale = &query_scale_;
+  }
   key_ = make({tokens, g_.num_kv_heads, g_.head_dim}, g_.dtype, fill_seed);
   value_ = make({tokens, g_.num_kv_heads, g_.head_dim_v}, g_.dtype, fill_seed);
   out_ = make({tokens, heads, g_.head_dim_v}, g_.dtype, fill_seed);
@@ -129,18 +184,17 @@ void RankWorld::make_inputs(const Values& values, uint64_t fill_seed) {
     for (int32_t i = 0; i < g_.requests[r].query_len; ++i, ++token) {
       for (int32_t own = 0; own < heads; ++own) {
         const auto row = static_cast<size_t>(token * g_.num_heads() + ranks_.head(g_, rank_, own));
-        put(query_, address(query_, token, own),
-            &values.query[row * static_cast<size_t>(g_.head_dim)], g_.head_dim);
+        set_row(query_, token, own, values.query, row);
+        if (token_scales)
+          store(PAGODA_F32, address(query_scale_, token, own), values.query_scale[row]);
       }
       const int32_t j = g_.requests[r].position(i);
       if (j < 0) continue;
       slots_[static_cast<size_t>(token)] = global_slot(r, j);
       for (int32_t head = 0; head < g_.num_kv_heads; ++head) {
         const auto row = static_cast<size_t>(j * g_.num_kv_heads + head);
-        put(key_, address(key_, token, head),
-            &values.requests[r].key[row * static_cast<size_t>(g_.head_dim)], g_.head_dim);
-        put(value_, address(value_, token, head),
-            &values.requests[r].value[row * static_cast<size_t>(g_.head_dim_v)], g_.head_dim_v);
+        set_row(key_, token, head, values.requests[r].new_key(), row);
+        set_row(value_, token, head, values.requests[r].new_value(), row);
       }
     }
   check(pagoda_local_slots(rank_, ranks_.num_ranks, ranks_.interleave, g_.page_size, slots_.data(),
@@ -161,6 +215,7 @@ Result RankWorld::run(const Context& context, const char* kernel) {
   tuning.kernel = kernel;
   Result result;
   try {
+    write_history(context);
     Plan plan(context, spec, limits, tuning);
     const size_t size = plan.workspace_size();
     Buffer workspace(size, 0, 7);
@@ -190,11 +245,7 @@ void RankWorld::collect(Result& result) const {
 Geometry draw_shared(uint64_t seed, const Ranks& ranks) {
   for (uint64_t s = seed * 1000;; ++s) {
     Geometry g = draw_geometry(s);
-    if (!g.has_cache() || g.cost() > kMostWork)
-      continue;
-    if (g.stored_key().is_quantised() || g.stored_value().is_quantised() ||
-        g.stored_query().is_quantised())
-      continue;
+    if (!g.has_cache() || g.cost() > kMostWork) continue;
     if (!ranks.copies) g.group = ranks.num_ranks * (1 + static_cast<int32_t>(s % 2));
     g.page_size = (g.page_size + ranks.interleave - 1) / ranks.interleave * ranks.interleave;
     for (Request& request : g.requests) request.shared_pages = 0, request.shares_with = -1;

@@ -32,8 +32,8 @@ class RankWorld {
   RankWorld(const Geometry& geometry, const Values& values, const Ranks& ranks, int32_t rank,
             uint64_t fill_seed);
 
-  // Its share of the step's keys is written by update_cache, those before it are there. `out` and
-  // `lse` of the result are this rank's heads.
+  // Its share of the keys is written by update_cache, those of earlier steps in a step before.
+  // `out` and `lse` of the result are this rank's heads.
   Result run(const Context& context, const char* kernel = nullptr);
 
   Spec spec;
@@ -44,7 +44,11 @@ class RankWorld {
  private:
   void make_spec();
   void make_requests(uint64_t fill_seed);
-  void fill_cache(const Values& values);
+  void make_scales(const Values& values, uint64_t fill_seed);
+  void make_history(const Values& values);
+  void write_history(const Context& context);
+  void set_row(Tensor& tensor, int64_t token, int32_t head, const std::vector<float>& from,
+               size_t row) const;
   void make_inputs(const Values& values, uint64_t fill_seed);
   Tensor make(std::initializer_list<int64_t> shape, pagoda_dtype dtype, uint64_t fill_seed);
   void put(const Tensor& tensor, std::byte* at, const float* from, int32_t count) const;
@@ -60,6 +64,9 @@ class RankWorld {
   std::vector<int64_t> slots_;
   std::vector<uint8_t> causal_;
   std::vector<float> slopes_, sinks_;
+  std::vector<int64_t> history_slots_;  // of keys of earlier steps
+  Tensor history_key_, history_value_;
+  Tensor key_scale_, value_scale_, query_scale_;
   Tensor key_cache_, value_cache_, query_, key_, value_, out_, lse_;
 };
 

@@ -186,6 +186,26 @@ TEST_F(CliWithModel, ABadPromptsFileIsNamedByLine) {
   expect_refused(run({"--prompts-file", prompts.string()}), "holds no prompts");
 }
 
+// What the page says of each backend that this machine can use is what the backend answers.
+TEST(Cli, TheSupportTableIsFresh) {
+  const std::string page =
+      read_file(std::filesystem::path(PAGODA_SOURCE_DIR) / "docs/reference/support.md");
+  const Outcome outcome = pagoda_cli({"support", "--markdown"});
+  EXPECT_EQ(outcome.status, 0);
+  size_t begin = 0;
+  int parts = 0;
+  while (begin < outcome.out.size()) {
+    const size_t end = std::min(outcome.out.find("\n## ", begin + 1), outcome.out.size());
+    const std::string part = outcome.out.substr(begin, end - begin);
+    EXPECT_NE(page.find(part), std::string::npos)
+        << "docs/reference/support.md is stale; `pagoda support --markdown` prints\n"
+        << part;
+    begin = end;
+    parts++;
+  }
+  EXPECT_GE(parts, 3) << "an introduction, cpu and reference";
+}
+
 TEST(Cli, MistypedWordsBringASuggestion) {
   expect_refused({"run", "--model", "x", "--promt", "y"}, "did you mean --prompt?");
   expect_refused({"run", "--model", "x", "--prompt", "y", "--max-token=5"},

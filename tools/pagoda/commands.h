@@ -6,6 +6,7 @@
 
 namespace pagoda::cli {
 
+void add_calibrate(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_embed(CLI::App& app);
 void add_explain(CLI::App& app);
@@ -14,6 +15,7 @@ void add_mask(CLI::App& app);
 void add_perplexity(CLI::App& app);
 void add_pull(CLI::App& app);
 void add_run(CLI::App& app);
+void add_support(CLI::App& app);
 void add_tokenize(CLI::App& app);
 
 }  // namespace pagoda::cli

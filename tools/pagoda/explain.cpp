@@ -1,12 +1,15 @@
 // pagoda explain: who would serve a kind of layer, why others do not, and the plan for a batch.
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <pagoda/pagoda.hpp>
 #include <stdexcept>
 #include <vector>
 
 #include "tools/pagoda/commands.h"
+#include "tools/pagoda/model_options.h"
 
 namespace pagoda::cli {
 namespace {
@@ -21,19 +24,15 @@ struct Flags {
   std::vector<int32_t> window;
   std::string requests = "1:4096";
   bool all_keys = false, sinks = false;
-  int32_t num_splits = 0, threads = 0;
+  std::string cascade = "auto";
+  int32_t num_splits = 0, threads = 0, shared = 0;
 };
 
 const std::map<std::string, pagoda_dtype> kDtypes{
     {"f32", PAGODA_F32}, {"f16", PAGODA_F16}, {"bf16", PAGODA_BF16}};
 const std::map<std::string, pagoda_alibi> kAlibis{
     {"none", PAGODA_ALIBI_NONE}, {"linear", PAGODA_ALIBI_LINEAR}, {"sqrt", PAGODA_ALIBI_SQRT}};
-const std::map<std::string, pagoda_kv_format> kFormats{{"same", PAGODA_KV_SAME},
-                                                       {"fp8", PAGODA_KV_FP8_E4M3},
-                                                       {"fp8-token", PAGODA_KV_FP8_E4M3_TOKEN},
-                                                       {"int8-token", PAGODA_KV_INT8_TOKEN},
-                                                       {"int8-channel-v", PAGODA_KV_INT8_CHANNEL_V},
-                                                       {"int8-keys", PAGODA_KV_INT8_KEYS}};
+const std::map<std::string, int32_t> kCascades{{"auto", 0}, {"always", 1}, {"never", -1}};
 
 // "q:k,q:k": query tokens and tokens with keys of each request.
 std::vector<Request> parse_requests(const std::string& text) {
@@ -71,7 +70,7 @@ std::vector<Request> parse_requests(const std::string& text) {
 Spec make_spec(const Flags& flags) {
   Spec spec = flags.spec;
   spec.dtype = kDtypes.at(flags.dtype);
-  spec.kv_format = kFormats.at(flags.kv_format);
+  spec.kv_format = kv_formats().at(flags.kv_format);
   spec.alibi = kAlibis.at(flags.alibi);
   spec.causal = flags.all_keys ? 0 : 1;
   spec.has_sinks = flags.sinks ? 1 : 0;
@@ -98,6 +97,38 @@ Limits make_limits(const std::vector<Request>& requests, int32_t page_size) {
   return limits;
 }
 
+// What a step of these requests would do, their first keys on the same pages. Nothing is attended:
+// lengths and page tables say it all.
+std::string describe_step(Plan& plan, const std::vector<Request>& requests, const Flags& flags) {
+  const int32_t page_size = flags.spec.page_size, shared = flags.shared / page_size;
+  size_t width = 1;
+  for (const Request& request : requests)
+    width = std::max(width, static_cast<size_t>((request.seq_len + page_size - 1) / page_size));
+  std::vector<int32_t> query_start_loc{0}, seq_lens, page_table(requests.size() * width);
+  int32_t next = shared;
+  for (size_t r = 0; r < requests.size(); r++) {
+    query_start_loc.push_back(query_start_loc.back() + requests[r].query_len);
+    seq_lens.push_back(requests[r].seq_len);
+    const int32_t pages = (requests[r].seq_len + page_size - 1) / page_size;
+    for (int32_t i = 0; i < pages; i++)
+      page_table[r * width + static_cast<size_t>(i)] = i < shared ? i : next++;
+  }
+  Batch batch;
+  batch.num_reqs = static_cast<int32_t>(requests.size());
+  batch.num_tokens = query_start_loc.back();
+  batch.query_start_loc = query_start_loc.data();
+  batch.seq_lens = seq_lens.data();
+  batch.page_table = page_table.data();
+  batch.page_table_stride = static_cast<int64_t>(width);
+  batch.page_table_width = static_cast<int32_t>(width);
+  const size_t size = plan.workspace_size();
+  const std::unique_ptr<void, decltype(&std::free)> workspace(
+      std::aligned_alloc(256, (size + 256) / 256 * 256), &std::free);
+  if (workspace == nullptr) throw std::bad_alloc();
+  plan.prepare(batch, workspace.get(), size);
+  return plan.describe_step();
+}
+
 void print_explanation(const Flags& flags) {
   const Spec spec = make_spec(flags);
   const std::vector<Request> requests = parse_requests(flags.requests);
@@ -105,17 +136,23 @@ void print_explanation(const Flags& flags) {
   Tuning tuning;
   tuning.num_splits = flags.num_splits;
   tuning.kernel = flags.kernel.empty() ? nullptr : flags.kernel.c_str();
+  tuning.cascade = kCascades.at(flags.cascade);
   const std::string selection = explain(spec, &limits, &tuning);
   if (selection.empty()) throw std::runtime_error(pagoda_last_error());
   std::cout << selection << "\n";
 
   ContextOptions options;
-  options.backend = flags.backend.empty() ? nullptr : flags.backend.c_str();
+  // Only backends on the host know a step's lengths before it runs.
+  const std::string backend = flags.backend.empty() && flags.shared > 0 ? "cpu" : flags.backend;
+  if (flags.shared > 0 && (backend == "cuda" || spec.page_size == 0))
+    throw std::runtime_error("--shared is for a cache of pages on backend cpu or reference");
+  options.backend = backend.empty() ? nullptr : backend.c_str();
   options.isa = flags.isa.empty() ? nullptr : flags.isa.c_str();
   options.num_threads = flags.threads;
   const Context context(options);
-  const Plan plan(context, spec, limits, tuning);
+  Plan plan(context, spec, limits, tuning);
   std::cout << plan.describe();
+  if (flags.shared > 0) std::cout << "\nthis step\n" << describe_step(plan, requests, flags);
 }
 
 }  // namespace
@@ -137,7 +174,7 @@ void add_explain(CLI::App& app) {
       ->check(CLI::IsMember(kDtypes))
       ->capture_default_str();
   command->add_option("--kv-format", flags->kv_format)
-      ->check(CLI::IsMember(kFormats))
+      ->check(CLI::IsMember(kv_formats()))
       ->capture_default_str();
   command->add_option("--page-size", spec.page_size, "0: no cache")->capture_default_str();
   command->add_option("--scale", spec.softmax_scale, "0: 1/sqrt(head_dim)")->capture_default_str();
@@ -152,6 +189,12 @@ void add_explain(CLI::App& app) {
   command->add_flag("--sinks", flags->sinks);
   command
       ->add_option("--requests", flags->requests, "q:k,q:k: query tokens and keys of each request")
+      ->capture_default_str();
+  command->add_option("--shared", flags->shared, "first keys that all requests have in common")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--cascade", flags->cascade, "attend common keys once: where it pays, ..")
+      ->check(CLI::IsMember(kCascades))
       ->capture_default_str();
   command->add_option("--num-splits", flags->num_splits, "0: automatic")->capture_default_str();
   command->add_option("--kernel", flags->kernel, "by name");

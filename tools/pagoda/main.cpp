@@ -44,6 +44,8 @@ int main(int argc, char** argv) {
   add_tokenize(app);
   add_perplexity(app);
   add_embed(app);
+  add_support(app);
+  add_calibrate(app);
   try {
     app.parse(argc, argv);
     std::cout.flush();

@@ -1,7 +1,11 @@
 #include "tools/pagoda/model_options.h"
 
 #include <algorithm>
+#include <charconv>
+#include <sstream>
+#include <system_error>
 
+#include "engine/error.h"
 #include "tools/pagoda/model_cache.h"
 #include "tools/pagoda/processes.h"
 #include "tools/pagoda/progress_bar.h"
@@ -28,12 +32,24 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--dtype", options.dtype, "of attention and its cache")
       ->capture_default_str()
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  command.add_option("--kv-format", options.kv_format, "of the cache; same: --dtype")
+      ->capture_default_str()
+      ->check(CLI::IsMember(kv_formats()));
+  command.add_option("--kv-same-layers", options.kv_same_layers,
+                     "layers whose cache is not quantised: 0,11 or sliding, or both");
+  command.add_option("--kv-scales", runner.kv.scales_path,
+                     "scales of heads and channels, a file of pagoda calibrate");
   command.add_option("--page-size", runner.page_size, "tokens per page, a multiple of 8")
       ->capture_default_str();
   command.add_option("--num-pages", runner.num_pages,
                      "pages of the cache, the null page included; 0: enough for every request");
   command.add_flag("--no-prefix-cache", options.no_prefix_cache,
                    "do not share the pages of equal beginnings");
+  command
+      .add_option("--cascade", options.cascade,
+                  "read pages that requests share once for all: auto where it pays, always, never")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "always", "never"}));
   command
       .add_option("--prefill-chunk", runner.prefill_chunk, "tokens of a prompt read in one step")
       ->capture_default_str()
@@ -56,6 +72,36 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::Range(0, 1 << 30));
 }
 
+const std::map<std::string, pagoda_kv_format>& kv_formats() {
+  static const std::map<std::string, pagoda_kv_format> formats{
+      {"same", PAGODA_KV_SAME},
+      {"fp8", PAGODA_KV_FP8_E4M3},
+      {"fp8-token", PAGODA_KV_FP8_E4M3_TOKEN},
+      {"int8", PAGODA_KV_INT8_TOKEN},
+      {"int8-channel-v", PAGODA_KV_INT8_CHANNEL_V},
+      {"int8-keys", PAGODA_KV_INT8_KEYS}};
+  return formats;
+}
+
+engine::KvChoice kv_choice_of(const ModelOptions& options) {
+  engine::KvChoice choice = options.runner.kv;
+  choice.format = kv_formats().at(options.kv_format);
+  std::istringstream words(options.kv_same_layers);
+  for (std::string word; std::getline(words, word, ',');) {
+    if (word == "sliding") {
+      choice.sliding_is_same = true;
+      continue;
+    }
+    int layer = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), layer);
+    engine::require(error == std::errc() && end == word.data() + word.size(),
+                    engine::ErrorKind::kInvalidArgument, "--kv-same-layers has \"", word,
+                    "\"; it is a list of layer numbers and the word sliding");
+    choice.same_layers.push_back(layer);
+  }
+  return choice;
+}
+
 pagoda_dtype dtype_of(const std::string& name) {
   if (name == "f16") return PAGODA_F16;
   return name == "bf16" ? PAGODA_BF16 : PAGODA_F32;
@@ -71,7 +117,9 @@ std::unique_ptr<engine::Runner> make_runner(const LoadedModel& model, const Mode
                                             int32_t max_seq_len, int32_t num_sequences) {
   engine::RunnerOptions runner = options.runner;
   runner.dtype = dtype_of(options.dtype);
+  runner.kv = kv_choice_of(options);
   runner.prefix_cache = !options.no_prefix_cache;
+  runner.cascade = options.cascade == "always" ? 1 : options.cascade == "never" ? -1 : 0;
   runner.max_reqs = std::min(runner.max_reqs, num_sequences);
   runner.max_seq_len = max_seq_len;
   if (options.context_parallel)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -12,7 +13,10 @@ namespace pagoda::cli {
 struct ModelOptions {
   std::string model;
   std::string dtype = "f32";
+  std::string kv_format = "same";
+  std::string kv_same_layers;  // "0,11", "sliding" or both
   engine::RunnerOptions runner;
+  std::string cascade = "auto";
   bool no_prefix_cache = false;
   bool context_parallel = false;
   int32_t comm_timeout_ms = 0;  // 0: the communicator's own
@@ -26,6 +30,12 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 
 // "f32", "f16" or "bf16", which the flags have been checked to be.
 pagoda_dtype dtype_of(const std::string& name);
+
+// The formats by the names that the flags take.
+const std::map<std::string, pagoda_kv_format>& kv_formats();
+
+// Errors: kInvalidArgument for a list of layers that cannot be read.
+engine::KvChoice kv_choice_of(const ModelOptions& options);
 
 // A model, opened and ready; the parts refer to each other.
 struct LoadedModel {

@@ -1,9 +1,10 @@
 // Processes that mpirun started together.
 #pragma once
 
+#include <pagoda/comm.h>
+
 #include <cstdint>
 #include <memory>
-#include <pagoda/comm.h>
 
 namespace pagoda::cli {
 

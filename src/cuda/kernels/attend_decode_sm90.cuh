@@ -3,7 +3,8 @@
 // stop.
 //
 // An item is up to 8 * kRowTiles packed rows of one request against one piece of its keys, for one
-// key head: a leaf, a split or all keys (schedule.h). Blocks walk the list of items with five warps:
+// key head: a leaf, a split or all keys (schedule.h). Blocks walk the list of items with five
+// warps:
 //
 //   four streams   share a leaf by taking every fourth tile of 16 keys. Each has a ring of tiles in
 //                  shared memory that it fills and empties itself, across the borders of items, so
@@ -102,8 +103,8 @@ class Finisher {
       ++count_;
       first_leaf = ends_split(item, end);
       if (!first_leaf) continue;
-      finish_split<Tr>(work_.params, item, work_.head(n), shared, split++, is_last, count_,
-                       lane_, 32);
+      finish_split<Tr>(work_.params, item, work_.head(n), shared, split++, is_last, count_, lane_,
+                       32);
       __syncwarp();
       if (is_last) return;
     }

@@ -90,8 +90,8 @@ struct Partials {
   __device__ RowState read(int piece, int row, int column) const {
     const float2 part = __ldcg(ml + piece * ml_stride + row);
     return {part.x, part.y,
-            __ldcg(reinterpret_cast<const float4*>(out + piece * out_stride +
-                                                   row * Tr::kHeadDimV + column))};
+            __ldcg(reinterpret_cast<const float4*>(out + piece * out_stride + row * Tr::kHeadDimV +
+                                                   column))};
   }
 };
 
@@ -169,8 +169,9 @@ __device__ void for_columns(int num_rows, int thread, int num_threads, Visit vis
 // Merges the streams' states, a leaf, into the run: the split so far. turn: counts the leaves that
 // the block has seen.
 template <class Tr>
-__device__ __noinline__ void merge_leaf(typename Tr::Shared& shared, const typename Tr::StateTile* tiles,
-                           bool first, int num_rows, int turn, int thread, int num_threads) {
+__device__ __noinline__ void merge_leaf(typename Tr::Shared& shared,
+                                        const typename Tr::StateTile* tiles, bool first,
+                                        int num_rows, int turn, int thread, int num_threads) {
   for_columns<Tr>(num_rows, thread, num_threads, [&](int row, int column) {
     RowState run = empty_state();
     if (!first) {
@@ -186,9 +187,9 @@ __device__ __noinline__ void merge_leaf(typename Tr::Shared& shared, const typen
 // Passes the run on at the end of a split, by the threads that merged its last leaf. An item of
 // several splits keeps the request so far in its slots; `split` counts those in front of this one.
 template <class Tr>
-__device__ __noinline__ void finish_split(const AttendParams& params, const DecodeItem& item, int head,
-                             typename Tr::Shared& shared, int split, bool last, int turn,
-                             int thread, int num_threads) {
+__device__ __noinline__ void finish_split(const AttendParams& params, const DecodeItem& item,
+                                          int head, typename Tr::Shared& shared, int split,
+                                          bool last, int turn, int thread, int num_threads) {
   const Partials<Tr> partials(params, item, head);
   for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
     const float2 ml = shared.run_ml[turn & 1][row];
@@ -211,9 +212,9 @@ __device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& 
       params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head);
 }
 
-// Merges the pieces of kSpots places (row, column). In batches of kSplits splits whose loads are all
-// under way before the first is used, as each may take microseconds: so no load is conditional, and
-// those behind the last piece repeat it.
+// Merges the pieces of kSpots places (row, column). In batches of kSplits splits whose loads are
+// all under way before the first is used, as each may take microseconds: so no load is conditional,
+// and those behind the last piece repeat it.
 template <class Tr, int kSpots, int kSplits, int kParts>
 __device__ void merge_spots(const Partials<Tr>& partials, const Pieces& pieces,
                             const int (&row)[kSpots], const int (&column)[kSpots],

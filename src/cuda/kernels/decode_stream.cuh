@@ -29,7 +29,7 @@ struct WarpState {
 template <class Tr>
 struct Rows {
   KeyRange seen[Tr::kRowTiles][2];  // keys; empty for rows that the item does not have
-  int first_row, context;  // of the item; its request's tokens in front of the query's
+  int first_row, context;           // of the item; its request's tokens in front of the query's
   float slope2[Tr::kRowTiles][2];
   int all_begin, all_end;  // keys that every row of the item sees
 
@@ -112,8 +112,8 @@ __device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const AttendParams& 
         const int row = rows.first_row + 8 * n + 2 * (threadIdx.x % 4) + e;
         const int position = rows.context + params.group.divide(row);
         for (int i = e; i < 4; i += 2)
-          s[n][i] = logit2(score, s[n][i], rows.slope2[n][e], position,
-                           first_key + g + 8 * (i / 2));
+          s[n][i] =
+              logit2(score, s[n][i], rows.slope2[n][e], position, first_key + g + 8 * (i / 2));
       }
   }
   if (first_key >= rows.all_begin && first_key + Tr::kTileKeys <= rows.all_end) return;

@@ -60,7 +60,8 @@ struct Cuts {
   }
   __device__ int num_pieces(const KeyRange& keys, Piece piece) const {
     if (keys.empty() || piece == Piece::request) return 1;
-    return piece == Piece::split ? num_splits(keys) : leaf_of(keys.end - 1) - leaf_of(keys.begin) + 1;
+    return piece == Piece::split ? num_splits(keys)
+                                 : leaf_of(keys.end - 1) - leaf_of(keys.begin) + 1;
   }
   // The end of the piece that starts at `begin`.
   __device__ int end_of(const KeyRange& keys, int begin, Piece piece) const {
@@ -120,22 +121,23 @@ __device__ void list_request(const ScheduleParams& params, int req, Piece piece,
     int begin = keys.begin;
     do {
       const int end = cuts.end_of(keys, begin, piece);
-      params.decode_items[index++] = {.req = req,
-                                      .first_row = first,
-                                      .num_rows = last - first + 1,
-                                      .piece = cuts.number_of(keys, begin, piece),
-                                      .num_pieces = cuts.num_pieces(keys, piece),
-                                      .first_slot = slot,
-                                      .query_start = request.query_start,
-                                      .query_len = request.query_len,
-                                      .seq_len = request.seq_len,
-                                      .key_begin = begin,
-                                      .key_end = end,
-                                      .flags = request.flags | (piece == Piece::leaf ? kItemIsLeaf : 0),
-                                      .split_len = cuts.split_len,
-                                      .leaf_len = cuts.leaf_len,
-                                      .row_keys_begin = keys.begin,
-                                      .row_keys_end = keys.end};
+      params.decode_items[index++] = {
+          .req = req,
+          .first_row = first,
+          .num_rows = last - first + 1,
+          .piece = cuts.number_of(keys, begin, piece),
+          .num_pieces = cuts.num_pieces(keys, piece),
+          .first_slot = slot,
+          .query_start = request.query_start,
+          .query_len = request.query_len,
+          .seq_len = request.seq_len,
+          .key_begin = begin,
+          .key_end = end,
+          .flags = request.flags | (piece == Piece::leaf ? kItemIsLeaf : 0),
+          .split_len = cuts.split_len,
+          .leaf_len = cuts.leaf_len,
+          .row_keys_begin = keys.begin,
+          .row_keys_end = keys.end};
       begin = end;
     } while (begin < keys.end);
     slot += cuts.num_slots(keys, piece, last - first + 1);
@@ -251,8 +253,9 @@ __device__ int list_prefill_tiles(const ScheduleParams& params, int* class_count
 }
 
 // How many blocks attend the decode items. Beside prefill tiles only as many as take about as long
-// as the tiles do on the multiprocessors that are left. A key of a tile costs a multiprocessor about
-// 22 ns per key head at 128 rows, one of an item 9 ns (bytes in flight over latency): measured.
+// as the tiles do on the multiprocessors that are left. A key of a tile costs a multiprocessor
+// about 22 ns per key head at 128 rows, one of an item 9 ns (bytes in flight over latency):
+// measured.
 __device__ int num_decode_blocks(const ScheduleParams& params, float item_keys, float tile_keys,
                                  int num_tiles) {
   if (num_tiles == 0) return params.num_decode_blocks;
@@ -290,9 +293,10 @@ __global__ void __launch_bounds__(kThreads)
   const float item_keys = num_tiles ? sum_of_keys(params.decode_items, num_items, &item_sum) : 0;
   const float tile_keys = sum_of_keys(params.prefill_tiles, num_tiles, &tile_sum);
   if (threadIdx.x == 0)
-    *params.header = {.num_decode_items = num_items,
-                      .num_prefill_tiles = num_tiles,
-                      .num_decode_blocks = num_decode_blocks(params, item_keys, tile_keys, num_tiles)};
+    *params.header = {
+        .num_decode_items = num_items,
+        .num_prefill_tiles = num_tiles,
+        .num_decode_blocks = num_decode_blocks(params, item_keys, tile_keys, num_tiles)};
 }
 
 }  // namespace

@@ -88,7 +88,8 @@ TEST(CpuSelect, UnknownNamesAreNamedWithThoseThatExist) {
   const Selection selection = make_backend({})->select(problem);
   EXPECT_EQ(selection.kernel, nullptr);
   ASSERT_EQ(selection.reasons.size(), 1u);
-  EXPECT_NE(selection.reasons[0].find("cpu.scalar"), std::string::npos) << selection.reasons[0];
+  EXPECT_NE(selection.reasons[0].sentence.find("cpu.scalar"), std::string::npos)
+      << selection.reasons[0].sentence;
 }
 
 TEST(CpuSelect, EveryReasonIsGiven) {
