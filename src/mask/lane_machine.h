@@ -35,7 +35,7 @@ class LaneMachine {
 
  private:
   const Instr& arg(const Instr& instr, int i) const {
-    return rows_.program_.code[static_cast<size_t>(instr.args[i])];
+    return rows_.program_->code[static_cast<size_t>(instr.args[i])];
   }
   const Value& scalar(const Instr& instr, int i) const {
     return rows_.scalars_[static_cast<size_t>(instr.args[i])];
@@ -65,7 +65,7 @@ class LaneMachine {
   }
 
   void walk(const Instr& instr) {
-    const size_t index = static_cast<size_t>(&instr - rows_.program_.code.data());
+    const size_t index = static_cast<size_t>(&instr - rows_.program_->code.data());
     const int64_t start =
         wrap_add(rows_.scalars_[index].i, wrap_multiply(instr.slope, rows_.first_));
     const Int first = static_cast<Int>(start), slope = static_cast<Int>(instr.slope);

@@ -88,8 +88,20 @@ bool is_run(const Code& code, const Instr& instr) {
   return arg(code, instr, last).mode == Mode::linear && arg(code, instr, last).slope == 1;
 }
 
-Mode mode_of(const Code& code, Instr& instr) {
+// A division, or its rest, of what is linear in k alone by what does not depend on q or k.
+bool is_periodic(const Code& code, const Instr& instr) {
+  if (instr.type != Type::integer || instr.rank != Rank::key) return false;
+  if (instr.op != Op::modulo && instr.op != Op::floor_divide) return false;
+  return arg(code, instr, 0).mode == Mode::linear && arg(code, instr, 1).rank == Rank::uniform;
+}
+
+Mode mode_of(const Code& code, Instr& instr, bool within_period) {
   if (!by_key(instr)) return Mode::scalar;
+  if (within_period && is_periodic(code, instr)) {
+    instr.is_periodic = true;
+    instr.slope = instr.op == Op::modulo ? arg(code, instr, 0).slope : 0;
+    return Mode::linear;
+  }
   if (instr.type == Type::integer && find_slope(code, instr, &instr.slope)) return Mode::linear;
   if (is_run(code, instr)) return Mode::run;
   if (instr.type != Type::boolean) return Mode::lanes;
@@ -108,8 +120,20 @@ void mark_readers(Code& code) {
   }
 }
 
+// What the root needs, directly or not.
+std::vector<bool> live(const Code& code) {
+  std::vector<bool> is_live(code.size(), false);
+  is_live.back() = true;
+  for (size_t i = code.size(); i-- > 0;)
+    for (int a = 0; is_live[i] && a < kMaxArgs && code[i].args[a] >= 0; ++a)
+      is_live[static_cast<size_t>(code[i].args[a])] = true;
+  return is_live;
+}
+
 void place(Program& program) {
+  const std::vector<bool> is_live = live(program.code);
   for (size_t i = 0; i < program.code.size(); ++i) {
+    if (!is_live[i]) continue;
     Instr& instr = program.code[i];
     const auto index = static_cast<int32_t>(i);
     program.by_rank[static_cast<int>(instr.rank)].push_back(index);
@@ -126,40 +150,92 @@ void place(Program& program) {
   }
 }
 
-}  // namespace
+class Compiler {
+ public:
+  Compiler(Program& program, bool within_period)
+      : program_(program), code_(program.code), within_period_(within_period) {}
 
-Program compile(const Expr& expr) {
-  using Key = std::tuple<Op, Type, int32_t, int32_t, int32_t, int64_t>;
-  Program program;
-  Code& code = program.code;
-  std::map<Key, int32_t> known;
-  std::vector<int32_t> place_of(expr.nodes.size());
-  for (size_t n = 0; n < expr.nodes.size(); ++n) {
-    const Node& node = expr.nodes[n];
-    Instr instr{.op = node.op,
-                .type = node.type,
-                .arg_type = node.type,
+  // Returns the index of the node's value.
+  int32_t add(const Node& node, const std::vector<int32_t>& place_of) {
+    int32_t args[kMaxArgs] = {-1, -1, -1};
+    for (int i = 0; i < kMaxArgs && node.args[i] >= 0; ++i)
+      args[i] = place_of[static_cast<size_t>(node.args[i])];
+    const bool is_order = node.op == Op::less || node.op == Op::less_equal ||
+                          node.op == Op::greater || node.op == Op::greater_equal;
+    for (int side = 0; is_order && side < 2; ++side)
+      if (is_absolute(args[side])) return compare_absolute(node.op, args, side);
+    return emit(node.op, node.type, args, node.value);
+  }
+
+ private:
+  bool is_absolute(int32_t index) const {
+    const Instr& instr = code_[static_cast<size_t>(index)];
+    return instr.op == Op::absolute && instr.type == Type::integer;
+  }
+
+  // Both signs have to be below what abs is below; one of them above what it is above.
+  int32_t compare_absolute(Op op, const int32_t (&args)[kMaxArgs], int side) {
+    const int32_t inside = code_[static_cast<size_t>(args[side])].args[0];
+    const int32_t negated = emit(Op::negate, Type::integer, {inside, -1, -1}, 0);
+    int32_t parts[2];
+    for (int i = 0; i < 2; ++i) {
+      int32_t own[kMaxArgs] = {args[0], args[1], -1};
+      own[side] = i == 0 ? inside : negated;
+      parts[i] = emit(op, Type::boolean, own, 0);
+    }
+    const bool is_below = (op == Op::less || op == Op::less_equal) == (side == 0);
+    return emit(is_below ? Op::logical_and : Op::logical_or, Type::boolean,
+                {parts[0], parts[1], -1}, 0);
+  }
+
+  int32_t emit(Op op, Type type, const int32_t (&args)[kMaxArgs], int64_t value) {
+    Instr instr{.op = op,
+                .type = type,
+                .arg_type = type,
                 .rank = Rank::uniform,
                 .mode = Mode::scalar,
                 .needs_lanes = false,
-                .args = {-1, -1, -1},
-                .value = node.value,
+                .is_periodic = false,
+                .args = {args[0], args[1], args[2]},
+                .value = value,
                 .slope = 0,
                 .buffer = -1};
-    for (int i = 0; i < kMaxArgs && node.args[i] >= 0; ++i)
-      instr.args[i] = place_of[static_cast<size_t>(node.args[i])];
-    const Key key{node.op, node.type, instr.args[0], instr.args[1], instr.args[2], node.value};
-    const auto [at, is_new] = known.emplace(key, static_cast<int32_t>(code.size()));
-    place_of[n] = at->second;
-    if (!is_new) continue;
-    if (node.op == Op::variable) program.variables |= 1u << node.value;
-    if (instr.args[0] >= 0) instr.arg_type = arg(code, instr, node.op == Op::select ? 1 : 0).type;
-    instr.rank = rank_of(code, instr);
-    instr.mode = mode_of(code, instr);
-    code.push_back(instr);
+    const auto [at, is_new] = known_.emplace(Key{op, type, args[0], args[1], args[2], value},
+                                             static_cast<int32_t>(code_.size()));
+    if (!is_new) return at->second;
+    if (op == Op::variable) program_.variables |= 1u << value;
+    if (args[0] >= 0) instr.arg_type = arg(code_, instr, op == Op::select ? 1 : 0).type;
+    instr.rank = rank_of(code_, instr);
+    instr.mode = mode_of(code_, instr, within_period_);
+    code_.push_back(instr);
+    return at->second;
   }
-  mark_readers(code);
+
+  using Key = std::tuple<Op, Type, int32_t, int32_t, int32_t, int64_t>;
+  Program& program_;
+  Code& code_;
+  const bool within_period_;
+  std::map<Key, int32_t> known_;
+};
+
+Program compile_as(const Expr& expr, bool within_period) {
+  Program program;
+  Compiler compiler(program, within_period);
+  std::vector<int32_t> place_of;
+  for (const Node& node : expr.nodes) place_of.push_back(compiler.add(node, place_of));
+  mark_readers(program.code);
   place(program);
+  return program;
+}
+
+}  // namespace
+
+Program compile(const Expr& expr) {
+  Program program = compile_as(expr, false);
+  auto within_period = std::make_unique<Program>(compile_as(expr, true));
+  const Code& code = within_period->code;
+  if (std::any_of(code.begin(), code.end(), [](const Instr& instr) { return instr.is_periodic; }))
+    program.within_period = std::move(within_period);
   return program;
 }
 

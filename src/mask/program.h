@@ -4,10 +4,16 @@
 //
 // An integer that is `scalar + slope * k` needs no storage per key. A comparison of two such
 // integers is a threshold on k: it becomes a run of bits by one division. That is what a causal or
-// window mask consists of, so its rows cost a few instructions whatever their length.
+// window mask consists of, so its rows cost a few instructions whatever their length. For that end
+// abs(a) <= b is compiled as a <= b && -a <= b, which holds for wrapping integers too.
+//
+// Within one period of a division by what does not depend on the position, k // n stands still and
+// k % n is linear. A program in which they occur has a second form that says so, for stretches of
+// keys that lie within one period of each.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "expr.h"
@@ -32,6 +38,7 @@ struct Instr {
   Rank rank;
   Mode mode;
   bool needs_lanes;  // a linear integer that somebody reads as lanes
+  bool is_periodic;  // linear, or standing still, within a period only
   int32_t args[kMaxArgs];
   int64_t value;
   int64_t slope;   // linear: per key
@@ -65,6 +72,9 @@ struct Program {
   uint32_t variables = 0;           // bit per Variable that occurs
   int32_t num_lane_buffers = 0;
   int32_t num_bit_buffers = 0;
+
+  // The same code for stretches within one period; null if nothing in it has one.
+  std::unique_ptr<const Program> within_period;
 
   const Instr& root() const { return code.back(); }
   bool uses(Variable which) const { return (variables >> static_cast<int>(which) & 1) != 0; }

@@ -55,6 +55,8 @@ class RowEvaluator {
   friend class LaneMachine;
 
   void run_request();
+  bool find_periods();
+  bool set_periodic(int32_t index);
   void run_row();
   template <class Int>
   void run_keys();
@@ -64,7 +66,8 @@ class RowEvaluator {
 
   void lay_out(std::byte* memory);
 
-  const Program& program_;
+  const Program& whole_;
+  const Program* program_;  // whole_, or what it is within a period
   const Bindings& bindings_;
   const LaneMath math_;
   Point point_;
