@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 
@@ -102,6 +103,51 @@ TEST_F(CliWithModel, JsonIsALineForEachPromptInTheirOrder) {
   EXPECT_EQ(all[2]["finish"], "stop-string");
   const auto figures = nlohmann::json::parse(outcome.err).at("figures");
   EXPECT_EQ(figures.at("generated_tokens"), 9 + 5 + 1);
+}
+
+TEST_F(CliWithModel, CascadeReadsSharedPagesOnceAndChangesNoToken) {
+  const auto prompts = test_folder("cli_cascade") / "prompts.txt";
+  const std::string beginning = story().substr(0, 440);
+  std::string lines;
+  for (const char* end : {"One day", "Lily", "The dog", "Tom was", "Then"})
+    lines += nlohmann::json{{"prompt", beginning + " " + end}}.dump() + "\n";
+  write_file(prompts, lines);
+  std::map<std::string, nlohmann::json> figures;
+  std::string text;
+  for (const char* cascade : {"never", "always", "auto"}) {
+    const Outcome outcome =
+        pagoda_cli(run({"--prompts-file", prompts.string(), "--json", "--max-tokens", "20",
+                        "--page-size", "8", "--prefill-chunk", "64", "--cascade", cascade}));
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    if (text.empty()) text = outcome.out;
+    EXPECT_EQ(outcome.out, text) << cascade;
+    figures[cascade] = nlohmann::json::parse(outcome.err).at("figures");
+  }
+  const auto number = [&](const char* cascade, const char* name) {
+    return figures.at(cascade).at(name).get<int64_t>();
+  };
+  EXPECT_EQ(number("never", "key_bytes"), number("never", "key_bytes_without_cascade"));
+  EXPECT_EQ(number("never", "cascade_steps"), 0);
+  EXPECT_GE(number("always", "cascade_requests"), 3);
+  EXPECT_EQ(number("always", "key_bytes_without_cascade"), number("never", "key_bytes"));
+  EXPECT_LT(number("always", "key_bytes"), number("never", "key_bytes") * 9 / 10);
+}
+
+TEST(Cli, ExplainTellsWhatAStepWouldShare) {
+  const std::vector<std::string> step{"explain",           "--backend", "cpu",
+                                      "--threads",         "1",         "--requests",
+                                      "1:300,1:300,1:400", "--shared",  "256"};
+  const auto with = [&](const char* cascade) {
+    std::vector<std::string> words = step;
+    words.insert(words.end(), {"--cascade", cascade});
+    const Outcome outcome = pagoda_cli(words);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.out.substr(outcome.out.find("this step"));
+  };
+  EXPECT_NE(with("always").find("1 group on 1 level: 3 requests share 256 keys"),
+            std::string::npos);
+  EXPECT_EQ(with("never"), "this step\ncascade    none: tuning.cascade is -1\n");
+  expect_refused({"explain", "--page-size", "0", "--shared", "64"}, "--shared is for a cache");
 }
 
 TEST_F(CliWithModel, TextsOfSeveralPromptsHaveHeadings) {
