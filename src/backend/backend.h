@@ -90,12 +90,6 @@ struct Prepared {
   }
 };
 
-// What a prepared step does, as far as the host knows it.
-struct StepReport {
-  pagoda_step_info numbers{};
-  std::string cascade = "none: this backend attends every request on its own";
-};
-
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -119,8 +113,12 @@ class Backend {
   // Turns the batch's lengths into a schedule in the workspace. Once per step.
   virtual void schedule(const Prepared& prepared) = 0;
 
-  // Of a step that schedule() has prepared.
-  virtual StepReport report(const Prepared&) const { return {}; }
+  // What a step that schedule() has prepared does, as far as the host knows it; and about shared
+  // pages in words.
+  virtual pagoda_step_info step_info(const Prepared&) const { return {}; }
+  virtual std::string describe_cascade(const Prepared&) const {
+    return "none: this backend attends every request on its own";
+  }
 
   // key: [num_tokens, num_kv_heads, head_dim], value: [num_tokens, num_kv_heads, head_dim_v]
   virtual void update_cache(const Prepared& prepared, const Layer& layer, const TensorView& key,

@@ -247,14 +247,14 @@ pagoda_status pagoda_plan_step_info(const pagoda_plan* plan, pagoda_step_info* i
     expect(plan != nullptr, PAGODA_INVALID_ARGUMENT, "plan is NULL");
     expect(plan->prepared.has_value(), PAGODA_INVALID_ARGUMENT,
            "the plan is not prepared; call pagoda_plan_prepare before this");
-    write_struct(info, plan->context->backend->report(*plan->prepared).numbers, "pagoda_step_info");
+    write_struct(info, plan->context->backend->step_info(*plan->prepared), "pagoda_step_info");
   });
 }
 
 size_t pagoda_plan_describe_step(const pagoda_plan* plan, char* buffer, size_t capacity) {
   return guard_text(buffer, capacity, [&] {
     if (plan == nullptr || !plan->prepared.has_value()) return std::string();
-    return "cascade    " + plan->context->backend->report(*plan->prepared).cascade + "\n";
+    return "cascade    " + plan->context->backend->describe_cascade(*plan->prepared) + "\n";
   });
 }
 

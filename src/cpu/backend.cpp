@@ -45,8 +45,12 @@ class CpuBackend final : public Backend {
     make_schedule(prepared, geometry_of(prepared), pool_.num_threads());
   }
 
-  StepReport report(const Prepared& prepared) const override {
-    return report_of(prepared.problem, Schedule(prepared).header->summary);
+  pagoda_step_info step_info(const Prepared& prepared) const override {
+    return info_of(prepared.problem, Schedule(prepared).header->summary);
+  }
+
+  std::string describe_cascade(const Prepared& prepared) const override {
+    return describe(prepared.problem, Schedule(prepared).header->summary);
   }
 
   void update_cache(const Prepared& prepared, const Layer& layer, const TensorView& key,

@@ -106,28 +106,6 @@ std::string count_of(int64_t count, const char* word) {
   return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
 }
 
-std::string describe_cascade(const Problem& problem, const CascadeSummary& summary) {
-  std::ostringstream text;
-  const PrefixForest& forest = summary.forest;
-  const int64_t bytes = bytes_of_key(problem);
-  if (const char* reason = reason_against_cascade(problem)) {
-    text << "none: " << reason;
-  } else if (forest.num_nodes > 0) {
-    text << count_of(forest.num_nodes, "group") << " on " << count_of(forest.num_levels, "level")
-         << ": " << forest.num_reqs << " requests share " << summary.shared_keys
-         << " keys; a layer reads " << summary.keys_read * bytes
-         << " bytes of keys and values instead of " << summary.keys_flat * bytes
-         << (problem.tuning.cascade > 0 ? "; forced by tuning.cascade 1" : "");
-  } else if (forest.num_refused > 0) {
-    text << "none: " << forest.refused_reqs << " requests share " << forest.refused_keys
-         << " keys, but a group of them would cost more than it saves";
-  } else {
-    text << "none: no two requests of this step that could be grouped share their first "
-         << kTileKeys << " keys";
-  }
-  return text.str();
-}
-
 }  // namespace
 
 Cascade::Cascade(const Prepared& prepared)
@@ -202,15 +180,38 @@ int64_t bytes_of_key(const Problem& problem) {
                                  bytes_of_row(format.value, problem.dtype, problem.head_dim_v));
 }
 
-StepReport report_of(const Problem& problem, const CascadeSummary& summary) {
+pagoda_step_info info_of(const Problem& problem, const CascadeSummary& summary) {
   const int64_t bytes = bytes_of_key(problem);
-  return {.numbers = {.cascade_groups = summary.forest.num_nodes,
-                      .cascade_levels = summary.forest.num_levels,
-                      .cascade_reqs = summary.forest.num_reqs,
-                      .cascade_keys = summary.shared_keys,
-                      .key_bytes = summary.keys_read * bytes,
-                      .key_bytes_flat = summary.keys_flat * bytes},
-          .cascade = describe_cascade(problem, summary)};
+  return {.cascade_groups = summary.forest.num_nodes,
+          .cascade_levels = summary.forest.num_levels,
+          .cascade_reqs = summary.forest.num_reqs,
+          .cascade_keys = summary.shared_keys,
+          .key_bytes = summary.keys_read * bytes,
+          .key_bytes_flat = summary.keys_flat * bytes};
+}
+
+std::string describe(const Problem& problem, const CascadeSummary& summary) {
+  std::ostringstream text;
+  const PrefixForest& forest = summary.forest;
+  const int64_t bytes = bytes_of_key(problem);
+  if (const char* reason = reason_against_cascade(problem)) {
+    text << "none: " << reason;
+  } else if (forest.num_nodes > 0) {
+    text << count_of(forest.num_nodes, "group") << " on " << count_of(forest.num_levels, "level")
+         << ": " << forest.num_reqs << " requests share " << summary.shared_keys
+         << " keys; a layer reads " << summary.keys_read * bytes
+         << " bytes of keys and values instead of " << summary.keys_flat * bytes
+         << (problem.tuning.cascade > 0 ? ", because tuning.cascade is 1"
+                                        : ", because it costs less to read them once");
+  } else if (forest.num_refused > 0) {
+    text << "none: " << forest.refused_reqs << " requests share " << forest.refused_keys
+         << " keys, but a group of them would cost more than it saves";
+  } else {
+    text << "none: no two requests of this step ";
+    if (problem.tuning.cascade == 0) text << "with up to " << kMaxQueryLen << " query tokens ";
+    text << "share their first " << kTileKeys << " keys";
+  }
+  return text.str();
 }
 
 }  // namespace pagoda::cpu

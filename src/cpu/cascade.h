@@ -65,7 +65,9 @@ PrefixForest find_groups(const Prepared& prepared, const Geometry& geometry,
 // Bytes of one position's keys and values, all heads, with their scales.
 int64_t bytes_of_key(const Problem& problem);
 
+pagoda_step_info info_of(const Problem& problem, const CascadeSummary& summary);
+
 // "3 groups on 2 levels: 61 requests share 1536 keys; ..." or why there are none.
-StepReport report_of(const Problem& problem, const CascadeSummary& summary);
+std::string describe(const Problem& problem, const CascadeSummary& summary);
 
 }  // namespace pagoda::cpu
