@@ -42,6 +42,8 @@ const char* describe_cascade(const Problem& problem) {
   const int32_t cascade = problem.tuning.cascade;
   if (cascade < 0) return "never (tuning.cascade -1)";
   if (!problem.has_cache()) return "never: keys that come with the call lie on no pages";
+  if (problem.has_block_mask || problem.score_expr != nullptr)
+    return "never: a block mask or a score expression may tell requests apart";
   return cascade > 0 ? "wherever requests share pages (tuning.cascade 1)"
                      : "where requests share pages and it pays";
 }

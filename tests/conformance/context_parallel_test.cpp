@@ -80,6 +80,43 @@ TEST_P(ContextParallel, EqualsOneRankWithinTheBoundAndRepeats) {
   RecordProperty("largest_error_over_bound", std::to_string(worst));
 }
 
+// Requests that share pages on every rank: cascade counts keys as a rank keeps them, and changes no
+// bit there either.
+TEST_P(ContextParallel, GivesTheSameBitsWithAndWithoutCascade) {
+  const Ranks ranks{GetParam().num_ranks, GetParam().interleave, GetParam().copies};
+  const int32_t unit = 64 * ranks.num_ranks;  // tokens of which every rank keeps a tile
+  for (int i = 0; i < num_cases() / 6; ++i) {
+    const auto seed = static_cast<uint64_t>(500 + i * 64 + ranks.num_ranks);
+    Geometry g = draw_shared(seed, ranks);
+    g.head_dim = g.head_dim_v = 8;
+    g.num_kv_heads = 1;
+    g.page_size = 64;
+    g.num_splits = 0;
+    g.window_kind = WindowKind::none;
+    g.window_left = g.window_right = -1;
+    g.padded_tokens = 0;
+    g.requests.clear();
+    for (int32_t r = 0; r < 5; ++r) {
+      const int32_t shared = r == 0 ? 0 : (r % 2 == 0 ? 9 : 10) * ranks.num_ranks;
+      g.requests.push_back({.query_len = 1 + r % 3,
+                            .seq_len = 10 * unit + 40 * r + 7,
+                            .causal = g.spec_causal,
+                            .shares_with = r == 0 ? -1 : 0,
+                            .shared_pages = shared});
+    }
+    const Values values = draw_values(g, seed);
+    g.cascade = -1;
+    const std::vector<Result> flat = run(g, values, ranks, "cpu", 0);
+    g.cascade = 1;
+    const std::vector<Result> grouped = run(g, values, ranks, "cpu", 0);
+    for (size_t r = 0; r < flat.size(); ++r) {
+      EXPECT_EQ(flat[r].info.cascade_groups, 0);
+      EXPECT_EQ(grouped[r].info.cascade_levels, 2);
+      ASSERT_EQ(differing_bits(flat[r], grouped[r]), "") << "rank " << r << ": " << describe(g);
+    }
+  }
+}
+
 std::vector<Param> params() {
   std::vector<Param> all;
   for (const bool copies : {false, true})

@@ -65,9 +65,12 @@ void RankWorld::make_requests(uint64_t fill_seed) {
   query_start_loc_.push_back(0);
   for (const Request& request : g_.requests) {
     const size_t row = page_table_.size();
+    const size_t donor = static_cast<size_t>(std::max(request.shares_with, 0) * table_stride_);
     page_table_.resize(row + static_cast<size_t>(table_stride_), INT32_MAX);  // never read
     for (int32_t i = 0; i < (request.seq_len + all - 1) / all; ++i)
-      page_table_[row + static_cast<size_t>(i)] = next_page++;
+      page_table_[row + static_cast<size_t>(i)] = i < request.shared_pages / ranks_.num_ranks
+                                                      ? page_table_[donor + static_cast<size_t>(i)]
+                                                      : next_page++;
     query_start_loc_.push_back(query_start_loc_.back() + request.query_len);
     seq_lens_.push_back(request.seq_len);
     causal_.push_back(request.causal ? 1 : 0);
@@ -213,6 +216,7 @@ Result RankWorld::run(const Context& context, const char* kernel) {
   Tuning tuning;
   tuning.num_splits = g_.num_splits;
   tuning.kernel = kernel;
+  tuning.cascade = g_.cascade;
   Result result;
   try {
     write_history(context);
@@ -220,6 +224,7 @@ Result RankWorld::run(const Context& context, const char* kernel) {
     const size_t size = plan.workspace_size();
     Buffer workspace(size, 0, 7);
     plan.prepare(batch, workspace.data(), size);
+    result.info = plan.step_info();
     plan.update_cache(layer, key_, value_);
     plan.forward(layer, query_, out_, &lse_);
     collect(result);

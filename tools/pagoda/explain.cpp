@@ -137,15 +137,15 @@ void print_explanation(const Flags& flags) {
   tuning.num_splits = flags.num_splits;
   tuning.kernel = flags.kernel.empty() ? nullptr : flags.kernel.c_str();
   tuning.cascade = kCascades.at(flags.cascade);
+  // Only backends on the host know a step's lengths before it runs.
+  const std::string backend = flags.backend.empty() && flags.shared > 0 ? "cpu" : flags.backend;
+  if (flags.shared > 0 && (backend == "cuda" || spec.page_size == 0))
+    throw std::runtime_error("--shared is for a cache of pages on backend cpu or reference");
   const std::string selection = explain(spec, &limits, &tuning);
   if (selection.empty()) throw std::runtime_error(pagoda_last_error());
   std::cout << selection << "\n";
 
   ContextOptions options;
-  // Only backends on the host know a step's lengths before it runs.
-  const std::string backend = flags.backend.empty() && flags.shared > 0 ? "cpu" : flags.backend;
-  if (flags.shared > 0 && (backend == "cuda" || spec.page_size == 0))
-    throw std::runtime_error("--shared is for a cache of pages on backend cpu or reference");
   options.backend = backend.empty() ? nullptr : backend.c_str();
   options.isa = flags.isa.empty() ? nullptr : flags.isa.c_str();
   options.num_threads = flags.threads;

@@ -51,7 +51,8 @@ struct World {
       starts.push_back(starts.back() + request.query_len);
       lens.push_back(request.seq_len);
       causal.push_back(request.causal);
-      const auto used = static_cast<size_t>((request.seq_len + kPage - 1) / kPage);
+      const int32_t keys = local_len(rules.shard, request.seq_len);
+      const auto used = static_cast<size_t>((keys + kPage - 1) / kPage);
       for (size_t i = 0; i < kWidth; ++i)  // entries behind the pages in use are never read
         table.push_back(i < used ? request.pages[i] : 7);
     }
