@@ -46,6 +46,7 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .max_seq_len = max_seq_len,
       .mask = options.mask,
       .context_parallel = options.context_parallel,
+      .tensor_parallel = options.tensor_parallel,
       .cascade = options.cascade};
 }
 

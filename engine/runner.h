@@ -40,6 +40,7 @@ struct RunnerOptions {
   int32_t max_seq_len = 0;  // 0: the model's context length
   MaskText mask;            // of every layer, besides its own
   ContextParallel context_parallel = {};
+  TensorShare tensor_parallel = {};
   DraftOptions draft;
   int32_t cascade = 0;  // pages that requests share: 0 read once where it pays, 1 always, -1 never
 };

@@ -25,31 +25,35 @@ DecoderOptions resolve(DecoderOptions options, const ModelConfig& config, int nu
 
 // Rows of activations of one step. `wide` holds queries, keys and values, then gate and up.
 struct Activations {
-  Activations(const ModelConfig& config, int64_t max_tokens)
+  Activations(const ModelConfig& config, int64_t max_tokens, int64_t num_ranks)
       : residual(max_tokens * config.hidden_size),
         normed(max_tokens * config.hidden_size),
         wide(max_tokens * std::max((config.num_heads + 2 * config.num_kv_heads) * config.head_dim,
                                    2 * config.ffn_size)),
-        narrow(max_tokens * std::max(config.num_heads * config.head_dim, config.ffn_size)) {}
+        narrow(max_tokens * std::max(config.num_heads * config.head_dim, config.ffn_size)),
+        partial(num_ranks > 1 ? max_tokens * config.hidden_size : 0),
+        gathered(num_ranks > 1 ? num_ranks * max_tokens * config.hidden_size : 0) {}
 
   Array<float> residual;  // [max_tokens, hidden_size]
   Array<float> normed;    // [max_tokens, hidden_size]
   Array<float> wide;      // [max_tokens, queries, keys and values | gate and up]
   Array<float> narrow;    // [max_tokens, attention's output | gated]
+  Array<float> partial;   // [max_tokens, hidden_size] a product of one of several ranks
+  Array<float> gathered;  // [num_ranks, max_tokens, hidden_size] those of all
 };
 
 }  // namespace
 
 struct Decoder::State {
   State(const ModelFile& file, const DecoderOptions& given, const Progress& progress)
-      : config(file.config()),
+      : config(config_of_rank(file.config(), given.tensor_parallel)),
         threads(given.num_threads),
         options(resolve(given, config, threads.size())),
         products(threads),
-        weights(load_weights(file, products, progress)),
+        weights(load_weights(file, given.tensor_parallel, products, progress)),
         rope(config.rope, options.max_seq_len),
         attention(config, options, threads),
-        activations(config, options.max_tokens),
+        activations(config, options.max_tokens, options.tensor_parallel.num_ranks()),
         logits(options.max_reqs * config.vocab_size) {}
 
   // Runs body(row) for every row of the step, by few threads if there are few.
@@ -68,9 +72,10 @@ struct Decoder::State {
   void rotate_rows(int layer, int64_t num_tokens);
   void attention_part(int layer, int64_t num_tokens);
   void ffn_part(int layer, int64_t num_tokens);
+  void add_product(const Matrix& matrix, const std::vector<float>& bias, int64_t num_tokens);
   std::span<float> logits_of(std::span<const int32_t> rows);
 
-  const ModelConfig& config;
+  const ModelConfig config;
   Threads threads;
   const DecoderOptions options;
   Products products;
@@ -126,6 +131,25 @@ void Decoder::State::rotate_rows(int layer, int64_t num_tokens) {
   });
 }
 
+// residual += narrow * matrix + bias, summed over the ranks in their order, so that all of them go
+// on with the same bits.
+void Decoder::State::add_product(const Matrix& matrix, const std::vector<float>& bias,
+                                 int64_t num_tokens) {
+  const float* const bias_or_null = bias.empty() ? nullptr : bias.data();
+  const pagoda_comm* const comm = options.tensor_parallel.comm.get();
+  if (options.tensor_parallel.num_ranks() == 1) {
+    matrix.multiply(activations.narrow.data(), num_tokens, activations.residual.data(),
+                    {.bias = bias_or_null, .add_to_out = true});
+    return;
+  }
+  const int64_t size = num_tokens * config.hidden_size;
+  float* const sum = activations.partial.data();
+  matrix.multiply(activations.narrow.data(), num_tokens, sum, {.bias = bias_or_null});
+  check(pagoda_comm_all_reduce(comm, sum, activations.gathered.data(), static_cast<size_t>(size),
+                               nullptr));
+  for (int64_t i = 0; i < size; i++) activations.residual.data()[i] += sum[i];
+}
+
 void Decoder::State::attention_part(int layer, int64_t num_tokens) {
   const LayerWeights& w = weights.layers[static_cast<size_t>(layer)];
   const auto or_null = [](const std::vector<float>& v) { return v.empty() ? nullptr : v.data(); };
@@ -134,8 +158,7 @@ void Decoder::State::attention_part(int layer, int64_t num_tokens) {
                   {.bias = or_null(w.qkv_bias)});
   rotate_rows(layer, num_tokens);
   attention.attend(layer, activations.wide.data(), num_tokens, activations.narrow.data());
-  w.attention_out->multiply(activations.narrow.data(), num_tokens, activations.residual.data(),
-                            {.bias = or_null(w.attention_out_bias), .add_to_out = true});
+  add_product(*w.attention_out, w.attention_out_bias, num_tokens);
 }
 
 void Decoder::State::ffn_part(int layer, int64_t num_tokens) {
@@ -147,8 +170,7 @@ void Decoder::State::ffn_part(int layer, int64_t num_tokens) {
     const float* const gate = activations.wide.data() + row * 2 * size;
     silu_times(gate, gate + size, size, activations.narrow.data() + row * size);
   });
-  w.down->multiply(activations.narrow.data(), num_tokens, activations.residual.data(),
-                   {.add_to_out = true});
+  add_product(*w.down, {}, num_tokens);
 }
 
 std::span<float> Decoder::State::logits_of(std::span<const int32_t> rows) {

@@ -16,6 +16,7 @@
 #include "engine/math/threads.h"
 #include "engine/model/kv_memory.h"
 #include "engine/model/step_mask.h"
+#include "engine/model/tensor_share.h"
 #include "engine/model/weights.h"
 
 namespace pagoda::engine {
@@ -43,6 +44,7 @@ struct DecoderOptions {
   int32_t max_seq_len = 0;  // at most the model's context length; 0: that
   MaskText mask;            // of every layer, besides its own
   ContextParallel context_parallel = {};
+  TensorShare tensor_parallel = {};
   int32_t cascade = 0;  // pages that requests share: 0 read once where it pays, 1 always, -1 never
 
   // Tokens of a page of all ranks together: what page tables and slots count in.
@@ -79,7 +81,7 @@ class Decoder {
   Decoder(const ModelFile& file, const DecoderOptions& options, const Progress& progress = {});
   ~Decoder();
 
-  const ModelConfig& config() const;
+  const ModelConfig& config() const;              // as this rank computes it
   const DecoderOptions& options() const;          // max_seq_len and num_threads as resolved
   const std::vector<LayerGroup>& groups() const;  // each has a page table of its own
   std::string describe() const;                   // the plans, as text

@@ -10,8 +10,13 @@ namespace {
 
 class Loader {
  public:
-  Loader(const ModelFile& file, Products& products, const Progress& progress)
-      : file_(file), products_(products), progress_(progress), total_(file.tensor_bytes()) {}
+  Loader(const ModelFile& file, const TensorShare& share, Products& products,
+         const Progress& progress)
+      : file_(file),
+        share_(share),
+        products_(products),
+        progress_(progress),
+        total_(file.tensor_bytes()) {}
 
   // A tensor of one dimension, whole; empty unless `present`.
   std::vector<float> vector(const std::string& name, bool present = true) {
@@ -23,85 +28,121 @@ class Loader {
     return values;
   }
 
-  // Several vectors, one behind the other.
-  std::vector<float> joined_vector(const std::vector<std::string>& names, bool present) {
+  // This rank's parts of several vectors, one behind the other.
+  std::vector<float> joined_parts(const std::vector<std::string>& names, bool present) {
     std::vector<float> values;
     for (const std::string& name : names) {
-      const std::vector<float> part = vector(name, present);
-      values.insert(values.end(), part.begin(), part.end());
+      const std::vector<float> whole = vector(name, present);
+      const Part part = part_of(static_cast<int64_t>(whole.size()), share_);
+      values.insert(values.end(), whole.begin() + part.begin, whole.begin() + part.end);
     }
     return values;
   }
 
-  // Matrices over the same input, one above the other.
-  std::unique_ptr<Matrix> matrix(const std::vector<std::string>& names) {
-    std::vector<TensorView> views;
-    int64_t num_rows = 0;
+  std::unique_ptr<Matrix> matrix(const std::string& name) {
+    const TensorView view = file_.tensor(name);
+    return from_rows({{view, {.begin = 0, .end = view.num_rows()}}});
+  }
+
+  // This rank's rows of matrices over the same input, one above the other.
+  std::unique_ptr<Matrix> row_parts(const std::vector<std::string>& names) {
+    std::vector<Rows> all;
     for (const std::string& name : names) {
-      views.push_back(file_.tensor(name));
-      num_rows += views.back().num_rows();
+      const TensorView view = file_.tensor(name);
+      all.push_back({view, part_of(view.num_rows(), share_)});
     }
-    const int64_t num_inputs = views.front().row_size();
-    const auto fill = [&views, num_inputs](int64_t first, int64_t rows, float* out) {
-      for (const TensorView& view : views) {
-        const int64_t here = std::min(rows, view.num_rows() - first);
-        if (here > 0) {
-          const auto size = static_cast<size_t>(here * num_inputs);
-          dequantize_rows(view, first, here, std::span(out, size));
-          out += size;
-          rows -= here;
-          first = 0;
-        } else {
-          first -= view.num_rows();
-        }
+    return from_rows(all);
+  }
+
+  // This rank's columns of a matrix.
+  std::unique_ptr<Matrix> column_part(const std::string& name) {
+    const TensorView view = file_.tensor(name);
+    const Part columns = part_of(view.row_size(), share_);
+    const auto fill = [&](int64_t first, int64_t rows, float* out) {
+      std::vector<float> row(static_cast<size_t>(view.row_size()));
+      for (int64_t i = first; i < first + rows; i++, out += columns.size()) {
+        dequantize_rows(view, i, 1, row);
+        std::copy(row.begin() + columns.begin, row.begin() + columns.end, out);
       }
     };
-    auto matrix = std::make_unique<Matrix>(products_, num_rows, num_inputs, fill);
-    for (const TensorView& view : views) count(view);
+    auto matrix = std::make_unique<Matrix>(products_, view.num_rows(), columns.size(), fill);
+    count(view);
     return matrix;
   }
 
  private:
+  struct Rows {
+    TensorView view;
+    Part part;
+  };
+
+  std::unique_ptr<Matrix> from_rows(const std::vector<Rows>& all) {
+    int64_t num_rows = 0;
+    for (const Rows& rows : all) num_rows += rows.part.size();
+    const int64_t num_inputs = all.front().view.row_size();
+    const auto fill = [&all, num_inputs](int64_t first, int64_t rows, float* out) {
+      for (const auto& [view, part] : all) {
+        const int64_t here = std::min(rows, part.size() - first);
+        if (here > 0) {
+          const auto size = static_cast<size_t>(here * num_inputs);
+          dequantize_rows(view, part.begin + first, here, std::span(out, size));
+          out += size;
+          rows -= here;
+          first = 0;
+        } else {
+          first -= part.size();
+        }
+      }
+    };
+    auto matrix = std::make_unique<Matrix>(products_, num_rows, num_inputs, fill);
+    for (const Rows& rows : all) count(rows.view);
+    return matrix;
+  }
+
   void count(const TensorView& view) {
     done_ += static_cast<int64_t>(view.bytes.size());
     if (progress_) progress_(static_cast<double>(done_) / static_cast<double>(total_));
   }
 
   const ModelFile& file_;
+  const TensorShare& share_;
   Products& products_;
   const Progress& progress_;
   int64_t total_, done_ = 0;  // bytes
 };
 
-LayerWeights load_layer(Loader& load, const ModelConfig& config, int64_t index) {
+LayerWeights load_layer(Loader& load, const ModelConfig& config, bool is_first_rank,
+                        int64_t index) {
   const std::string layer = "blk." + std::to_string(index) + ".";
   return {
       .attention_norm = load.vector(layer + "attn_norm.weight"),
-      .qkv =
-          load.matrix({layer + "attn_q.weight", layer + "attn_k.weight", layer + "attn_v.weight"}),
-      .qkv_bias = load.joined_vector(
+      .qkv = load.row_parts(
+          {layer + "attn_q.weight", layer + "attn_k.weight", layer + "attn_v.weight"}),
+      .qkv_bias = load.joined_parts(
           {layer + "attn_q.bias", layer + "attn_k.bias", layer + "attn_v.bias"}, config.qkv_bias),
       .query_norm = load.vector(layer + "attn_q_norm.weight", config.qk_norm),
       .key_norm = load.vector(layer + "attn_k_norm.weight", config.qk_norm),
-      .attention_out = load.matrix({layer + "attn_output.weight"}),
-      .attention_out_bias = load.vector(layer + "attn_output.bias", config.output_bias),
+      .attention_out = load.column_part(layer + "attn_output.weight"),
+      .attention_out_bias =
+          load.vector(layer + "attn_output.bias", config.output_bias && is_first_rank),
       .ffn_norm = load.vector(layer + "ffn_norm.weight"),
-      .gate_up = load.matrix({layer + "ffn_gate.weight", layer + "ffn_up.weight"}),
-      .down = load.matrix({layer + "ffn_down.weight"}),
+      .gate_up = load.row_parts({layer + "ffn_gate.weight", layer + "ffn_up.weight"}),
+      .down = load.column_part(layer + "ffn_down.weight"),
   };
 }
 
 }  // namespace
 
-Weights load_weights(const ModelFile& file, Products& products, const Progress& progress) {
-  Loader load(file, products, progress);
+Weights load_weights(const ModelFile& file, const TensorShare& share, Products& products,
+                     const Progress& progress) {
+  Loader load(file, share, products, progress);
   const ModelConfig& config = file.config();
   Weights weights;
   weights.embedding = file.tensor("token_embd.weight");
   for (int64_t layer = 0; layer < config.num_layers; layer++)
-    weights.layers.push_back(load_layer(load, config, layer));
+    weights.layers.push_back(load_layer(load, config, share.rank() == 0, layer));
   weights.output_norm = load.vector("output_norm.weight");
-  weights.output = load.matrix({config.tied_embeddings ? "token_embd.weight" : "output.weight"});
+  weights.output = load.matrix(config.tied_embeddings ? "token_embd.weight" : "output.weight");
   return weights;
 }
 

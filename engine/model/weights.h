@@ -9,6 +9,7 @@
 
 #include "engine/formats/model_file.h"
 #include "engine/math/matrix.h"
+#include "engine/model/tensor_share.h"
 
 namespace pagoda::engine {
 
@@ -35,7 +36,10 @@ struct Weights {
 // Called with the share that is done, in [0, 1].
 using Progress = std::function<void(double)>;
 
+// Of a rank: its rows of the matrices that lead to its heads and its part of the feed-forward
+// network, and its columns of those that lead back; what is added once is the first rank's.
 // `file` outlives the weights. Errors: those of ModelFile::tensor; kLimit without enough memory.
-Weights load_weights(const ModelFile& file, Products& products, const Progress& progress);
+Weights load_weights(const ModelFile& file, const TensorShare& share, Products& products,
+                     const Progress& progress);
 
 }  // namespace pagoda::engine

@@ -25,6 +25,7 @@ pagoda_runner_test(draft LABELS ci TIMEOUT 900)
 add_test(NAME engine_draft_test_long
   COMMAND engine_draft_test --gtest_filter=*FiftyPrompts --gtest_also_run_disabled_tests)
 set_tests_properties(engine_draft_test_long PROPERTIES LABELS long TIMEOUT 3600)
+pagoda_runner_test(tensor_parallel LABELS ci TIMEOUT 600)
 pagoda_runner_test(embed SOURCES ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp LABELS ci)
 pagoda_runner_test(cli SOURCES ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp LABELS ci)
 target_compile_definitions(engine_cli_test PRIVATE PAGODA_CLI="$<TARGET_FILE:pagoda_cli>")

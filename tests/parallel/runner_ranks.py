@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`pagoda run --context-parallel` under mpirun writes what one process writes. Skips without the model."""
+"""`pagoda run` under mpirun, sharing keys or heads, writes what one process writes. Skips without the model."""
 import pathlib
 import sys
 
@@ -23,6 +23,12 @@ def main(program, folder):
         same = run.returncode == 0 and text == alone
         good = good and same
         print(f"{ranks} processes, runs of {interleave}: {'the same text' if same else 'WRONG: ' + text}")
+    for ranks in (2, 4):
+        run = mpirun(ranks, program, *arguments, "--tensor-parallel")
+        text, _ = run.communicate(timeout=120)
+        same = run.returncode == 0 and text == alone
+        good = good and same
+        print(f"{ranks} processes with a share of the heads: {'the same text' if same else 'WRONG: ' + text}")
     return 0 if good else 1
 
 

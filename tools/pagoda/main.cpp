@@ -25,7 +25,8 @@ std::string unknown_argument(const CLI::App& app, const std::string& argument) {
 }
 
 int report(const std::string& sentence) {
-  std::cerr << "pagoda: " << name_of_process() << sentence << "\n";
+  // In one piece: several processes may have something to say.
+  std::cerr << std::string("pagoda: ") + name_of_process() + sentence + "\n";
   return 1;
 }
 

@@ -67,6 +67,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::Range(1, 1 << 20))
       ->needs(parallel);
   command
+      .add_flag("--tensor-parallel", options.tensor_parallel,
+                "under mpirun: every process has a share of the heads")
+      ->excludes(parallel);
+  command
       .add_option("--comm-timeout", options.comm_timeout_ms,
                   "milliseconds after which a process that does not answer is lost; 0: 4000")
       ->check(CLI::Range(0, 1 << 30));
@@ -124,6 +128,8 @@ std::unique_ptr<engine::Runner> make_runner(const LoadedModel& model, const Mode
   runner.max_seq_len = max_seq_len;
   if (options.context_parallel)
     runner.context_parallel.comm = join_processes(options.comm_timeout_ms);
+  if (options.tensor_parallel)
+    runner.tensor_parallel.comm = join_processes(options.comm_timeout_ms);
   ProgressBar bar("loading", !options.quiet);
   return std::make_unique<engine::Runner>(model.file, model.tokenizer, runner,
                                           [&](double share) { bar.show(share); });

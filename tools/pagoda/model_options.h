@@ -19,6 +19,7 @@ struct ModelOptions {
   std::string cascade = "auto";
   bool no_prefix_cache = false;
   bool context_parallel = false;
+  bool tensor_parallel = false;
   int32_t comm_timeout_ms = 0;  // 0: the communicator's own
   bool quiet = false;           // no bars, no figures
 };

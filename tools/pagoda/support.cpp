@@ -76,6 +76,13 @@ std::vector<Section> sections() {
         {"7", [](Spec& s) { s.num_heads = 56; }},
         {"32", [](Spec& s) { s.num_kv_heads = 1; }}}},
       {"cache", formats()},
+      {"queries",
+       {{"the type of out", [](Spec&) {}},
+        {"int8 over an int8 cache",
+         [](Spec& s) { s.query_format = PAGODA_QUERY_INT8, s.kv_format = PAGODA_KV_INT8_TOKEN; }},
+        {"fp8 over an fp8 cache",
+         [](Spec& s) { s.query_format = PAGODA_QUERY_FP8_E4M3, s.kv_format = PAGODA_KV_FP8_E4M3; }},
+        {"int8 over keys in their own type", [](Spec& s) { s.query_format = PAGODA_QUERY_INT8; }}}},
       {"page_size",
        {{"8", [](Spec& s) { s.page_size = 8; }},
         {"24", [](Spec& s) { s.page_size = 24; }},
@@ -116,34 +123,41 @@ Answer ask(const std::string& backend, const Row& row) {
   return select(backend, spec);
 }
 
-std::string cell(const Answer& answer) {
-  if (answer.verdict == PAGODA_SERVES) return "yes";
-  std::string text = "no: ";
-  for (size_t i = 0; i < answer.reasons.size(); i++)
-    text += (i > 0 ? "; " : "") + answer.reasons[i];
-  return text;
+struct Answers {
+  std::string served, refused;  // lists; what is refused has its reasons
+};
+
+Answers ask_all(const std::string& backend, const Section& section) {
+  Answers answers;
+  for (const Row& row : section.rows) {
+    const Answer answer = ask(backend, row);
+    std::string& list = answer.verdict == PAGODA_SERVES ? answers.served : answers.refused;
+    list += (list.empty() ? "" : "; ") + row.name;
+    for (size_t i = 0; i < answer.reasons.size(); i++)
+      list += (i == 0 ? " (" : ", ") + answer.reasons[i];
+    if (!answer.reasons.empty()) list += ")";
+  }
+  return answers;
 }
 
 void print_backend(const std::string& backend, bool markdown) {
   std::cout << (markdown ? "## " : "") << backend << "\n";
-  const Answer usable = select(backend, common_layer());
+  const Answer usable = ask(backend, {"", [](Spec&) {}});
   if (usable.verdict == PAGODA_NOT_USABLE) {
-    std::cout << (markdown ? "\n" : "  ") << "not usable on this machine: " << usable.reasons.at(0)
-              << "\n";
+    std::cout << "  not usable on this machine: " << usable.reasons.at(0) << "\n";
     return;
   }
+  if (markdown) std::cout << "\n| | served | refused |\n|---|---|---|\n";
   for (const Section& section : sections()) {
-    if (markdown)
-      std::cout << "\n| " << section.name << " | |\n|---|---|\n";
-    else
-      std::cout << "  " << section.name << "\n";
-    for (const Row& row : section.rows) {
-      const std::string answer = cell(ask(backend, row));
-      if (markdown)
-        std::cout << "| " << row.name << " | " << answer << " |\n";
-      else
-        std::cout << "    " << row.name << ": " << answer << "\n";
+    const Answers answers = ask_all(backend, section);
+    if (markdown) {
+      std::cout << "| " << section.name << " | " << answers.served << " | " << answers.refused
+                << " |\n";
+      continue;
     }
+    std::cout << "  " << section.name << "\n";
+    if (!answers.served.empty()) std::cout << "    serves  " << answers.served << "\n";
+    if (!answers.refused.empty()) std::cout << "    refuses " << answers.refused << "\n";
   }
 }
 
