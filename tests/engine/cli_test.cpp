@@ -159,6 +159,55 @@ TEST_F(CliWithModel, PerplexityDoesNotDependOnTheCut) {
   EXPECT_LT(std::stod(value[1]), 2.0);
 }
 
+TEST_F(CliWithModel, GuessesChangeTheFiguresAndNotTheText) {
+  const Outcome plain = pagoda_cli(run({"--prompt", "Tim and Tim", "--max-tokens", "60"}));
+  const std::string model = stories_model().string();
+  for (const std::vector<std::string>& flags : std::vector<std::vector<std::string>>{
+           {"--draft", "ngram:2:5"}, {"--draft-model", model, "--draft-tokens", "3"}}) {
+    std::vector<std::string> words = run({"--prompt", "Tim and Tim", "--max-tokens", "60"});
+    words.insert(words.end(), flags.begin(), flags.end());
+    const Outcome outcome = pagoda_cli(words);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.out, plain.out);
+    const std::regex drafts(".*; drafts [1-9][0-9]* tokens, [0-9]+ accepted \\([0-9.]+ %\\)\n");
+    EXPECT_TRUE(std::regex_match(outcome.err, drafts)) << outcome.err;
+    words.insert(words.end(), {"--json"});
+    const auto figures = nlohmann::json::parse(pagoda_cli(words).err).at("figures");
+    EXPECT_GT(figures.at("accepted_tokens"), 0);
+    EXPECT_GE(figures.at("drafted_tokens"), figures.at("accepted_tokens"));
+  }
+  for (const char* form : {"ngram:3", "ngram:0:4", "ngram:3:4x", "words:3:4", "ngram:3:-1"})
+    expect_refused(run({"--prompt", "x", "--draft", form}), "ngram:SUFFIX:TOKENS");
+}
+
+TEST(Cli, EmbedPrintsNumbersJsonOrSimilarities) {
+  if (minilm_folder().empty()) GTEST_SKIP() << "all-MiniLM-L6-v2 is not here";
+  const std::string model = minilm_folder().string();
+  const std::vector<std::string> texts{"--text", "That is a happy person", "--text",
+                                       "That is a happy dog"};
+  const auto embed = [&](std::vector<std::string> more) {
+    std::vector<std::string> words{"embed", "--model", model};
+    words.insert(words.end(), texts.begin(), texts.end());
+    words.insert(words.end(), more.begin(), more.end());
+    return pagoda_cli(words).out;
+  };
+  EXPECT_EQ(embed({"--similarity"}), "1.0000\t0.6946\n0.6946\t1.0000\n");
+  std::istringstream lines(embed({"--json"})), numbers(embed({}));
+  std::string line;
+  ASSERT_TRUE(std::getline(lines, line));
+  const auto first = nlohmann::json::parse(line);
+  EXPECT_EQ(first.at("tokens"), 7);
+  for (const auto& value : first.at("embedding")) {
+    double number = 0;
+    ASSERT_TRUE(numbers >> number);
+    EXPECT_NEAR(number, value.get<double>(), 1e-7);
+  }
+}
+
+TEST_F(CliWithModel, EmbedRefusesADecoder) {
+  expect_refused({"embed", "--model", stories_model().string(), "--text", "x"}, "config.json");
+}
+
 TEST_F(CliWithModel, WrongValuesAreRefusedWithARemedy) {
   expect_refused(run({"--prompt", "x", "--num-pages", "3"}), "--num-pages 18");
   expect_refused(run({"--prompt", "x", "--page-size", "12"}), "multiple of 8");
