@@ -3,8 +3,10 @@
 
 #include <pagoda/batch.h>
 
+#include <cstdint>
 #include <pagoda/pagoda.hpp>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace pagoda {

@@ -3,6 +3,7 @@
 
 #include <pagoda/select.h>
 
+#include <algorithm>
 #include <pagoda/pagoda.hpp>
 #include <string>
 #include <vector>
