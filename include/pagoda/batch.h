@@ -128,6 +128,17 @@ PAGODA_API pagoda_status pagoda_sub_batch(const pagoda_batch* batch, int32_t fir
                                           int32_t* first_token);
 
 /*
+ * Only some tokens of a batch as queries: those whose logits are wanted, in layers that read the
+ * cache of another layer and so have nothing to write for the rest of a prompt. They are the last
+ * query tokens of each request; a batch of decodes is all of them and passes through.
+ *   tokens           [num_tokens] rows of the whole batch, ascending; the rows of query and out
+ *   query_start_loc  [batch->num_reqs + 1] out
+ */
+PAGODA_API pagoda_status pagoda_last_queries(const pagoda_batch* batch, const int32_t* tokens,
+                                             int32_t num_tokens, int32_t* query_start_loc,
+                                             pagoda_batch* out);
+
+/*
  * Makes a batch as large as a graph that was captured: requests without queries or keys, tokens
  * that belong to nobody, slots that are not written, rows of the null page. The arrays of `batch`
  * have room for that many and are completed in place.

@@ -90,6 +90,14 @@ inline SubBatch sub_batch(const Batch& whole, int32_t first, int32_t count) {
   return sub;
 }
 
+// Some of the last query tokens of each request as the queries of a batch of their own.
+inline SubBatch last_queries(const Batch& whole, std::span<const int32_t> tokens) {
+  SubBatch some{.query_start_loc = std::vector<int32_t>(static_cast<size_t>(whole.num_reqs) + 1)};
+  check(pagoda_last_queries(&whole, tokens.data(), static_cast<int32_t>(tokens.size()),
+                            some.query_start_loc.data(), &some.batch));
+  return some;
+}
+
 // The virtual requests of chunked local attention, with the arrays that they need.
 class ChunkedBatch {
  public:

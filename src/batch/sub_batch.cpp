@@ -1,6 +1,7 @@
 #include "sub_batch.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "../core/error.h"
 #include "split.h"
@@ -64,6 +65,37 @@ SubBatch sub_batch(const pagoda_batch& batch, int32_t first, int32_t count,
     sub.query_start_loc = query_start_loc;
   }
   return {.batch = sub, .first_token = begin};
+}
+
+pagoda_batch last_queries(const pagoda_batch& batch, const int32_t* tokens, int32_t num_tokens,
+                          int32_t* query_start_loc) {
+  check_host_batch(batch);
+  // Each request's tokens are counted from its end, where positions are aligned.
+  std::vector<int32_t> starts(static_cast<size_t>(batch.num_reqs) + 1);
+  int32_t taken = 0, longest = 0;
+  for (int32_t r = 0; r < batch.num_reqs; ++r) {
+    const int32_t end = batch.query_start_loc[r + 1];
+    const int32_t first = taken;
+    while (taken < num_tokens && tokens[taken] < end) ++taken;
+    const int32_t count = taken - first;
+    for (int32_t i = 0; i < count; ++i)
+      expect(tokens[first + i] == end - count + i && tokens[first + i] >= batch.query_start_loc[r],
+             PAGODA_INVALID_ARGUMENT, "tokens[", first + i, "] is ", tokens[first + i],
+             ", which is none of the last ", count, " of request ", r, ", whose rows end before ",
+             end);
+    starts[static_cast<size_t>(r) + 1] = taken;
+    longest = std::max(longest, count);
+  }
+  expect(taken == num_tokens, PAGODA_INVALID_ARGUMENT, "tokens[", taken, "] is ",
+         taken < num_tokens ? tokens[taken] : 0, "; the requests have ",
+         batch.query_start_loc[batch.num_reqs], " rows");
+  std::copy(starts.begin(), starts.end(), query_start_loc);
+  pagoda_batch some = batch;
+  some.num_tokens = num_tokens;
+  some.max_query_len = longest;
+  some.query_start_loc = query_start_loc;
+  some.slot_mapping = nullptr;
+  return some;
 }
 
 pagoda_batch pad_batch(const pagoda_batch& batch, int32_t num_reqs, int32_t num_tokens) {

@@ -17,6 +17,10 @@ struct SubBatch {
 SubBatch sub_batch(const pagoda_batch& batch, int32_t first, int32_t count,
                    int32_t* query_start_loc);
 
+// tokens: [num_tokens] the rows that stay; query_start_loc: [num_reqs + 1] out.
+pagoda_batch last_queries(const pagoda_batch& batch, const int32_t* tokens, int32_t num_tokens,
+                          int32_t* query_start_loc);
+
 // Completes the batch's arrays in place and returns it with the new numbers.
 pagoda_batch pad_batch(const pagoda_batch& batch, int32_t num_reqs, int32_t num_tokens);
 

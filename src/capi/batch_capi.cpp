@@ -132,6 +132,19 @@ pagoda_status pagoda_sub_batch(const pagoda_batch* batch, int32_t first, int32_t
   });
 }
 
+pagoda_status pagoda_last_queries(const pagoda_batch* batch, const int32_t* tokens,
+                                  int32_t num_tokens, int32_t* query_start_loc, pagoda_batch* out) {
+  return guard([&] {
+    expect(num_tokens >= 0, PAGODA_INVALID_ARGUMENT, "num_tokens is ", num_tokens,
+           "; it is at least 0");
+    expect_array(tokens, "tokens", num_tokens);
+    expect_array(query_start_loc, "query_start_loc", 1);
+    const pagoda_batch own = read_struct(batch, "pagoda_batch");
+    read_struct(out, "pagoda_batch");
+    write_struct(last_queries(own, tokens, num_tokens, query_start_loc), out);
+  });
+}
+
 pagoda_status pagoda_pad_batch(pagoda_batch* batch, int32_t num_reqs, int32_t num_tokens) {
   return guard([&] {
     write_struct(pad_batch(read_struct(batch, "pagoda_batch"), num_reqs, num_tokens), batch);

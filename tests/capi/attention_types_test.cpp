@@ -206,6 +206,29 @@ TEST_P(AttentionTypes, ALayerThatSharesACacheReadsAndNeverWritesIt) {
   });
 }
 
+// Behind the last layer that writes, a prompt's other tokens need not be computed.
+TEST_P(AttentionTypes, TheLastQueriesOfAPromptGiveTheSameBitsAlone) {
+  const Requests requests({9, 1, 5}, {20, 12, 5}, true);
+  const Rows key(37, kKvHeads, 1), value(37, kKvHeads, 2), query(15, kHeads, 3);
+  SmallCache cache;
+  place(cache, requests, key, value);
+  SmallPlan plan(GetParam(), small_spec(kPageSize));
+  plan.prepare(requests.batch);
+  const Attended whole = plan.forward(cache.layer, query);
+  const std::vector<int32_t> tokens{7, 8, 9, 14};
+  const SubBatch some = last_queries(requests.batch, tokens);
+  plan.prepare(some.batch);
+  constexpr int64_t kRow = kHeads * kDim;
+  Rows few(4, kHeads);
+  for (size_t i = 0; i < tokens.size(); ++i)
+    std::copy_n(query.row(tokens[i], 0), kRow, few.values.begin() + static_cast<int64_t>(i) * kRow);
+  const Attended result = plan.forward(cache.layer, few);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const auto row = result.out.begin() + static_cast<int64_t>(i) * kRow;
+    EXPECT_TRUE(std::equal(row, row + kRow, whole.out.begin() + tokens[i] * kRow)) << i;
+  }
+}
+
 TEST_P(AttentionTypes, RequestsHaveTheirOwnCausalFlags) {
   const std::vector<uint8_t> causal{1, 0, 0, 1};
   Requests requests({4, 4, 6, 1}, {12, 12, 6, 9}, true);

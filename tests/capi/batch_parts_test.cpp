@@ -79,6 +79,26 @@ TEST(SubBatch, RangesOutsideTheBatchAreRefused) {
   }
 }
 
+TEST(LastQueries, AreThoseWhoseLogitsAreWanted) {
+  const std::vector<int32_t> starts{0, 15, 20, 28}, seq_lens{41, 31, 40}, tokens{14, 18, 19, 27};
+  Batch whole;
+  whole.num_reqs = 3;
+  whole.num_tokens = 28;
+  whole.query_start_loc = starts.data();
+  whole.seq_lens = seq_lens.data();
+  const SubBatch some = last_queries(whole, tokens);
+  EXPECT_EQ(some.query_start_loc, (std::vector<int32_t>{0, 1, 3, 4}));
+  EXPECT_EQ(some.batch.num_tokens, 4);
+  EXPECT_EQ(some.batch.max_query_len, 2);
+  EXPECT_EQ(some.batch.seq_lens, seq_lens.data());
+  EXPECT_EQ(some.batch.slot_mapping, nullptr) << "a layer that shares a cache never writes it";
+  EXPECT_EQ(last_queries(whole, std::vector<int32_t>{19}).query_start_loc,
+            (std::vector<int32_t>{0, 0, 1, 1}));
+  for (const std::vector<int32_t>& wrong :
+       {std::vector<int32_t>{13}, {12, 14}, {19, 18}, {14, 28}, {-1, 14}, {14, 14}})
+    EXPECT_THROW(last_queries(whole, wrong), Error) << wrong.front();
+}
+
 TEST(PadBatch, FillsUpWithNothing) {
   Arrays whole;
   whole.query_start_loc.resize(6, -5);
