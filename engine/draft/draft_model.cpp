@@ -33,7 +33,7 @@ void require_same_vocabulary(const Tokenizer& small, const Tokenizer& large) {
 }  // namespace
 
 DraftModel::DraftModel(const ModelFile& file, const Tokenizer& tokenizer,
-                       const Tokenizer& large_tokenizer, DecoderOptions options,
+                       const Tokenizer& large_tokenizer, const DecoderOptions& options,
                        const Progress& progress)
     : decoder_(file, own_options(options), progress),
       vocab_size_(static_cast<int32_t>(

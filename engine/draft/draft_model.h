@@ -20,7 +20,7 @@ class DraftModel {
   // Errors: those of Decoder; kInvalidArgument for a model of another vocabulary or a shorter
   // context.
   DraftModel(const ModelFile& file, const Tokenizer& tokenizer, const Tokenizer& large_tokenizer,
-             DecoderOptions options, const Progress& progress = {});
+             const DecoderOptions& options, const Progress& progress = {});
 
   // Fills request->draft with up to request->max_draft tokens. Sequences of requests that are not
   // named are forgotten.

@@ -46,11 +46,12 @@ bool is_punctuation(uint32_t c) {
 }
 
 // The planes of CJK ideographs; kana and Hangul are letters like others.
+constexpr std::pair<uint32_t, uint32_t> kIdeographs[] = {
+    {0x4E00, 0x9FFF},   {0x3400, 0x4DBF},   {0x20000, 0x2A6DF}, {0x2A700, 0x2B73F},
+    {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0xF900, 0xFAFF},   {0x2F800, 0x2FA1F}};
+
 bool is_ideograph(uint32_t c) {
-  constexpr std::pair<uint32_t, uint32_t> kRanges[] = {
-      {0x4E00, 0x9FFF},   {0x3400, 0x4DBF},   {0x20000, 0x2A6DF}, {0x2A700, 0x2B73F},
-      {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0xF900, 0xFAFF},   {0x2F800, 0x2FA1F}};
-  return std::any_of(std::begin(kRanges), std::end(kRanges),
+  return std::any_of(std::begin(kIdeographs), std::end(kIdeographs),
                      [c](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
