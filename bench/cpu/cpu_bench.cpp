@@ -117,6 +117,11 @@ void add_decode(const std::string& name, const Shape& shape, bool cold = true) {
       [shape, cold](benchmark::State& s) { run_decode(s, shape, cold); }));
 }
 
+void add_update(const std::string& name, const Shape& shape) {
+  best_and_median(benchmark::RegisterBenchmark(
+      ("update_cache/" + name).c_str(), [shape](benchmark::State& s) { run_update(s, shape); }));
+}
+
 void add_all() {
   best_and_median(benchmark::RegisterBenchmark("machine/read", machine_read));
   best_and_median(benchmark::RegisterBenchmark("machine/gemm", machine_gemm));
@@ -139,6 +144,23 @@ void add_all() {
   add_decode("1x4096/bf16/nhd", {.seq_len = 4096, .hnd = false});
   add_decode("1x4096/f16", {.seq_len = 4096, .dtype = PAGODA_F16});
   add_decode("1x4096/f32", {.seq_len = 4096, .dtype = PAGODA_F32});
+  const struct {
+    const char* name;
+    pagoda_kv_format format;
+  } formats[] = {{"fp8", PAGODA_KV_FP8_E4M3},
+                 {"fp8_token", PAGODA_KV_FP8_E4M3_TOKEN},
+                 {"int8", PAGODA_KV_INT8_TOKEN},
+                 {"int8_channel_v", PAGODA_KV_INT8_CHANNEL_V},
+                 {"int8_keys", PAGODA_KV_INT8_KEYS}};
+  for (const auto& [name, format] : formats) {
+    const std::string kv = std::string("bf16/kv_") + name;
+    add_decode("1x4096/" + kv, {.seq_len = 4096, .kv_format = format});
+    add_decode("1x4096/" + kv + "/warm", {.seq_len = 4096, .kv_format = format}, false);
+    add_prefill("2048/" + kv, prefill(2048, {.kv_format = format}));
+    add_update("512/" + kv, {.query_len = 512, .seq_len = 4096, .kv_format = format});
+  }
+  add_decode("1x4096/bf16/kv_int8/4queries",
+             {.query_len = 4, .seq_len = 4096, .kv_format = PAGODA_KV_INT8_TOKEN});
   add_decode("16x4096/bf16", {.num_reqs = 16, .seq_len = 4096});
   add_decode("1x16384/bf16", {.seq_len = 16384});
   add_decode("1x4096/bf16/4queries", {.query_len = 4, .seq_len = 4096});
@@ -171,9 +193,7 @@ void add_all() {
         ("prepare/64x4096+1024" + name).c_str(),
         [step](benchmark::State& s) { run_prepare(s, step); }));
   }
-  const Shape update{.query_len = 512, .seq_len = 4096};
-  best_and_median(benchmark::RegisterBenchmark(
-      "update_cache/512/bf16", [update](benchmark::State& s) { run_update(s, update); }));
+  add_update("512/bf16", {.query_len = 512, .seq_len = 4096});
 }
 
 }  // namespace

@@ -26,8 +26,35 @@ void fill(pagoda_dtype dtype, uint8_t* data, size_t bytes, uint64_t seed) {
     uint64_t word = state;
     if (dtype == PAGODA_BF16) word = (word & 0x807f807f807f807full) | 0x3f003f003f003f00ull;
     if (dtype == PAGODA_F16) word = (word & 0x83ff83ff83ff83ffull) | 0x3800380038003800ull;
+    // Codes as calibrated scales make them: few are so small that they are subnormal.
+    if (dtype == PAGODA_FP8_E4M3) word = (word & 0x8f8f8f8f8f8f8f8full) | 0x3030303030303030ull;
     if (dtype == PAGODA_F32) word = (word & 0x807fffff807fffffull) | 0x3f0000003f000000ull;
     std::memcpy(data + i, &word, 8);
+  }
+}
+
+// Bytes of an element of keys and of values.
+struct Elements {
+  int64_t key, value;
+};
+
+Elements elements_of(const Shape& s) {
+  const int64_t same = s.dtype == PAGODA_F32 ? 4 : 2;
+  if (s.kv_format == PAGODA_KV_SAME) return {same, same};
+  return {1, s.kv_format == PAGODA_KV_INT8_KEYS ? same : 1};
+}
+
+pagoda_dtype code_of(const Shape& s, bool is_value) {
+  switch (s.kv_format) {
+    case PAGODA_KV_SAME:
+      return s.dtype;
+    case PAGODA_KV_FP8_E4M3:
+    case PAGODA_KV_FP8_E4M3_TOKEN:
+      return PAGODA_FP8_E4M3;
+    case PAGODA_KV_INT8_KEYS:
+      return is_value ? s.dtype : PAGODA_INT8;
+    default:
+      return PAGODA_INT8;
   }
 }
 
@@ -62,18 +89,34 @@ struct LayerRun::Parts {
   pagoda_plan* plan = nullptr;
   std::optional<Expression> mask, score;
   std::optional<MaskBuilder> masks;
-  int64_t tokens = 0, pages = 0, page_bytes = 0;
+  int64_t tokens = 0, pages = 0, key_page_bytes = 0, value_page_bytes = 0, scale_page = 0;
   std::vector<int32_t> query_start_loc{0}, seq_lens, page_table;
   std::vector<int64_t> slots;
   std::vector<float> slopes, sinks, lse;
   Buffer query, out, key, value, keys, values, workspace;
+  std::vector<float> key_scales, value_scales;
   pagoda_tensor query_tensor, out_tensor, key_tensor, value_tensor, key_cache, value_cache;
   pagoda_batch batch{};
+  pagoda_tensor key_scale, value_scale;
   int32_t copies = 1, next = 0;
 
-  Parts(size_t q, size_t kv, size_t cache)
-      : query(q), out(q), key(kv), value(kv), keys(cache), values(cache), workspace(0) {}
+  Parts(size_t q, size_t kv, size_t k_cache, size_t v_cache)
+      : query(q), out(q), key(kv), value(kv), keys(k_cache), values(v_cache), workspace(0) {}
+
+  pagoda_layer layer(const Shape& shape);
 };
+
+pagoda_layer LayerRun::Parts::layer(const Shape& shape) {
+  pagoda_layer layer = PAGODA_INIT(pagoda_layer);
+  layer.key_cache = &key_cache;
+  layer.value_cache = &value_cache;
+  if (shape.kv_format != PAGODA_KV_SAME) layer.key_scale = &key_scale;
+  if (shape.kv_format != PAGODA_KV_SAME && shape.kv_format != PAGODA_KV_INT8_KEYS)
+    layer.value_scale = &value_scale;
+  if (shape.alibi) layer.alibi_slopes = slopes.data();
+  if (shape.sinks) layer.sinks = sinks.data();
+  return layer;
+}
 
 LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, int32_t copies)
     : shape_(s) {
@@ -86,15 +129,19 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   const int64_t query_row = int64_t{s.num_heads} * s.head_dim;
   parts_ = new Parts(static_cast<size_t>(tokens * query_row * element),
                      static_cast<size_t>(tokens * row * element),
-                     static_cast<size_t>(copies * pages * page * element));
+                     static_cast<size_t>(copies * pages * page * elements_of(s).key),
+                     static_cast<size_t>(copies * pages * page * elements_of(s).value));
   Parts& p = *parts_;
   p.tokens = tokens;
   p.pages = pages;
-  p.page_bytes = page * element;
+  p.key_page_bytes = page * elements_of(s).key;
+  p.value_page_bytes = page * elements_of(s).value;
+  p.scale_page = int64_t{s.num_kv_heads} * s.page_size;
   p.copies = copies;
   uint64_t seed = 1;
-  for (Buffer* b : {&p.query, &p.key, &p.value, &p.keys, &p.values})
-    fill(s.dtype, b->data, b->size, seed++);
+  for (Buffer* b : {&p.query, &p.key, &p.value}) fill(s.dtype, b->data, b->size, seed++);
+  fill(code_of(s, false), p.keys.data, p.keys.size, seed++);
+  fill(code_of(s, true), p.values.data, p.values.size, seed++);
 
   pagoda_context_options options = PAGODA_INIT(pagoda_context_options);
   options.backend = "cpu";
@@ -107,6 +154,7 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   spec.head_dim = s.head_dim;
   spec.dtype = s.dtype;
   spec.page_size = s.page_size;
+  spec.kv_format = s.kv_format;
   spec.causal = s.mask.empty() ? 1 : 0;
   spec.has_block_mask = s.mask.empty() ? 0 : 1;
   if (!s.score.empty()) spec.score_expr = p.score.emplace(Expression::score(s.score)).get();
@@ -158,8 +206,9 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   p.key_tensor = tensor(s.dtype, p.key.data, {tokens, s.num_kv_heads, s.head_dim}, kv_rows);
   p.value_tensor = tensor(s.dtype, p.value.data, {tokens, s.num_kv_heads, s.head_dim}, kv_rows);
   const std::vector<int64_t> cache_shape{pages, s.page_size, s.num_kv_heads, s.head_dim};
-  p.key_cache = tensor(s.dtype, p.keys.data, cache_shape, cache_stride);
-  p.value_cache = tensor(s.dtype, p.values.data, cache_shape, cache_stride);
+  p.key_cache = tensor(code_of(s, false), p.keys.data, cache_shape, cache_stride);
+  p.value_cache = tensor(code_of(s, true), p.values.data, cache_shape, cache_stride);
+  make_scales(s);
 
   const size_t size = pagoda_plan_workspace_size(p.plan);
   p.workspace.~Buffer();
@@ -193,6 +242,25 @@ void LayerRun::prepare() {
   check(pagoda_plan_prepare(p.plan, &p.batch, p.workspace.data, p.workspace.size, nullptr));
 }
 
+// Of heads, of heads and channels, or of tokens: planes beside each copy of the cache, a head's of
+// a page together.
+void LayerRun::make_scales(const Shape& s) {
+  Parts& p = *parts_;
+  const auto all = static_cast<size_t>(p.copies * p.pages * p.scale_page);
+  p.key_scales.assign(all, 0.01f);
+  p.value_scales.assign(std::max(all, static_cast<size_t>(s.num_kv_heads * s.head_dim)), 0.01f);
+  const std::vector<int64_t> plane{p.pages, s.page_size, s.num_kv_heads};
+  const std::vector<int64_t> plane_stride{p.scale_page, 1, s.page_size};
+  p.key_scale = tensor(PAGODA_F32, p.key_scales.data(), plane, plane_stride);
+  p.value_scale = tensor(PAGODA_F32, p.value_scales.data(), plane, plane_stride);
+  if (s.kv_format == PAGODA_KV_FP8_E4M3)
+    p.key_scale = p.value_scale =
+        tensor(PAGODA_F32, p.key_scales.data(), {s.num_kv_heads}, {int64_t{1}});
+  if (s.kv_format == PAGODA_KV_INT8_CHANNEL_V)
+    p.value_scale =
+        tensor(PAGODA_F32, p.value_scales.data(), {s.num_kv_heads, s.head_dim}, {s.head_dim, 1});
+}
+
 LayerRun::~LayerRun() {
   pagoda_plan_destroy(parts_->plan);
   pagoda_context_destroy(parts_->context);
@@ -201,26 +269,20 @@ LayerRun::~LayerRun() {
 
 void LayerRun::forward() {
   Parts& p = *parts_;
-  const int64_t offset = p.next * p.pages * p.page_bytes;
+  const int64_t page = p.next * p.pages;
   p.next = (p.next + 1) % p.copies;
-  p.key_cache.data = p.keys.data + offset;
-  p.value_cache.data = p.values.data + offset;
-  pagoda_layer layer = PAGODA_INIT(pagoda_layer);
-  layer.key_cache = &p.key_cache;
-  layer.value_cache = &p.value_cache;
-  if (shape_.alibi) layer.alibi_slopes = p.slopes.data();
-  if (shape_.sinks) layer.sinks = p.sinks.data();
+  p.key_cache.data = p.keys.data + page * p.key_page_bytes;
+  p.value_cache.data = p.values.data + page * p.value_page_bytes;
+  if (p.key_scale.num_dims == 3) p.key_scale.data = p.key_scales.data() + page * p.scale_page;
+  if (p.value_scale.num_dims == 3) p.value_scale.data = p.value_scales.data() + page * p.scale_page;
+  const pagoda_layer layer = p.layer(shape_);
   check(pagoda_forward(p.plan, &layer, &p.query_tensor, nullptr, nullptr, &p.out_tensor, nullptr,
                        nullptr));
 }
 
 void LayerRun::update_cache() {
   Parts& p = *parts_;
-  pagoda_layer layer = PAGODA_INIT(pagoda_layer);
-  layer.key_cache = &p.key_cache;
-  layer.value_cache = &p.value_cache;
-  if (shape_.alibi) layer.alibi_slopes = p.slopes.data();
-  if (shape_.sinks) layer.sinks = p.sinks.data();
+  const pagoda_layer layer = p.layer(shape_);
   check(pagoda_update_cache(p.plan, &layer, &p.key_tensor, &p.value_tensor, nullptr));
 }
 
@@ -231,16 +293,18 @@ double LayerRun::flops() const {
   return 4.0 * shape_.num_reqs * shape_.num_heads * shape_.head_dim * pairs;
 }
 
+// Of keys and values of one token, without scales.
+int64_t LayerRun::token_bytes() const {
+  const Elements elements = elements_of(shape_);
+  return (elements.key + elements.value) * shape_.num_kv_heads * shape_.head_dim;
+}
+
 double LayerRun::cache_bytes() const {
-  const int64_t element = shape_.dtype == PAGODA_F32 ? 4 : 2;
-  return 2.0 * static_cast<double>(element * shape_.num_reqs) * shape_.num_kv_heads *
-         shape_.head_dim * shape_.seq_len;
+  return static_cast<double>(token_bytes() * shape_.num_reqs) * shape_.seq_len;
 }
 
 double LayerRun::written_bytes() const {
-  const int64_t element = shape_.dtype == PAGODA_F32 ? 4 : 2;
-  return 2.0 * static_cast<double>(element * shape_.num_reqs) * shape_.num_kv_heads *
-         shape_.head_dim * shape_.query_len;
+  return static_cast<double>(token_bytes() * shape_.num_reqs) * shape_.query_len;
 }
 
 }  // namespace pagoda::bench

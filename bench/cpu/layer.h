@@ -14,6 +14,7 @@ struct Shape {
   int32_t num_reqs = 1, query_len = 1, seq_len = 1;
   int32_t num_heads = 32, num_kv_heads = 8, head_dim = 128;
   pagoda_dtype dtype = PAGODA_BF16;
+  pagoda_kv_format kv_format = PAGODA_KV_SAME;
   float softcap = 0;
   bool alibi = false, sinks = false;
   int32_t window = 0;  // 0: none
@@ -39,12 +40,15 @@ class LayerRun {
 
   // Query-key pairs that the mask shows, times heads, times what two products of a pair cost.
   double flops() const;
-  // Bytes of keys and values that the queries need, each once.
+  // Bytes of keys and values that the queries need, each once, without scales.
   double cache_bytes() const;
   // Bytes that an update of the cache writes.
   double written_bytes() const;
 
  private:
+  void make_scales(const Shape& shape);
+  int64_t token_bytes() const;
+
   struct Parts;
   Shape shape_;
   Parts* parts_;

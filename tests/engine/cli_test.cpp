@@ -70,6 +70,37 @@ TEST_F(CliWithModel, QuietPrintsTheTextAndNothingElse) {
   }
 }
 
+TEST_F(CliWithModel, QuantisedCachesTellAStoryToo) {
+  const auto folder = test_folder("cli_kv");
+  const std::string text = (stories_folder() / "expected_greedy_n200.txt").string();
+  const std::string scales = (folder / "scales.safetensors").string();
+  const Outcome measured = pagoda_cli(
+      {"calibrate", "--model", stories_model().string(), "--text", text, "--out", scales});
+  ASSERT_EQ(measured.status, 0) << measured.err;
+  EXPECT_NE(measured.out.find(scales), std::string::npos) << measured.out;
+  for (const char* format : {"fp8", "fp8-token", "int8", "int8-channel-v", "int8-keys"}) {
+    const Outcome outcome =
+        pagoda_cli(run({"--prompt", "Once upon a time", "--max-tokens", "8", "--temperature", "0",
+                        "--quiet", "--kv-format", format, "--kv-scales", scales}));
+    EXPECT_EQ(outcome.status, 0) << format << outcome.err;
+    EXPECT_EQ(outcome.out, ", there was a little girl\n") << format;
+  }
+  const std::vector<std::string> measure{
+      "perplexity", "--model", stories_model().string(), "--file", text, "--kv-format", "int8"};
+  std::vector<std::string> opted_out = measure, same = measure;
+  opted_out.insert(opted_out.end(), {"--kv-same-layers", "0,1,2,3,4,sliding"});
+  same.back() = "same";
+  const std::string unquantised = pagoda_cli(same).out;
+  EXPECT_EQ(pagoda_cli(opted_out).out, unquantised);
+  EXPECT_NE(pagoda_cli(measure).out, unquantised);
+}
+
+TEST_F(CliWithModel, WrongChoicesOfTheCacheAreRefused) {
+  expect_refused(run({"--prompt", "x", "--kv-format", "int8-channel-v", "--quiet"}), "calibrate");
+  expect_refused(run({"--prompt", "x", "--kv-same-layers", "1,nine", "--quiet"}), "\"nine\"");
+  expect_refused(run({"--prompt", "x", "--kv-same-layers", "77", "--quiet"}), "no layer 77");
+}
+
 TEST_F(CliWithModel, ALineOfFiguresCloses) {
   const Outcome outcome = pagoda_cli(run({"--prompt", "Once upon", "--max-tokens", "30"}));
   EXPECT_EQ(outcome.status, 0);
