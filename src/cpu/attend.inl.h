@@ -61,15 +61,22 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, uint64_
 }
 
 // The same for the scales of rows. The lines that hold them are prefetched, few as they are.
-inline void locate_scales(const PagedRows& rows, int start, uint64_t any, RowPointers& pointers) {
+inline void locate_scales(const PagedRows& rows, int start, int begin, int end, uint64_t any,
+                          RowPointers& pointers) {
   if (rows.scales == nullptr) return;
-  for (int i = 0; i < kTileKeys; ++i) {
-    pointers[i] = reinterpret_cast<const char*>(&kOne);
-    if ((any >> i & 1) == 0) continue;
+  const char* const one = reinterpret_cast<const char*>(&kOne);
+  for (int i = 0; i < begin; ++i) pointers[i] = one;
+  for (int i = end; i < kTileKeys; ++i) pointers[i] = one;
+  for (int i = begin; i < end;) {
     const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
-    pointers[i] =
+    const int count = smaller(end - i, rows.page_size - offset);
+    const char* scale =
         rows.scales + rows.pages[page] * rows.scale_page_stride + offset * rows.scale_token_stride;
-    prefetch(pointers[i]);
+    for (int j = 0; j < count; ++j, scale += rows.scale_token_stride) {
+      prefetch(scale);
+      pointers[i + j] = (any >> (i + j) & 1) != 0 ? scale : one;
+    }
+    i += count;
   }
 }
 
@@ -85,8 +92,8 @@ inline bool find_tile(const AttendTask& task, int start, SeenTile from, Tile& ti
   tile.end = kTileKeys - __builtin_clzll(from.any);
   locate(task.keys, tile.start, tile.begin, tile.end, from.any, tile.keys);
   locate(task.values, tile.start, tile.begin, tile.end, from.any, tile.values);
-  locate_scales(task.keys, tile.start, from.any, tile.key_scales);
-  locate_scales(task.values, tile.start, from.any, tile.value_scales);
+  locate_scales(task.keys, tile.start, tile.begin, tile.end, from.any, tile.key_scales);
+  locate_scales(task.values, tile.start, tile.begin, tile.end, from.any, tile.value_scales);
   return true;
 }
 

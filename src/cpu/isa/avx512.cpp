@@ -143,11 +143,18 @@ struct AsBf16 {
   }
 };
 
+// Sixteen bytes. A mask costs as much as the load, and few vectors are not whole.
+inline __m128i load_bytes(const char* p, Lanes lanes) {
+  if (__builtin_expect(lanes.bits == 0xffff, true))
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm_maskz_loadu_epi8(lanes.bits, p);
+}
+
 struct AsInt8 {
   static constexpr int kBytes = 1;
   static constexpr bool kParted = false;
   static F32 load(const char* p, Lanes lanes) {
-    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes.bits, p)))};
+    return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_bytes(p, lanes)))};
   }
   // Half away from zero, clamped; a NaN becomes 0. Adding the float below 0.5 carries exactly the
   // halves and what is above them to the next integer.
@@ -177,7 +184,7 @@ struct AsE4m3 {
 
   // The bits of an f16 of lower exponent bias, which may be subnormal.
   static F32 load_finite(const char* p, Lanes lanes) {
-    const __m256i wide = _mm256_cvtepi8_epi16(_mm_maskz_loadu_epi8(lanes.bits, p));
+    const __m256i wide = _mm256_cvtepi8_epi16(load_bytes(p, lanes));
     const __m256i keep = _mm256_set1_epi16(static_cast<short>(0xbf80));
     return {_mm512_cvtph_ps(_mm256_and_si256(_mm256_slli_epi16(wide, 7), keep))};
   }
