@@ -189,9 +189,9 @@ void add_all() {
       add_decode(std::to_string(reqs) + "x4096+64/bf16" + name, shared(reqs, 4096, 64));
     add_decode("4x128+64/bf16/warm" + name, shared(4, 128, 64), false);
     const Shape step = shared(64, 4096, 1024);
-    best_and_median(benchmark::RegisterBenchmark(
-        ("prepare/64x4096+1024" + name).c_str(),
-        [step](benchmark::State& s) { run_prepare(s, step); }));
+    best_and_median(
+        benchmark::RegisterBenchmark(("prepare/64x4096+1024" + name).c_str(),
+                                     [step](benchmark::State& s) { run_prepare(s, step); }));
   }
   add_update("512/bf16", {.query_len = 512, .seq_len = 4096});
 }
