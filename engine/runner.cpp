@@ -174,7 +174,7 @@ bool Runner::State::step(const Runner& runner) {
   for (const ScheduledTokens& part : step) {
     // step_done has moved num_computed on: a request that has all its tokens gets the next one.
     if (part.request->num_computed == part.request->num_known()) {
-      const auto num_rows = static_cast<size_t>(1 + part.num_draft);
+      const auto num_rows = static_cast<size_t>(part.num_draft) + 1;
       const bool is_first = part.request->num_generated() == 0;
       const int64_t taken =
           take_tokens(runner, part, logits.subspan(row * vocab_size, num_rows * vocab_size));

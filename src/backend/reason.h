@@ -42,6 +42,7 @@ inline std::vector<std::string> sentences_of(std::vector<Reason> reasons) {
   std::stable_sort(reasons.begin(), reasons.end(),
                    [](const Reason& a, const Reason& b) { return a.aspect < b.aspect; });
   std::vector<std::string> sentences;
+  sentences.reserve(reasons.size());
   for (Reason& reason : reasons) sentences.push_back(std::move(reason.sentence));
   return sentences;
 }

@@ -62,9 +62,9 @@ pagoda_status pagoda_classify_requests(const pagoda_step_requests* given, int32_
   return guard([&] {
     const pagoda_step_requests requests = read_requests(given);
     expect_array(kinds, "kinds", requests.num_reqs);
-    std::vector<pagoda_request_kind> found;
+    std::vector<pagoda_request_kind> found(static_cast<size_t>(requests.num_reqs));
     for (int32_t r = 0; r < requests.num_reqs; ++r)
-      found.push_back(kind_of(requests, r, threshold));
+      found[static_cast<size_t>(r)] = kind_of(requests, r, threshold);
     std::copy(found.begin(), found.end(), kinds);
   });
 }

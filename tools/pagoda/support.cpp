@@ -23,6 +23,7 @@ struct Section {
 
 std::vector<Row> head_dims() {
   std::vector<Row> rows;
+  rows.reserve(32);
   for (int32_t dim : {8, 16, 32, 40, 64, 72, 80, 96, 112, 128, 160, 192, 256, 512})
     rows.push_back({std::to_string(dim), [dim](Spec& s) { s.head_dim = dim; }});
   for (const auto& [dim, dim_v] : {std::pair{192, 128}, {128, 64}, {64, 512}})
