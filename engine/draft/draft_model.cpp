@@ -15,6 +15,7 @@ int32_t pages_of(const DecoderOptions& options) {
 DecoderOptions own_options(DecoderOptions options) {
   options.context_parallel = {};  // every rank makes the same guesses
   options.tensor_parallel = {};
+  options.kv_statistics = nullptr;  // they are of the large model
   options.num_pages = int64_t{options.max_reqs} * pages_of(options) + 1;
   return options;
 }

@@ -113,7 +113,8 @@ PAGODA_API pagoda_status pagoda_split_extends(const int32_t* query_start_loc,
                                               pagoda_split* out);
 
 /* ---------------------------------------------------------------------------------------------
- * Batches from batches. The arrays of `batch` are on the host.
+ * Batches from batches. The arrays of `batch` are on the host. A block mask is made for the
+ * requests of one batch: what comes out of these functions has none, and gets one of its own.
  */
 
 /*

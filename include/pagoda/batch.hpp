@@ -132,6 +132,7 @@ class ChunkedBatch {
     made.page_table = page_table_.data();
     made.page_table_stride = made.page_table_width = static_cast<int32_t>(pages);
     made.causal = nullptr;
+    made.block_mask = nullptr;
     return made;
   }
 

@@ -59,6 +59,7 @@ SubBatch sub_batch(const pagoda_batch& batch, int32_t first, int32_t count,
   sub.slot_mapping = advance(batch.slot_mapping, begin);
   sub.key_start_loc = advance(batch.key_start_loc, first);
   sub.causal = advance(batch.causal, first);
+  sub.block_mask = nullptr;
   if (query_start_loc != nullptr) {
     for (int32_t r = 0; r <= count; ++r)
       query_start_loc[r] = batch.query_start_loc[first + r] - begin;
@@ -95,6 +96,7 @@ pagoda_batch last_queries(const pagoda_batch& batch, const int32_t* tokens, int3
   some.max_query_len = longest;
   some.query_start_loc = query_start_loc;
   some.slot_mapping = nullptr;
+  some.block_mask = nullptr;
   return some;
 }
 

@@ -59,6 +59,16 @@ TEST(SubBatch, FollowsAnotherGroupsTableAndSlots) {
   }
 }
 
+// A mask of other requests would show a part the wrong keys.
+TEST(SubBatch, HasNoMaskOfTheWhole) {
+  Arrays whole;
+  int any = 0;
+  whole.batch.block_mask = reinterpret_cast<const pagoda_block_mask*>(&any);
+  EXPECT_EQ(sub_batch(whole.batch, 1, 2).batch.block_mask, nullptr);
+  EXPECT_EQ(last_queries(whole.batch, std::vector<int32_t>{3}).batch.block_mask, nullptr);
+  EXPECT_EQ(ChunkedBatch(whole.batch, 4, 2).batch(whole.batch).block_mask, nullptr);
+}
+
 TEST(SubBatch, TheFirstRequestsMayBorrowTheirStarts) {
   Arrays whole;
   Batch sub;

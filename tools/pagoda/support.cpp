@@ -3,6 +3,7 @@
 #include <functional>
 #include <iostream>
 #include <map>
+#include <pagoda/mask.hpp>
 #include <pagoda/select.hpp>
 #include <sstream>
 
@@ -101,7 +102,18 @@ std::vector<Section> sections() {
        {{"soft-cap", [](Spec& s) { s.logit_softcap = 50; }},
         {"ALiBi", [](Spec& s) { s.alibi = PAGODA_ALIBI_LINEAR; }},
         {"square-root ALiBi", [](Spec& s) { s.alibi = PAGODA_ALIBI_SQRT; }},
-        {"sinks", [](Spec& s) { s.has_sinks = 1; }}}},
+        {"sinks", [](Spec& s) { s.has_sinks = 1; }},
+        {"a score expression",
+         [](Spec& s) {
+           static const Expression half = Expression::score("score / 2");
+           s.score_expr = half.get();
+         }}}},
+      {"masks",
+       {{"a block mask", [](Spec& s) { s.has_block_mask = 1; }},
+        {"a block mask alone, not causal", [](Spec& s) { s.has_block_mask = 1, s.causal = 0; }},
+        {"a block mask without a cache", [](Spec& s) { s.has_block_mask = 1, s.page_size = 0; }},
+        {"a block mask over keys divided among ranks",
+         [](Spec& s) { s.has_block_mask = 1, s.shard = PAGODA_SHARD_KEYS; }}}},
       {"in company",
        {{"sinks, window, soft-cap",
          [](Spec& s) { s.has_sinks = 1, s.logit_softcap = 50, set_window(s, 127, -1); }},
