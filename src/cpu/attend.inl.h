@@ -64,9 +64,8 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, uint64_
 inline void locate_scales(const PagedRows& rows, int start, int begin, int end, uint64_t any,
                           RowPointers& pointers) {
   if (rows.scales == nullptr) return;
-  const char* const one = reinterpret_cast<const char*>(&kOne);
-  for (int i = 0; i < begin; ++i) pointers[i] = one;
-  for (int i = end; i < kTileKeys; ++i) pointers[i] = one;
+  for (int i = 0; i < begin; ++i) pointers[i] = reinterpret_cast<const char*>(&kOne);
+  for (int i = end; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(&kOne);
   for (int i = begin; i < end;) {
     const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
     const int count = smaller(end - i, rows.page_size - offset);
@@ -74,7 +73,7 @@ inline void locate_scales(const PagedRows& rows, int start, int begin, int end, 
         rows.scales + rows.pages[page] * rows.scale_page_stride + offset * rows.scale_token_stride;
     for (int j = 0; j < count; ++j, scale += rows.scale_token_stride) {
       prefetch(scale);
-      pointers[i + j] = (any >> (i + j) & 1) != 0 ? scale : one;
+      pointers[i + j] = scale;
     }
     i += count;
   }
