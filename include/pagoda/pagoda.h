@@ -191,9 +191,9 @@ typedef struct pagoda_block_mask pagoda_block_mask; /* mask.h: which keys a quer
  * the token at position p to rank (p / shard_interleave) % num_ranks. Lengths and positions stay
  * those of the sequence; pages hold a rank's own tokens, in order, so page n of a request has the
  * tokens number n * page_size and following of this rank. slot_mapping has the slots of this rank's
- * tokens and -1 for the others (pagoda_local_slots). Scales of heads are the same on all ranks. All
- * ranks call prepare and forward with the
- * same batch, in the same order, after each has written its share of the step's keys.
+ * tokens and -1 for the others (pagoda_local_slots). Scales of heads are the same on all ranks.
+ * All ranks call prepare and forward with the same batch, in the same order, after each has written
+ * its share of the step's keys.
  */
 typedef enum pagoda_shard PAGODA_ENUM_WIDTH {
   PAGODA_SHARD_NONE = 0,       /* every rank keeps all keys; no rank waits for another */
