@@ -4,6 +4,8 @@
 Ceilings: a bf16 product of 8192^3 and a copy inside the device, on random data. Peers: cuDNN and
 FlashAttention-2 through torch, FlexAttention, FlashAttention-3 if it can be imported. Timed as
 bench_attend times prompts: one launch at a time behind a fill that empties the cache, the median.
+FlashAttention-3 over pages of 16 tokens is timed as bench_attend times decoding: a graph of one launch per
+layer over at least 400 MB of caches, pages shuffled.
 """
 import json
 import sys
@@ -59,6 +61,44 @@ def flash3(q, k, v, causal):
     return lambda: flash_attn_func(q, k, v, causal=causal)
 
 
+PAGE, LEAST_BYTES = 16, 400e6
+PAGED = {"decode_1x1k": [(1, 1024)], "decode_1x8k": [(1, 8192)], "decode_1x128k": [(1, 131072)],
+         "decode_16x8k": [(1, 8192)] * 16, "decode_64x1k": [(1, 1024)] * 64, "decode_64x8k": [(1, 8192)] * 64,
+         "decode_256x512": [(1, 512)] * 256, "decode_256x2k": [(1, 2048)] * 256,
+         "prefill_page16_4x4k": [(4096, 4096)] * 4, "prefill_page16_2k_on_16k": [(2048, 18432)],
+         "prefill_page16_8x512_on_4k": [(512, 4608)] * 8, "prefill_page16_1x512": [(512, 512)],
+         "mixed_2k_on_8k_63x4k": [(2048, 10240)] + [(1, 4096)] * 63}
+
+
+def paged_microseconds(requests):
+    """requests: (query tokens, tokens with keys) of each."""
+    from flash_attn_interface import flash_attn_with_kvcache
+    pages = [-(-keys // PAGE) for _, keys in requests]
+    layers = max(1, round(LEAST_BYTES / (4 * sum(pages) * PAGE * KV_HEADS * HEAD_DIM) + 0.5))
+    caches = [[random(sum(pages), PAGE, KV_HEADS, HEAD_DIM) for _ in range(2)] for _ in range(layers)]
+    order = torch.randperm(sum(pages), device="cuda", dtype=torch.int32)
+    table = torch.zeros(len(requests), max(pages), device="cuda", dtype=torch.int32)
+    first = 0
+    for row, count in enumerate(pages):
+        table[row, :count] = order[first:first + count]
+        first += count
+    lengths = [q for q, _ in requests]
+    starts = torch.tensor([sum(lengths[:i]) for i in range(len(lengths) + 1)], device="cuda",
+                          dtype=torch.int32)
+    query = random(sum(lengths), HEADS, HEAD_DIM)
+    seq_lens = torch.tensor([keys for _, keys in requests], device="cuda", dtype=torch.int32)
+
+    def step():
+        for keys, values in caches:
+            flash_attn_with_kvcache(query, keys, values, cache_seqlens=seq_lens, page_table=table,
+                                    cu_seqlens_q=starts, max_seqlen_q=max(lengths), causal=True)
+    step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return milliseconds(graph.replay) * 1e3 / layers
+
+
 PEERS = {"cudnn": through_torch(SDPBackend.CUDNN_ATTENTION),
          "fa2": through_torch(SDPBackend.FLASH_ATTENTION), "flex": flex, "fa3": flash3}
 
@@ -77,6 +117,8 @@ def main(path):
             result["peers"][name] = {case: measure(make, *shape) for case, shape in SHAPES.items()}
         except Exception as error:  # a peer that is not there is no failure of ours
             result["absent"][name] = str(error).splitlines()[0][:120]
+    if "fa3" in result["peers"]:
+        result["fa3_paged_us"] = {case: paged_microseconds(requests) for case, requests in PAGED.items()}
     with open(path, "w") as file:
         json.dump(result, file, indent=1)
 
