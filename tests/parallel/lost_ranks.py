@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 
-from mpirun import mpirun
+from mpirun import mpirun, skip_without_mpirun
 
 POINTS = ("before the gather of queries", "after a gather", "before the reduction of states",
           "after the reduction", "between steps")
@@ -44,6 +44,7 @@ def lose(program, name, point):
 
 
 def main(program):
+    skip_without_mpirun()
     cases = mpirun(NUM_RANKS, program, "cases", "40")
     output, _ = cases.communicate(timeout=120)
     good = cases.returncode == 0 and output.count(" 0 failed") == NUM_RANKS

@@ -3,9 +3,7 @@
 import pathlib
 import sys
 
-from mpirun import mpirun
-
-SKIPPED = 77
+from mpirun import SKIPPED, mpirun, skip_without_mpirun
 
 
 def main(program, folder):
@@ -13,6 +11,7 @@ def main(program, folder):
     if not model.exists():
         print(f"skipped: there is no {model}")
         return SKIPPED
+    skip_without_mpirun()
     arguments = ["run", "--model", str(model), "--prompt", "Once upon a time", "--temperature", "0",
                  "--max-tokens", "150", "--threads", "1", "--quiet", "--page-size", "16"]
     alone, _ = mpirun(1, program, *arguments).communicate(timeout=60)
