@@ -99,6 +99,9 @@ class Backend {
   // the interface.
   virtual bool takes_streams() const = 0;
 
+  // Whether requests that share pages may be attended together (cascade).
+  virtual bool groups_requests() const { return false; }
+
   // What this backend found on the machine, one line.
   virtual std::string machine() const = 0;
 

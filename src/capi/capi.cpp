@@ -195,9 +195,12 @@ size_t pagoda_plan_workspace_size(const pagoda_plan* plan) {
 
 size_t pagoda_plan_describe(const pagoda_plan* plan, char* buffer, size_t capacity) {
   return guard_text(buffer, capacity, [&] {
-    return plan == nullptr ? std::string()
-                           : describe(plan->problem, plan->plan, plan->map,
-                                      plan->context->backend->name(), plan->kernel->name);
+    if (plan == nullptr) return std::string();
+    const Backend& backend = *plan->context->backend;
+    return describe(plan->problem, plan->plan, plan->map,
+                    {.backend = backend.name(),
+                     .kernel = plan->kernel->name,
+                     .groups_requests = backend.groups_requests()});
   });
 }
 

@@ -23,6 +23,7 @@ class CpuBackend final : public Backend {
 
   const char* name() const override { return "cpu"; }
   bool takes_streams() const override { return false; }
+  bool groups_requests() const override { return true; }
 
   std::string machine() const override {
     const int threads = pool_.num_threads();

@@ -38,8 +38,9 @@ std::string describe_formats(const Problem& problem) {
   return "keys " + keys + "; values " + describe_format(format.value, problem);
 }
 
-const char* describe_cascade(const Problem& problem) {
+const char* describe_cascade(const Problem& problem, const Server& server) {
   const int32_t cascade = problem.tuning.cascade;
+  if (!server.groups_requests) return "never: this backend attends every request on its own";
   if (cascade < 0) return "never (tuning.cascade -1)";
   if (!problem.has_cache()) return "never: keys that come with the call lie on no pages";
   if (problem.has_block_mask || problem.score_expr != nullptr)
@@ -82,7 +83,7 @@ std::string describe_shard(const Problem& problem) {
 }  // namespace
 
 std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMap& workspace,
-                     const std::string& backend, const std::string& kernel) {
+                     const Server& server) {
   std::ostringstream text;
   text << "heads      " << problem.num_heads << " query, " << problem.num_kv_heads << " key (group "
        << problem.group() << "), dim " << problem.head_dim;
@@ -102,13 +103,13 @@ std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMa
   text << "limits     " << problem.limits.max_reqs << " requests, " << problem.limits.max_tokens
        << " query tokens (" << problem.limits.max_query_len << " in one request), "
        << problem.limits.max_seq_len << " tokens in a sequence\n";
-  text << "backend    " << backend << ", kernel " << kernel << "\n";
+  text << "backend    " << server.backend << ", kernel " << server.kernel << "\n";
   text << "splits     ";
   if (problem.tuning.num_splits > 0)
     text << problem.tuning.num_splits << " per request (forced)\n";
   else
     text << "automatic, from the length of a request alone\n";
-  text << "cascade    " << describe_cascade(problem) << "\n";
+  text << "cascade    " << describe_cascade(problem, server) << "\n";
   int number = 1;
   for (const Step& step : plan.steps)
     text << "step " << number++ << "     "

@@ -45,8 +45,14 @@ struct Plan {
 
 Plan make_plan(const Problem& problem);
 
+// Who runs a plan.
+struct Server {
+  std::string backend, kernel;
+  bool groups_requests = false;  // that share pages, where the tuning does not forbid it
+};
+
 // The problem, the steps and the workspace as text for people.
 std::string describe(const Problem& problem, const Plan& plan, const WorkspaceMap& workspace,
-                     const std::string& backend, const std::string& kernel);
+                     const Server& server);
 
 }  // namespace pagoda
