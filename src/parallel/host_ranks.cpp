@@ -108,15 +108,15 @@ void arrange_queries(const Step& step, const char* from, const GatheredQueries& 
   }
 }
 
-// The log-sum-exp over all ranks' keys. lses: [num_ranks, num_heads, num_tokens]
-float total_lse(const Step& step, const float* lses, int64_t head, int64_t token) {
-  float total = minus_infinity<float>();
-  for (int32_t r = 0; r < step.num_ranks; ++r) {
-    const float lse = lses[static_cast<size_t>(r) * step.sizes.lses +
-                           static_cast<size_t>(head * step.num_tokens + token)];
-    total = merge_weights(total, lse).lse;
+// The log-sum-exps over all ranks' keys, [num_heads, num_tokens], in place of those of the first
+// rank. lses: [num_ranks, num_heads, num_tokens]
+void total_lses(const Step& step, float* lses) {
+  for (size_t i = 0; i < step.sizes.lses; ++i) {
+    float total = minus_infinity<float>();
+    for (int32_t r = 0; r < step.num_ranks; ++r)
+      total = merge_weights(total, lses[static_cast<size_t>(r) * step.sizes.lses + i]).lse;
+    lses[i] = total;
   }
-  return total;
 }
 
 class HostRanks final : public Ranks {
@@ -160,6 +160,7 @@ class HostRanks final : public Ranks {
     const Step step(prepared);
     auto* lses = step.region<float>(kLsesRegion);
     all_gather(attended.operands.lse.data, lses, step.sizes.lses * sizeof(float));
+    total_lses(step, lses);
     const bool copies = step.problem.query_ranks == 1;
     auto* send = step.region<float>(kSendRegion);
     auto* recv = step.region<float>(kRecvRegion);
@@ -180,14 +181,15 @@ class HostRanks final : public Ranks {
 
  private:
   // The outputs of the heads of rank r, each times its share of the softmax over all keys. A state
-  // of weight 0 is not read: it may hold anything. to: [num_tokens, own_heads, head_dim_v]
-  void weigh(const Step& step, const LayerCall& attended, const float* lses, int32_t r,
+  // of weight 0 is not read: it may hold anything. totals: [num_heads, num_tokens];
+  // to: [num_tokens, own_heads, head_dim_v]
+  void weigh(const Step& step, const LayerCall& attended, const float* totals, int32_t r,
              float* to) const {
     const int64_t dim = step.problem.head_dim_v;
     for (int32_t token = 0; token < step.num_tokens; ++token)
       for (int32_t own_head = 0; own_head < step.own_heads; ++own_head, to += dim) {
         const int32_t head = step.heads.gathered(r, own_head);
-        const float total = total_lse(step, lses, head, token);
+        const float total = totals[int64_t{head} * step.num_tokens + token];
         const float here = empty_if_infinite(lse_at(attended.operands.lse, head, token));
         const float weight = weight_of(here, total);
         const auto* from =
@@ -197,13 +199,13 @@ class HostRanks final : public Ranks {
   }
 
   // The sink joins here, once, as a key of no value. from: [num_tokens, own_heads, head_dim_v]
-  void finish(const Step& step, const ReduceStates& reduce, const LayerCall& own, const float* lses,
-              float* from) const {
+  void finish(const Step& step, const ReduceStates& reduce, const LayerCall& own,
+              const float* totals, float* from) const {
     const int64_t dim = step.problem.head_dim_v;
     const int32_t r = step.problem.query_ranks > 1 ? step.problem.shard.rank : 0;
     for (int32_t token = 0; token < step.num_tokens; ++token)
       for (int32_t head = 0; head < step.own_heads; ++head, from += dim) {
-        float lse = total_lse(step, lses, step.heads.gathered(r, head), token);
+        float lse = totals[int64_t{step.heads.gathered(r, head)} * step.num_tokens + token];
         if (reduce.adds_sinks && belongs(step, token)) {
           const MergeWeights<float> weights = merge_weights(lse, own.layer.sinks[head]);
           for (int64_t e = 0; e < dim; ++e) from[e] *= weights.a;
