@@ -2,7 +2,6 @@
 #include <pagoda/batch.h>
 
 #include <cstddef>
-#include <cstring>
 #include <vector>
 
 #include "../batch/chunked.h"
@@ -20,13 +19,6 @@ namespace {
 
 void expect_array(const void* array, const char* name, int64_t size) {
   expect(array != nullptr || size == 0, PAGODA_INVALID_ARGUMENT, name, " is NULL");
-}
-
-// The fields that the caller's version of the struct has; its size stays what it said.
-template <class Struct>
-void write_struct(Struct own, Struct* given) {
-  own.struct_size = given->struct_size;
-  std::memcpy(given, &own, std::min<size_t>(given->struct_size, sizeof own));
 }
 
 pagoda_step_requests read_requests(const pagoda_step_requests* given) {
@@ -103,7 +95,7 @@ pagoda_status pagoda_split_decodes(const int32_t* query_start_loc, int32_t num_r
     read_struct(out, "pagoda_split");
     const SplitInput input{query_start_loc, num_reqs, num_tokens};
     check_split_input(input);
-    write_struct(split_decodes(input, options), out);
+    write_struct(out, split_decodes(input, options), "pagoda_split");
   });
 }
 
@@ -117,7 +109,7 @@ pagoda_status pagoda_split_extends(const int32_t* query_start_loc, const int32_t
     read_struct(out, "pagoda_split");
     const SplitInput input{query_start_loc, num_reqs, num_tokens};
     check_split_input(input);
-    write_struct(split_extends(input, seq_lens, threshold), out);
+    write_struct(out, split_extends(input, seq_lens, threshold), "pagoda_split");
   });
 }
 
@@ -127,7 +119,7 @@ pagoda_status pagoda_sub_batch(const pagoda_batch* batch, int32_t first, int32_t
     const pagoda_batch own = read_struct(batch, "pagoda_batch");
     read_struct(out, "pagoda_batch");
     const SubBatch sub = sub_batch(own, first, count, query_start_loc);
-    write_struct(sub.batch, out);
+    write_struct(out, sub.batch, "pagoda_batch");
     if (first_token != nullptr) *first_token = sub.first_token;
   });
 }
@@ -141,13 +133,14 @@ pagoda_status pagoda_last_queries(const pagoda_batch* batch, const int32_t* toke
     expect_array(query_start_loc, "query_start_loc", 1);
     const pagoda_batch own = read_struct(batch, "pagoda_batch");
     read_struct(out, "pagoda_batch");
-    write_struct(last_queries(own, tokens, num_tokens, query_start_loc), out);
+    write_struct(out, last_queries(own, tokens, num_tokens, query_start_loc), "pagoda_batch");
   });
 }
 
 pagoda_status pagoda_pad_batch(pagoda_batch* batch, int32_t num_reqs, int32_t num_tokens) {
   return guard([&] {
-    write_struct(pad_batch(read_struct(batch, "pagoda_batch"), num_reqs, num_tokens), batch);
+    write_struct(batch, pad_batch(read_struct(batch, "pagoda_batch"), num_reqs, num_tokens),
+                 "pagoda_batch");
   });
 }
 
@@ -166,7 +159,7 @@ pagoda_status pagoda_make_chunked(const pagoda_batch* batch, int32_t chunk, int3
   return guard([&] {
     pagoda_chunked_batch chunked = read_chunked(given);
     make_chunked(read_struct(batch, "pagoda_batch"), chunk, page_size, chunked);
-    write_struct(chunked, given);
+    write_struct(given, chunked, "pagoda_chunked_batch");
   });
 }
 
@@ -189,7 +182,7 @@ pagoda_status pagoda_make_cross(pagoda_cross_batch* given) {
     expect_array(cross.key_start_loc, "cross.key_start_loc", 1);
     expect_array(cross.slot_mapping, "cross.slot_mapping", cross.slot_capacity);
     make_cross(cross);
-    write_struct(cross, given);
+    write_struct(given, cross, "pagoda_cross_batch");
   });
 }
 
