@@ -13,6 +13,7 @@
 
 #include "check_case.h"
 #include "features.h"
+#include "program.h"
 
 namespace pagoda::conformance {
 namespace {
@@ -106,11 +107,6 @@ bool read_option(const char* text) {
 }  // namespace pagoda::conformance
 
 int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  for (int i = 1; i < argc; ++i)
-    if (!pagoda::conformance::read_option(argv[i])) {
-      std::fprintf(stderr, "attend_conformance does not know %s\n", argv[i]);
-      return 2;
-    }
-  return RUN_ALL_TESTS();
+  using namespace pagoda::conformance;
+  return run_tests(argc, argv, "attend_conformance", read_option);
 }

@@ -14,6 +14,7 @@
 
 #include "backends.h"
 #include "compare.h"
+#include "program.h"
 
 namespace pagoda::conformance {
 namespace {
@@ -249,11 +250,6 @@ bool read_option(const char* text) {
 }  // namespace pagoda::conformance
 
 int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  for (int i = 1; i < argc; ++i)
-    if (!pagoda::conformance::read_option(argv[i])) {
-      std::fprintf(stderr, "cascade_conformance does not know %s\n", argv[i]);
-      return 2;
-    }
-  return RUN_ALL_TESTS();
+  using namespace pagoda::conformance;
+  return run_tests(argc, argv, "cascade_conformance", read_option);
 }

@@ -14,6 +14,7 @@
 
 #include "check_case.h"
 #include "mask_case.h"
+#include "program.h"
 #include "src/mask/parse.h"
 #include "src/mask/print.h"
 #include "tests/unit/mask/random_expr.h"
@@ -204,11 +205,6 @@ bool read_option(const char* text) {
 }  // namespace pagoda::conformance
 
 int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  for (int i = 1; i < argc; ++i)
-    if (!pagoda::conformance::read_option(argv[i])) {
-      std::fprintf(stderr, "mask_conformance does not know %s\n", argv[i]);
-      return 2;
-    }
-  return RUN_ALL_TESTS();
+  using namespace pagoda::conformance;
+  return run_tests(argc, argv, "mask_conformance", read_option);
 }
