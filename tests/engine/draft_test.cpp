@@ -252,8 +252,8 @@ TEST(DraftsOfSmolLm2, SixPrompts) {
   expect_same_tokens(6, 24);
 }
 
-// Belongs to the long tests, which ask for it by name.
-TEST(DraftsOfSmolLm2, DISABLED_FiftyPrompts) {
+// Belongs to the long tests alone: the filters are in runner_tests.cmake.
+TEST(DraftsOfSmolLm2, FiftyPrompts) {
   expect_same_tokens(50, 48);
 }
 
