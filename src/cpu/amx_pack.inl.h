@@ -25,6 +25,42 @@ inline int chunks_of(int dim) {
   return (dim + kChunkDims - 1) / kChunkDims;
 }
 
+// Asks for the rows of a tile, line by line in the order in which they lie, a few at a time beside
+// the work on the tile before: many at once are dropped by the machine.
+class Upcoming {
+ public:
+  // Null: there is no next tile.
+  Upcoming(const AttendTask& task, const Tile* next)
+      : key_lines_((task.head_dim * 2 + 63) / 64), value_lines_((task.head_dim_v * 2 + 63) / 64) {
+    if (next == nullptr) return;
+    rows_ = next->keys;
+    values_ = next->values;
+    lines_ = key_lines_;
+    left_ = kTileKeys;
+  }
+  int total() const { return kTileKeys * (key_lines_ + value_lines_); }
+
+  void advance(int lines) {
+    for (; lines > 0 && left_ > 0; --lines) {
+      prefetch_near(*rows_ + line_ * 64);
+      if (++line_ < lines_) continue;
+      line_ = 0;
+      ++rows_;
+      if (--left_ > 0 || values_ == nullptr) continue;
+      rows_ = values_;
+      values_ = nullptr;
+      lines_ = value_lines_;
+      left_ = kTileKeys;
+    }
+  }
+
+ private:
+  const int key_lines_, value_lines_;
+  const char* const* rows_ = nullptr;
+  const char* const* values_ = nullptr;
+  int lines_ = 0, line_ = 0, left_ = 0;
+};
+
 // Thirty-two bf16 from element `first` of a row on, zeros behind its `dim` elements.
 [[gnu::always_inline]] inline __m512i load_bf16(const char* row, int first, int dim) {
   const int left = dim - first;
