@@ -36,7 +36,9 @@ inline TileScales scales_of(const AttendTask& task, const PackedTile& tile) {
 }
 
 inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
-                      int index, PackedTile& packed) {
+                      int index, const Tile* next, PackedTile& packed) {
+  constexpr int kRowsBeside = 2 * kTileKeys / 6;  // of the next tile, at each of six places
+  Upcoming upcoming(task, next);
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * 2 * kTileBytes;
   char* keys = scratch.keys + index * (kTileKeys / 16) * key_bytes;
@@ -46,12 +48,17 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const T
   packed.any = tile.seen.any;
   packed.keys = keys;
   packed.values = values;
-  for (int i = 0; i < 2 * packed.units; ++i)
+  for (int i = 0; i < 2 * packed.units; ++i) {
+    upcoming.advance(kRowsBeside);
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
+  }
   packed.finite = true;
-  for (int i = 0; i < packed.units; ++i)
+  for (int i = 0; i < packed.units; ++i) {
+    upcoming.advance(kRowsBeside);
     packed.finite &=
         pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
+  }
+  upcoming.finish();
   gather(task.keys, tile.key_scales, packed.key_scales);
   gather(task.values, tile.value_scales, packed.value_scales);
   if (task.block_mask == nullptr) return;

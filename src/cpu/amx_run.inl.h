@@ -472,14 +472,19 @@ inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   for (int i = 0; i < 2 * chunks_of(task.head_dim_v) * kTileBytes; i += kTileRowBytes)
     _mm512_store_si512(const_cast<char*>(scratch.zeros) + i, _mm512_setzero_si512());
   Pass pass;
-  Tile tile;
-  bool found = next_tile(task, task.key_begin, SeenTile::none(task.seen), tile);
+  Tile tiles[2];
+  int current = 0;
+  bool found = next_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
   while (found) {
     for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
+      const Tile& tile = tiles[current];
+      Tile& next = tiles[1 - current];
+      uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
+      found = next_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
       PackedTile& packed = pass.tiles[pass.count];
       packed.words = nullptr;
-      pack_tile(task, scratch, tile, pass.count, packed);
-      found = next_tile(task, tile.start + kTileKeys, tile.seen, tile);
+      pack_tile(task, scratch, tile, pass.count, found ? &next : nullptr, packed);
+      current = 1 - current;
     }
     attend_pass(task, logits, scratch, pass);
   }
