@@ -27,6 +27,7 @@ struct PackedTile {
 
 struct Pass {
   int count = 0;
+  bool is_first;  // states are not there yet
   PackedTile tiles[kPassTiles];
 };
 
@@ -156,6 +157,11 @@ struct PairOfGroups {
     store(group[1].m, broadcast(0.0f));
   }
 };
+
+inline void clear(const AttendTask& task, const PairOfGroups& pair) {
+  for (const Group& group : pair.group)
+    if (group.rows > 0) clear(task, group);
+}
 
 // A unit of a tile, alone: what amx_run.inl.h does not take.
 inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,

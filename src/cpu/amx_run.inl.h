@@ -177,7 +177,9 @@ class UnitStream {
         logits_(logits),
         scratch_(scratch),
         pass_(pass),
-        pairs_{{task, scratch, 0}, {task, scratch, 0}} {}
+        pairs_{{task, scratch, 0}, {task, scratch, 0}} {
+    if (pass.is_first) clear(task, pairs_[0]);
+  }
 
   // What it gave before stays valid for one more call.
   bool next(PairUnit& to) {
@@ -198,6 +200,7 @@ class UnitStream {
       if (is_given_) place_ ^= 1;  // a pair that was given stays for one more
       is_given_ = false;
       pairs_[place_] = PairOfGroups(task_, scratch_, row_);
+      if (pass_.is_first) clear(task_, pairs_[place_]);
     }
     const PackedTile& tile = pass_.tiles[tile_++];
     unit_ = units_ = 0;
@@ -431,6 +434,7 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
   if (!can_run(task)) {
     for (int row = 0; row < task.num_rows; row += kPairRows) {
       const PairOfGroups pair(task, scratch, row);
+      if (pass.is_first) clear(task, pair);
       for (int i = 0; i < pass.count; ++i)
         attend_units(task, logits, scratch, pass.tiles[i], pair, 0, pass.tiles[i].units);
     }
@@ -475,7 +479,8 @@ inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   Tile tiles[2];
   int current = 0;
   bool found = next_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
-  while (found) {
+  if (!found && !task.continues) clear(task);
+  for (pass.is_first = !task.continues; found; pass.is_first = false) {
     for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
       const Tile& tile = tiles[current];
       Tile& next = tiles[1 - current];

@@ -40,8 +40,9 @@ inline void attend(const AttendTask& task) {
   const TileConfig config;
   const FlushSubnormals mode;
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
+  if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
   if (!task.continues) clear(task);
-  task.num_rows <= kMaxFewRows ? attend_few(task, scratch) : attend_many(task, scratch);
+  attend_few(task, scratch);
 }
 
 // Weights of both sides for 16 rows at a time. A maximum of -inf is an empty state, of weight
