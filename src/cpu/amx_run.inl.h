@@ -9,7 +9,7 @@
 // only just before its register is needed again, and keys and values bypass the first-level cache.
 //
 // When the weights of a unit turn out to raise a maximum, everything before the unit is finished,
-// and the unit is done again alone. So the operations of a row, and its bits, are the same.
+// and its weights are computed again. So the operations of a row, and its bits, are the same.
 #pragma once
 
 #include "amx_many.inl.h"
@@ -309,16 +309,29 @@ class Run {
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
     for (int g = 0; g < 2; ++g) start_rows(group[g], logits_.logit_scale(), scores(0, g));
-    const F32 first = first_group(it, next), second = second_group(it);
+    F32 first = first_group(it, next), second = second_group(it);
     if (next != nullptr && next->is_shaped) shape(*next, 1);
     if ((rising_rows(first).bits | rising_rows(second).bits) != 0) {
       finish_all();
-      return redo(it);
+      first = start_over(it, 0, first);
+      second = start_over(it, 1, second);
     }
     store(group[0].l, load(group[0].l) + first);
     store(group[1].l, load(group[1].l) + second);
     open_.values[open_.count++] = it.tile->values + int64_t{it.unit} * chunks_v_ * 2 * kTileBytes;
     for (int g = 0; g < 2; ++g) open_.o[g] = group[g].o;
+  }
+
+  // The softmax of a unit again, after everything before it and with the maxima that it raises.
+  F32 start_over(const PairUnit& it, int g, F32 sum) {
+    const Group& group = it.pair->group[g];
+    const Lanes rising = rising_rows(sum);
+    if (rising.bits != 0)
+      rescale_columns(raise_maximum(group, rising, logits_.logit_scale(), scores(0, g)), chunks_v_,
+                      group.o);
+    Steps steps = steps_of(it, g);
+    steps.template run<0, kSteps>();
+    return steps.sum();
   }
 
   [[gnu::always_inline]] Steps steps_of(const PairUnit& it, int g) const {
