@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/formats/model_config.h"
+#include "engine/math/isa/kernels.h"
 
 namespace pagoda::engine {
 
@@ -16,7 +17,8 @@ class Rope {
 
   // Turns, in place, the first num_dims elements of each head.
   //   heads: [num_heads, head_dim], dense
-  void rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position) const;
+  void rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position,
+              const MathKernels& kernels = scalar::kKernels) const;
 
  private:
   RopeStyle style_;
