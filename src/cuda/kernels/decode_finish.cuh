@@ -55,6 +55,7 @@ __device__ void write_row(const AttendParams& params, const DecodeItem& item, in
     l = l * scale + exp2_approx(sink - m);
   }
   scale = l > 0 ? __fdividef(scale, l) : (l == 0 ? 0 : l);  // NaN stays
+  if constexpr (Tr::kValueCode != Code::same) unscale<Tr>(params, head, column, state.o);
   uint2 packed_out;
   packed_out.x = Element<typename Tr::Type>::pack(state.o.x * scale, state.o.y * scale);
   packed_out.y = Element<typename Tr::Type>::pack(state.o.z * scale, state.o.w * scale);
@@ -129,7 +130,7 @@ __device__ void share_state(typename Tr::StateTile* tiles, const WarpState<Tr>& 
     for (int d = 0; d < Tr::kHeadDimV / 16; ++d)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        tile.out[stream][2 * c + i % 2][16 * d + g + 8 * (i / 2)] = state.o[d][n][i];
+        tile.out[stream][2 * c + i % 2][16 * d + value_column<Tr>(g, i / 2)] = state.o[d][n][i];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       float l = state.l[n][e];
