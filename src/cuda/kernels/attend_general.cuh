@@ -21,11 +21,8 @@
 
 namespace pagoda::cuda::general {
 
-// What a thread knows about its two rows.
+// What a thread knows about its two rows while it visits keys.
 struct Rows {
-  int64_t token[2];  // of the step
-  int query_head[2];
-  bool real[2];
   int position[2];   // of the query in its sequence
   KeyRange seen[2];  // keys
   float slope2[2];
@@ -40,13 +37,13 @@ struct Rows {
     for (int e = 0; e < 2; ++e) {
       const int packed = first + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * e;
       const PackedRow row(params, packed, head);
-      token[e] = int64_t{tile.query_start} + row.token, query_head[e] = row.query_head;
-      real[e] = packed < num_rows;
       position[e] = context + row.token;
       seen[e] = visible_keys(mask, position[e], tile.seq_len);
       seen[e].begin = max(seen[e].begin, tile.key_begin);
       seen[e].end = min(seen[e].end, tile.key_end);
-      slope2[e] = params.alibi_slopes && real[e] ? kLog2e * params.alibi_slopes[query_head[e]] : 0;
+      slope2[e] = params.alibi_slopes && packed < num_rows
+                      ? kLog2e * params.alibi_slopes[row.query_head]
+                      : 0;
     }
     const int last = max(min(first + 15, num_rows - 1), first);
     const KeyRange all = all_visible(mask, context + params.group.divide(first),
@@ -74,7 +71,7 @@ class Worker {
       cp_async_wait<0>();
       __syncthreads();  // the next tile's copies overwrite what this one's readers read
     }
-    finish(rows, tile, head);
+    finish(tile, head);
   }
 
  private:
@@ -152,7 +149,7 @@ class Worker {
 #pragma unroll
     for (auto& tile : s_)
       for (float& s : tile) s = 0;
-#pragma unroll Tr::kHeadDim > 192 ? 4 : 16  // no more registers for addresses than there are
+#pragma unroll Tr::kHeadDim> 192 ? 4 : 16  // no more registers for addresses than there are
     for (int step = 0; step < Tr::kHeadDim / 16; ++step) {
       uint32_t q[4];
       ldmatrix_x4(
@@ -263,18 +260,21 @@ class Worker {
     }
   }
 
-  __device__ void finish(const Rows& rows, const PrefillTile& tile, int head) {
+  __device__ void finish(const PrefillTile& tile, int head) {
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       l_[e] += __shfl_xor_sync(~0u, l_[e], 1);
       l_[e] += __shfl_xor_sync(~0u, l_[e], 2);
-      if (rows.real[e]) finish_row(rows, tile, head, e);
+      const int in_tile = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * e;
+      const int packed = tile.first_row + in_tile;
+      if (packed < tile.query_len * params_.group.value)
+        finish_row(PackedRow(params_, packed, head), tile, head, e);
     }
   }
 
   // This thread's columns of row g + 8 e. The sink joins here.
-  __device__ void finish_row(const Rows& rows, const PrefillTile& tile, int head, int e) const {
-    const int64_t token = rows.token[e], query_head = rows.query_head[e];
+  __device__ void finish_row(const PackedRow& row, const PrefillTile& tile, int head, int e) const {
+    const int64_t token = int64_t{tile.query_start} + row.token, query_head = row.query_head;
     const int c = threadIdx.x % 4;
     float m = m_[e], l = l_[e], scale = 1;
     if (params_.sinks && !(tile.flags & kItemIsPadding)) {

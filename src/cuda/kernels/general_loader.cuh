@@ -37,7 +37,7 @@ class Loader {
   // output.
   __device__ void load(const PagedKeys& keys, const PrefillTile& tile, int head, int index,
                        int stage) const {
-#pragma unroll 2
+#pragma unroll 1
     for (int row = threadIdx.x / kLanes; row < Tr::kKeys; row += Tr::kThreads / kLanes) {
       const int key = index * Tr::kKeys + row, eight = key / kKeysPerLookup * kKeysPerLookup;
       const bool seen = key >= tile.key_begin && key < tile.key_end;
