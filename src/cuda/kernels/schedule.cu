@@ -203,6 +203,13 @@ __device__ int list_padding(const ScheduleParams& params, int listed) {
   return num_items;
 }
 
+// Items behind the last that the blocks of the decode kernel fetch before they know how many there
+// are: nobody looks at them, but memory that is read has been written.
+__device__ void clear_unused_items(const ScheduleParams& params, int listed) {
+  const int end = min(params.max_items, params.num_decode_blocks);
+  for (int i = listed + threadIdx.x; i < end; i += kThreads) params.decode_items[i] = {};
+}
+
 template <class Visit>
 __device__ void for_prefill_tiles(const ScheduleParams& params, const Request& request,
                                   Visit visit) {
@@ -274,6 +281,7 @@ __global__ void __launch_bounds__(kThreads)
   const bool decodes = params.max_decode_rows > 0;
   const int num_requests_items = decodes ? list_decode_items(params, scratch) : 0;
   const int num_padding_items = decodes ? list_padding(params, num_requests_items) : 0;
+  clear_unused_items(params, num_requests_items + num_padding_items);
   int num_tiles = list_prefill_tiles(params, class_count, scratch);
   if (!decodes) num_tiles = list_padding_tiles(params, num_tiles);
   // Beside prefill tiles some multiprocessors are left to those from the start.
