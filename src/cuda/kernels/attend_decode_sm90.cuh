@@ -66,13 +66,13 @@ __device__ void fetch_query(const Work<Tr>& work, int n) {
   const DecodeItem& item = work.item(n);
   const uint32_t destination = shared_address(work.shared.queries[n % Tr::kQueries]);
 #pragma unroll
-  for (int i = threadIdx.x % 32; i < Tr::kRows * Tr::kKeyChunks; i += 32) {
-    const int row = i / Tr::kKeyChunks, chunk = i % Tr::kKeyChunks;
+  for (int i = threadIdx.x % 32; i < Tr::kRows * Tr::kQueryChunks; i += 32) {
+    const int row = i / Tr::kQueryChunks, chunk = i % Tr::kQueryChunks;
     const PackedRow packed(params, item.first_row + row, work.head(n));
     const auto* source = static_cast<const uint8_t*>(params.query) +
                          int64_t{item.query_start + packed.token} * params.query_token_stride +
                          packed.query_head * params.query_head_stride;
-    cp_async_16(destination + Tr::KeyTile::offset(row, chunk), source + 16 * chunk,
+    cp_async_16(destination + Tr::QueryTile::offset(row, chunk), source + 16 * chunk,
                 row < item.num_rows);
   }
   mbarrier_arrive_after_copies(work.shared.query_full[n % Tr::kQueries]);
@@ -183,8 +183,10 @@ __device__ void run_stream(const Work<Tr>& work) {
       const uint32_t keys = ring + stage * Tr::kStageBytes;
       float s[Tr::kRowTiles][4];
       multiply_keys<Tr>(s, keys, q);
+      scale_logits<Tr>(s, keys + Tr::kScalesAt);
       finish_logits<Tr>(s, work.params.score, rows, tile * Tr::kTileKeys);
       update_softmax<Tr>(s, state);
+      scale_weights<Tr>(s, keys + Tr::kScalesAt, work.params);
       multiply_values<Tr>(state, keys + Tr::kKeyBytes, s);
       __syncwarp();  // all lanes have read the tile
       --loader.pending;

@@ -77,6 +77,7 @@ class Loader {
     keys_ = static_cast<const uint8_t*>(params.key.data) + head * params.key.head_stride;
     values_ = static_cast<const uint8_t*>(params.value.data) + head * params.value.head_stride;
     key_begin_ = item.key_begin, key_end_ = item.key_end;
+    if constexpr (Tr::kIsQuantised) head_ = head;
     tile_ = next_tile_, page_ = next_page_, row_ = next_row_, position_ = 0;
     const int item_end = (key_end_ + Tr::kTileKeys - 1) / Tr::kTileKeys;
     end_tile_ = min(tile_ + kBatchTiles * Tr::kStreams, item_end);
@@ -100,6 +101,21 @@ class Loader {
                                                     params.key.token_stride);
     copy_rows<Tr::kValueChunks, typename Tr::ValueTile>(destination + Tr::kKeyBytes, values_,
                                                         value_offset, params.value.token_stride);
+    if constexpr (Tr::kIsQuantised) copy_scales(destination + Tr::kScalesAt);
+  }
+
+  // Of the keys by the first sixteen lanes, of the values by the others.
+  __device__ void copy_scales(uint32_t destination) const {
+    const AttendParams& params = work_.params;
+    const int in_tile = lane_ % 16, key = tile_ * Tr::kTileKeys + in_tile;
+    const int source = 2 * position_ + in_tile / kKeysPerLookup;
+    const int64_t page = __shfl_sync(~0u, page_, source);
+    const int64_t row = __shfl_sync(~0u, row_, source) + in_tile % kKeysPerLookup;
+    const KeyScales& scales = lane_ < 16 ? params.key_scale : params.value_scale;
+    const bool seen = scales.data && key >= key_begin_ && key < key_end_;
+    const float* scale = scales.data + page * scales.page_stride + row * scales.token_stride +
+                         head_ * scales.head_stride;
+    cp_async_4(destination + 4 * lane_, seen ? scale : params.key_scale.data, seen);
   }
 
   // Rows that no query of the item sees become zeros: their bytes may be anything, NaN included,
@@ -109,10 +125,10 @@ class Loader {
                             int64_t token_stride) const {
     const int first = tile_ * Tr::kTileKeys;
     constexpr int kCopies = Tr::kTileKeys * kChunks;
-    static_assert(kCopies % 32 == 0);
 #pragma unroll
-    for (int i = 0; i < kCopies / 32; ++i) {
+    for (int i = 0; i < (kCopies + 31) / 32; ++i) {
       const int copy = i * 32 + lane_, row = copy / kChunks, chunk = copy % kChunks;
+      if (kCopies % 32 != 0 && copy >= kCopies) break;
       const bool seen = first + row >= key_begin_ && first + row < key_end_;
       const uint8_t* source =
           base + (row < 8 ? offset[0] : offset[1]) + (row & 7) * token_stride + chunk * 16;
@@ -128,6 +144,7 @@ class Loader {
   // The batch that is being copied.
   int tile_ = 0, end_tile_ = 0, position_ = 0;  // tiles of 16 keys; how many of the batch are done
   int key_begin_ = 0, key_end_ = 0;
+  int head_ = 0;  // of quantised keys
   const uint8_t* keys_ = nullptr;
   const uint8_t* values_ = nullptr;
   int32_t page_ = 0, row_ = 0;  // of lane l: page of half l % 2 of tile l / 2, its first row there

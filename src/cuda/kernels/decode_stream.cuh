@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../device/element.cuh"
+#include "decode_quant.cuh"
 #include "decode_traits.cuh"
 #include "score.cuh"
 
@@ -71,27 +72,27 @@ __device__ void load_query(QueryFragments<Tr>& q, const uint8_t* query) {
   for (int n = 0; n < Tr::kRowTiles; ++n)
 #pragma unroll
     for (int step = 0; step < Tr::kHeadDim / 16; ++step)
-      ldmatrix_x2(q[n][step], shared_address(query) +
-                                  Tr::KeyTile::offset(8 * n + lane % 8, 2 * step + lane / 8 % 2));
+      if constexpr (Tr::kKeyCode != Code::same)
+        load_query_for_codes<Tr>(q[n][step], query, 8 * n, step);
+      else
+        ldmatrix_x2(q[n][step],
+                    shared_address(query) +
+                        Tr::QueryTile::offset(8 * n + lane % 8, 2 * step + lane / 8 % 2));
 }
 
 // s = K Q^T for the 16 keys at `keys`.
 template <class Tr>
 __device__ void multiply_keys(float (&s)[Tr::kRowTiles][4], uint32_t keys,
                               const QueryFragments<Tr>& q) {
-  const int lane = threadIdx.x % 32;
   float odd[Tr::kRowTiles][4];  // a second sum halves the chain of dependent instructions
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
     for (int i = 0; i < 4; ++i) s[n][i] = odd[n][i] = 0;
-#pragma unroll
-  for (int step = 0; step < Tr::kHeadDim / 16; ++step) {
-    uint32_t k[4];
-    ldmatrix_x4(k, keys + Tr::KeyTile::offset(lane % 16, 2 * step + lane / 16));
+  for_key_steps<Tr>(keys, [&](int step, const uint32_t(&k)[4]) {
 #pragma unroll
     for (int n = 0; n < Tr::kRowTiles; ++n)
       Element<typename Tr::Type>::mma(step % 2 ? odd[n] : s[n], k, q[n][step][0], q[n][step][1]);
-  }
+  });
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
     for (int i = 0; i < 4; ++i) s[n][i] += odd[n][i];
@@ -162,7 +163,6 @@ __device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& stat
 template <class Tr>
 __device__ void multiply_values(WarpState<Tr>& state, uint32_t values,
                                 const float (&p)[Tr::kRowTiles][4]) {
-  const int lane = threadIdx.x % 32;
   uint32_t weights[Tr::kRowTiles][2];
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
@@ -170,15 +170,11 @@ __device__ void multiply_values(WarpState<Tr>& state, uint32_t values,
     for (int half = 0; half < 2; ++half)
       weights[n][half] =
           movmatrix_trans(Element<typename Tr::Type>::pack(p[n][2 * half], p[n][2 * half + 1]));
-  const int row = lane % 8 + lane / 16 * 8, odd_chunk = lane / 8 % 2;
-#pragma unroll
-  for (int d = 0; d < Tr::kHeadDimV / 16; ++d) {
-    uint32_t v[4];
-    ldmatrix_x4_trans(v, values + Tr::ValueTile::offset(row, 2 * d + odd_chunk));
+  for_value_steps<Tr>(values, [&](int d, const uint32_t(&v)[4]) {
 #pragma unroll
     for (int n = 0; n < Tr::kRowTiles; ++n)
       Element<typename Tr::Type>::mma(state.o[d][n], v, weights[n][0], weights[n][1]);
-  }
+  });
 }
 
 }  // namespace pagoda::cuda::decode
