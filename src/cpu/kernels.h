@@ -108,6 +108,19 @@ struct AttendTask {
   float* packed_values;  // [kTileKeys, padded head_dim_v] in the kernel's order
 };
 
+// Rows of keys or values that become codes by the rules of core/kv_format.h: code = x * (1 / scale).
+struct EncodeTask {
+  Element element, code;  // code is int8 or e4m3
+  int32_t num_rows, dim;  // dim is a multiple of 8
+  const void* const* from;  // [num_rows] of dim elements
+  void* const* to;          // [num_rows] of dim codes
+
+  // A scale for each row (column_step 0) or for each column (row_step 0):
+  // scale[row * row_step + column * column_step]
+  const float* scale;
+  int32_t row_step, column_step;
+};
+
 struct Kernels {
   // What the shapes above call padded: the columns of a row of o, and of a packed row of values.
   int32_t (*padded_dim)(int32_t head_dim_v);
@@ -131,13 +144,12 @@ struct Kernels {
   void (*blend)(Element element, const void* a, float weight_a, const void* b, float weight_b,
                 void* to, int32_t n);
 
-  // The largest |from[i]|, NaN aside; infinities count as themselves. n is a multiple of 8
-  float (*absmax)(Element element, const void* from, int32_t n);
+  // absmax[row]: the largest |element| of the row, NaN aside; infinities count as themselves. from:
+  // [num_rows] of dim elements, dim a multiple of 8
+  void (*absmax)(Element element, const void* const* from, int32_t num_rows, int32_t dim,
+                 float* absmax);
 
-  // to[i] = the code of from[i] * (1 / scale[i * scale_step]) by the rules of core/kv_format.h;
-  // code is int8 or e4m3. n is a multiple of 8
-  void (*encode)(Element element, const void* from, const float* scale, int32_t scale_step,
-                 Element code, void* to, int32_t n);
+  void (*encode)(const EncodeTask& task);
 
   // n is a multiple of 16. exp is for x up to 87.
   void (*exp)(const float* x, float* y, int32_t n);
