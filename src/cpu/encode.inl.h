@@ -12,7 +12,7 @@ template <class E, class Code>
 class WordEncoder;
 
 template <class E>
-constexpr bool kHasWords = kEncodesWords && E::kBytes == 2;
+constexpr bool kHasWords = kEncodesWords&& E::kBytes == 2;
 
 // The largest size, passing over NaN.
 template <class E>
@@ -40,22 +40,22 @@ inline void encode_row(const float* inverse, bool of_columns, const char* from, 
 
 template <class E, class Code, class Rows>
 inline void encode_each(const EncodeTask& task, float* inverse, const Rows& quick) {
-  const bool of_columns = task.column_step != 0;
+  const bool of_columns = task.scale_of == EncodeTask::Of::column;
+  const bool of_rows = task.scale_of == EncodeTask::Of::row;
   for (int row = 0; row < task.num_rows; ++row) {
-    if (!of_columns) inverse[0] = 1.0f / task.scale[row * task.row_step];
+    if (of_rows) inverse[0] = 1.0f / task.scale[row];
     const char* from = static_cast<const char*>(task.from[row]);
     char* to = static_cast<char*>(task.to[row]);
-    if (!quick(inverse[0], from, to))
-      encode_row<E, Code>(inverse, of_columns, from, to, task.dim);
+    if (!quick(inverse[0], from, to)) encode_row<E, Code>(inverse, of_columns, from, to, task.dim);
   }
 }
 
 template <class E, class Code>
 inline void encode_all(const EncodeTask& task) {
   float inverse[kMaxHeadDim];
-  const bool of_columns = task.column_step != 0;
-  for (int c = 0; of_columns && c < task.dim; ++c)
-    inverse[c] = 1.0f / task.scale[c * task.column_step];
+  const bool of_columns = task.scale_of == EncodeTask::Of::column;
+  const int scales = of_columns ? task.dim : 1;
+  for (int c = 0; c < scales; ++c) inverse[c] = 1.0f / task.scale[c];
   if constexpr (kHasWords<E>) {
     const WordEncoder<E, Code> words(inverse, of_columns, task.dim);
     encode_each<E, Code>(task, inverse, [&](float own, const char* from, char* to) {

@@ -108,17 +108,16 @@ struct AttendTask {
   float* packed_values;  // [kTileKeys, padded head_dim_v] in the kernel's order
 };
 
-// Rows of keys or values that become codes by the rules of core/kv_format.h: code = x * (1 / scale).
+// Rows of keys or values that become codes by the rules of core/kv_format.h: code = x * (1 /
+// scale).
 struct EncodeTask {
-  Element element, code;  // code is int8 or e4m3
-  int32_t num_rows, dim;  // dim is a multiple of 8
+  Element element, code;    // code is int8 or e4m3
+  int32_t num_rows, dim;    // dim is a multiple of 8
   const void* const* from;  // [num_rows] of dim elements
   void* const* to;          // [num_rows] of dim codes
 
-  // A scale for each row (column_step 0) or for each column (row_step 0):
-  // scale[row * row_step + column * column_step]
-  const float* scale;
-  int32_t row_step, column_step;
+  const float* scale;  // [num_rows], or [dim] of columns, or [1] of all
+  enum class Of : uint8_t { row, column, all } scale_of;
 };
 
 struct Kernels {

@@ -65,8 +65,13 @@ struct Rows {
 void make_scales(const Rows& rows, Code code, Element element, int32_t dim, const Kernels& kernels,
                  float* scale) {
   kernels.absmax(element, rows.from, rows.count, dim, scale);
-  for (int32_t i = 0; i < rows.count; ++i)
-    *rows.made[i] = scale[i] = scale_of_row(code, grow_absmax(0, scale[i]));
+  for (int32_t i = 0; i < rows.count; ++i) scale[i] = scale_of_row(code, grow_absmax(0, scale[i]));
+  for (int32_t i = 0; i < rows.count; ++i) *rows.made[i] = scale[i];
+}
+
+EncodeTask::Of unit_of_scale(ScaleOf scale) {
+  if (scale == ScaleOf::token) return EncodeTask::Of::row;
+  return scale == ScaleOf::channel ? EncodeTask::Of::column : EncodeTask::Of::all;
 }
 
 // Tokens that have a slot.
@@ -100,8 +105,7 @@ void quantise_tokens(const Side& side, const Tokens& tokens, const Kernels& kern
                     .from = rows.from,
                     .to = rows.to,
                     .scale = of_tokens ? made : scales + head * scale.stride[0],
-                    .row_step = of_tokens ? 1 : 0,
-                    .column_step = side.format.scale == ScaleOf::channel ? 1 : 0});
+                    .scale_of = unit_of_scale(side.format.scale)});
   }
 }
 
@@ -135,8 +139,7 @@ void quantise_query(const QueryCodes& operands, int64_t token, int64_t first, in
                   .from = rows.from,
                   .to = rows.to,
                   .scale = own,
-                  .row_step = 1,
-                  .column_step = 0});
+                  .scale_of = EncodeTask::Of::row});
 }
 
 // Calls body(begin, end) for ranges of so many tokens, on all threads if there is enough to do.

@@ -1,8 +1,8 @@
 // Rows of 16-bit floats to codes of one byte, 64 elements at a time: what a cache write of bf16 or
 // f16 does. Pairs of elements are parted and joined within 32-bit words, which needs no shuffles.
 //
-// Finite rows alone are encoded here, those that are not by the loops of encode.inl.h. A product may
-// still be infinite, and saturates.
+// Finite rows alone are encoded here, those that are not by the loops of encode.inl.h. A product
+// may still be infinite, and saturates.
 #pragma once
 
 namespace pagoda::cpu::avx512 {
@@ -82,19 +82,19 @@ inline __m512i join_lanes(__m512i bytes) {
 struct Int8Words {
   // Adding the float below 0.5 carries exactly the halves and what is above them to the next
   // integer; the packing saturates.
-  static __m512i rounded(__m512 y) {
+  [[gnu::always_inline]] static __m512i rounded(__m512 y) {
     const __m512i half =
         _mm512_ternarylogic_epi32(_mm512_castps_si512(y), _mm512_set1_epi32(INT32_MIN),
                                   _mm512_castps_si512(_mm512_set1_ps(0x1.fffffep-2f)), kAndThenOr);
     const __m512 sum = _mm512_add_ps(y, _mm512_castsi512_ps(half));
     return _mm512_cvttps_epi32(_mm512_min_ps(sum, _mm512_set1_ps(127)));
   }
-  static __m512i words(__m512 even, __m512 odd) {
+  [[gnu::always_inline]] static __m512i words(__m512 even, __m512 odd) {
     return _mm512_packs_epi32(rounded(even), rounded(odd));
   }
-  static __m512i join(__m512i a, __m512i b) {
-    const __m512i pairs = _mm512_broadcast_i32x4(
-        _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
+  [[gnu::always_inline]] static __m512i join(__m512i a, __m512i b) {
+    const __m512i pairs =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
     return join_lanes(_mm512_shuffle_epi8(_mm512_packs_epi16(a, b), pairs));
   }
 };
@@ -103,7 +103,7 @@ struct Int8Words {
 // three; a last bit that says whether anything was cut off makes rounding these words the same as
 // rounding the floats.
 struct E4m3Words {
-  static __m512i words(__m512 even, __m512 odd) {
+  [[gnu::always_inline]] static __m512i words(__m512 even, __m512 odd) {
     constexpr __mmask32 kOdd = 0xaaaaaaaau;
     const __m512i a = _mm512_castps_si512(even), b = _mm512_castps_si512(odd);
     const __m512i top = _mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(a, 16), b);
@@ -118,22 +118,25 @@ struct E4m3Words {
     return _mm512_ternarylogic_epi32(_mm512_srli_epi16(top, 8), _mm512_set1_epi16(0x80), code,
                                      kAndThenOr);
   }
-  static __m512i join(__m512i a, __m512i b) { return join_lanes(_mm512_packus_epi16(a, b)); }
+  [[gnu::always_inline]] static __m512i join(__m512i a, __m512i b) {
+    return join_lanes(_mm512_packus_epi16(a, b));
+  }
 
  private:
   // Sizes from 2^-6 to 448. To the nearest, ties to even, and from the exponent's bias to e4m3's.
-  static __m512i normal(__m512i size) {
+  [[gnu::always_inline]] static __m512i normal(__m512i size) {
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(size, 4), _mm512_set1_epi16(1));
     const __m512i bump = _mm512_add_epi16(odd, _mm512_set1_epi16(7 - (120 << 7)));
     return _mm512_srli_epi16(_mm512_add_epi16(size, bump), 4);
   }
   // Sizes below 2^-6: the significand in units of 2^-9, likewise rounded.
-  static __m512i subnormal(__m512i size) {
+  [[gnu::always_inline]] static __m512i subnormal(__m512i size) {
     const __m512i one = _mm512_set1_epi16(1);
     const __m512i significand = _mm512_ternarylogic_epi32(size, _mm512_set1_epi16(0x7f),
                                                           _mm512_set1_epi16(0x80), kAndThenOr);
-    const __m512i places = _mm512_min_epu16(
-        _mm512_sub_epi16(_mm512_set1_epi16(125), _mm512_srli_epi16(size, 7)), _mm512_set1_epi16(15));
+    const __m512i places =
+        _mm512_min_epu16(_mm512_sub_epi16(_mm512_set1_epi16(125), _mm512_srli_epi16(size, 7)),
+                         _mm512_set1_epi16(15));
     const __m512i half =
         _mm512_sub_epi16(_mm512_sllv_epi16(one, _mm512_sub_epi16(places, one)), one);
     const __m512i odd = _mm512_and_si512(_mm512_srlv_epi16(significand, places), one);
@@ -154,20 +157,28 @@ class WordEncoder {
   // inverse: [n] of columns, or unused. n: elements of a row
   WordEncoder(const float* inverse, bool of_columns, int n) : n_(n), of_columns_(of_columns) {
     if (!of_columns) return;
-    for (int c = 0; c < n; ++c) {
-      parted_[c / 32 * 32 + c % 2 * 16 + c % 32 / 2] = inverse[c];
-      finite_ = finite_ && is_finite(inverse[c]);
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int c = 0; c < n; c += 32) {
+      const __m512 a = _mm512_maskz_loadu_ps(first_lanes(n - c).bits, inverse + c);
+      const __m512 b = n - c > 16
+                           ? _mm512_maskz_loadu_ps(first_lanes(n - c - 16).bits, inverse + c + 16)
+                           : _mm512_setzero_ps();
+      _mm512_store_ps(parted_ + c, _mm512_permutex2var_ps(a, even, b));
+      _mm512_store_ps(parted_ + c + 16, _mm512_permutex2var_ps(a, odd, b));
+      const __m512 zero =
+          _mm512_fmadd_ps(_mm512_setzero_ps(), a, _mm512_mul_ps(b, _mm512_setzero_ps()));
+      finite_ = finite_ && !any_nan({zero});
     }
-    for (int c = n; c % 64 != 0; ++c) parted_[c / 32 * 32 + c % 2 * 16 + c % 32 / 2] = 0;
   }
 
-  // False, and nothing is written, if the row or what it is multiplied by is not finite.
+  // False, and whatever is written counts for nothing, if the row or what it is multiplied by is
+  // not finite.
   bool row(float inverse, const char* from, char* to) const {
-    if (of_columns_ ? !finite_ : !is_finite(inverse)) return false;
-    if (absmax_bits(from, n_) >= infinity_bits(E{})) return false;
     const __m512 one = _mm512_set1_ps(inverse);
-    of_columns_ ? encode<true>(one, from, to) : encode<false>(one, from, to);
-    return true;
+    if (of_columns_) return finite_ && encode<true>(one, from, to);
+    return is_finite(inverse) && encode<false>(one, from, to);
   }
 
  private:
@@ -176,7 +187,7 @@ class WordEncoder {
   static bool is_finite(float x) { return x - x == 0; }
 
   template <bool kOfColumns>
-  __m512i words(__m512i x, __m512 one, int column) const {
+  [[gnu::always_inline]] __m512i words(__m512i x, __m512 one, int column) const {
     __m512 even, odd;
     part_words(E{}, x, even, odd);
     const float* own = parted_ + column;
@@ -184,22 +195,33 @@ class WordEncoder {
                         _mm512_mul_ps(odd, kOfColumns ? _mm512_load_ps(own + 16) : one));
   }
 
+  // The codes of 64 elements; `most` grows to the largest of their sizes.
   template <bool kOfColumns>
-  void encode(__m512 one, const char* from, char* to) const {
+  [[gnu::always_inline]] __m512i codes(__m512i a, __m512i b, __m512 one, int column,
+                                       __m512i& most) const {
+    const __m512i size = _mm512_set1_epi16(0x7fff);
+    most = _mm512_max_epu16(most,
+                            _mm512_max_epu16(_mm512_and_si512(a, size), _mm512_and_si512(b, size)));
+    return Words::join(words<kOfColumns>(a, one, column), words<kOfColumns>(b, one, column + 32));
+  }
+
+  template <bool kOfColumns>
+  bool encode(__m512 one, const char* from, char* to) const {
+    __m512i most = _mm512_setzero_si512();
     int i = 0;
     for (; i + 64 <= n_; i += 64) {
       const __m512i a = _mm512_loadu_si512(from + 2 * i), b = _mm512_loadu_si512(from + 2 * i + 64);
-      _mm512_storeu_si512(to + i, Words::join(words<kOfColumns>(a, one, i),
-                                              words<kOfColumns>(b, one, i + 32)));
+      _mm512_storeu_si512(to + i, codes<kOfColumns>(a, b, one, i, most));
     }
-    if (i == n_) return;
-    const __mmask64 rest = (1ull << (n_ - i)) - 1;
-    const __m512i a = _mm512_maskz_loadu_epi16(static_cast<__mmask32>(rest), from + 2 * i);
-    const __m512i b =
-        _mm512_maskz_loadu_epi16(static_cast<__mmask32>(rest >> 32), from + 2 * i + 64);
-    const __m512i codes =
-        Words::join(words<kOfColumns>(a, one, i), words<kOfColumns>(b, one, i + 32));
-    _mm512_mask_storeu_epi8(to + i, rest, codes);
+    if (i != n_) {
+      const __mmask64 rest = (1ull << (n_ - i)) - 1;
+      const auto low = static_cast<__mmask32>(rest), high = static_cast<__mmask32>(rest >> 32);
+      const __m512i a = _mm512_maskz_loadu_epi16(low, from + 2 * i);
+      const __m512i b = _mm512_maskz_loadu_epi16(high, from + 2 * i + 64);
+      _mm512_mask_storeu_epi8(to + i, rest, codes<kOfColumns>(a, b, one, i, most));
+    }
+    const __m512i infinity = _mm512_set1_epi16(static_cast<short>(infinity_bits(E{})));
+    return _mm512_cmpge_epu16_mask(most, infinity) == 0;
   }
 
   alignas(64) float parted_[kMaxHeadDim];  // inverses, of each 32 columns the even ones first

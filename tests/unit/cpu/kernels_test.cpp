@@ -155,8 +155,7 @@ std::vector<uint8_t> encode_rows(const Kernels& kernels, Element element, Elemen
                   .from = from.data(),
                   .to = to.data(),
                   .scale = scales.data(),
-                  .row_step = of_columns ? 0 : 1,
-                  .column_step = of_columns ? 1 : 0});
+                  .scale_of = of_columns ? EncodeTask::Of::column : EncodeTask::Of::row});
   return codes;
 }
 
