@@ -172,6 +172,10 @@ extern const Kernels kKernels;
 namespace avx512 {
 extern const Kernels kKernels;
 }
+namespace amx {
+// For tests: c += a x b. a: [16, 16, 2] and b: [16, 16, 2] of bf16, c: [16, 16], all aligned to 64
+void multiply_tiles(const void* a, const void* b, float* c);
+}  // namespace amx
 #endif
 
 }  // namespace pagoda::cpu
