@@ -1,5 +1,5 @@
 # Thin fronts over the CMake presets. `make demo` and `make test` need nothing before them on Debian 12.
-.PHONY: demo test asan bench quick long build deps format tidy clean gpu-test gpu-bench gpu-programs
+.PHONY: demo test asan bench cpu-bench quick long build deps format tidy clean gpu-test gpu-bench gpu-programs
 
 PRESET ?= release
 BUILD := build/$(PRESET)
@@ -39,6 +39,12 @@ deps:
 bench: deps
 	cmake --preset $(PRESET) -DPAGODA_BENCH=ON >/dev/null
 	cmake --build $(BUILD)
+
+# Best and median of every case beside the machine's own limits, into results/cpu_bench.json.
+cpu-bench: deps
+	cmake --preset $(PRESET) -DPAGODA_BENCH=ON >/dev/null
+	cmake --build $(BUILD) --target cpu_bench
+	python3 bench/cpu/results.py $(BUILD)/bin/cpu_bench results/cpu_bench.json $(PARTS)
 
 # Where there is a GPU: the results are committed, and `make quick` holds them against the kernels.
 gpu-programs:
