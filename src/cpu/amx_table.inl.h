@@ -1,7 +1,7 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
-#include "amx_many.inl.h"
+#include "amx_run.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -27,8 +27,9 @@ inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
   for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows)
-    pack_queries(queries.rows + row, larger(0, smaller(queries.num_rows - row, kGroupRows)),
-                 queries.head_dim, scratch.queries + row / kGroupRows * bytes);
+    pack_queries(queries.element, queries.rows + row,
+                 larger(0, smaller(queries.num_rows - row, kGroupRows)), queries.head_dim,
+                 scratch.queries + row / kGroupRows * bytes);
 }
 
 inline void attend(const AttendTask& task) {
