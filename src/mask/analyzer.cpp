@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "ops.h"
+#include "semantics.h"
 
 namespace pagoda::mask {
 
@@ -70,9 +71,45 @@ int32_t Analyzer::effective_root() const {
 bool Analyzer::rows_differ(const Instr& instr, const Form& form) const {
   if (instr.rank == Rank::key) return false;
   if (instr.rank == Rank::element) return instr.mode == Mode::linear || instr.args[0] < 0;
-  if (instr.type == Type::integer) return form.i.low != form.i.high;
-  if (instr.type == Type::real) return form.f.may_be_nan || form.f.low != form.f.high;
-  return form.truth == Truth::undecided;
+  return !stands_still(instr, form);
+}
+
+bool Analyzer::stands_still(const Instr& instr, const Form& form) const {
+  if (instr.type == Type::integer) return form.i.low == form.i.high;
+  if (instr.type == Type::real) return !form.f.may_be_nan && form.f.low == form.f.high;
+  return form.truth != Truth::undecided;
+}
+
+bool Analyzer::is_steady(int64_t first_query, int64_t last_query) {
+  set_queries(first_query, last_query);
+  const std::vector<int32_t>& rows = program_.by_rank[static_cast<int>(Rank::row)];
+  return std::all_of(rows.begin(), rows.end(), [this](int32_t index) {
+    const Instr& instr = program_.code[static_cast<size_t>(index)];
+    const Form& form = forms_[static_cast<size_t>(index)];
+    return stands_still(instr, form) || (instr.type == Type::integer && is_exact(form.i));
+  });
+}
+
+// Whether the truth at each pair of the box is a function of q - k: from the leaves up, what stands
+// still is, what is linear in q - k is, and so is whatever is computed from such.
+bool Analyzer::depends_on_distance(int32_t root) const {
+  uint64_t of_distance = 0;
+  const auto is = [&](int32_t index) { return (of_distance >> index & 1) != 0; };
+  for (int32_t index = 0; index <= root; ++index) {
+    const Instr& instr = program_.code[static_cast<size_t>(index)];
+    const Form& form = forms_[static_cast<size_t>(index)];
+    bool yes = stands_still(instr, form);
+    if (!yes && instr.type == Type::integer)
+      yes = is_exact(form.i) && form.i.per_q == wrap_negate(form.i.per_k);
+    if (!yes && instr.args[0] >= 0) {
+      yes = true;
+      for (int i = 0; i < kMaxArgs && instr.args[i] >= 0; ++i) yes &= is(instr.args[i]);
+    }
+    if (!yes && is_comparison(instr.op) && instr.arg_type == Type::integer)
+      yes = difference_is_of_distance(arg(instr, 0).i, arg(instr, 1).i, box_);
+    of_distance |= static_cast<uint64_t>(yes) << index;
+  }
+  return is(root);
 }
 
 Pruning Analyzer::pruning() const {
@@ -107,6 +144,7 @@ Pruning Analyzer::pruning() const {
       if (passes_on) shows |= uint64_t{1} << instr.args[i];
     }
   }
+  pruning.same_distance = !pruning.same_rows && depends_on_distance(pruning.root);
   return pruning;
 }
 
@@ -166,6 +204,8 @@ Analyzer::Form Analyzer::leaf(const Instr& instr) const {
     // A variable that stands still needs no linear form.
     if (which == Variable::query && form.i.low != form.i.high)
       form.i = {form.i.low, form.i.high, 1, 0, 0, 0};
+    if (which == Variable::seq_len && box_.ends_with_query && form.i.low != form.i.high)
+      form.i = {form.i.low, form.i.high, 1, 0, 1, 1};
     if (which == Variable::key && form.i.low != form.i.high)
       form.i = {form.i.low, form.i.high, 0, 1, 0, 0};
     return form;

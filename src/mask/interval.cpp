@@ -116,6 +116,10 @@ IntForm product_of(const IntForm& a, const IntForm& b, const Box& box) {
 // corners.
 IntForm quotient_of(const IntForm& a, const IntForm& b) {
   if (a.low == kLowest && b.low <= -1 && b.high >= -1) return anything();
+  if (b.low == b.high && b.low != 0) {
+    const auto [x, y] = std::minmax({floor_divide(a.low, b.low), floor_divide(a.high, b.low)});
+    return between(x, y);
+  }
   bool any = false;
   int64_t low = 0, high = 0;
   const auto take = [&](int64_t value) {
@@ -263,6 +267,12 @@ Truth compare(Op op, const IntForm& a, const IntForm& b, const Box& box) {
   const int64_t low = a.low >= b.high ? std::max<int64_t>(d.low, 0) : d.low;
   const int64_t high = a.high <= b.low ? std::min<int64_t>(d.high, 0) : d.high;
   return sign_test(op, low, high);
+}
+
+bool difference_is_of_distance(const IntForm& a, const IntForm& b, const Box& box) {
+  // Values that wrap have no linear form, so the difference of two that have is exact.
+  const IntForm d = difference_of(a, b, box);
+  return is_exact(a) && is_exact(b) && is_exact(d) && d.per_q == wrap_negate(d.per_k);
 }
 
 Truth compare(Op op, const RealForm& a, const RealForm& b) {

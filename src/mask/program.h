@@ -56,6 +56,7 @@ struct Pruning {
   bool narrow = false;           // every integer that is needed fits 32 bits
   int32_t root = -1;             // the instruction that the mask comes down to; -1: the last
   bool same_rows = false;        // every query of the box sees the same keys
+  bool same_distance = false;    // what is seen depends on q - k alone
 
   bool needs(int32_t index) const { return index >= kPrunable || (needed >> index & 1) != 0; }
   bool decides(int32_t index) const {

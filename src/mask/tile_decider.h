@@ -42,6 +42,10 @@ class TileDecider {
   // Within `undecided`: the truth about the tile, exactly.
   TileBits resolve(int64_t tile);
 
+  // The end of the queries, from `first` to at most `end`, over which whatever does not depend on
+  // keys stands still or is linear; at least `shortest` of them, as far as there are.
+  int64_t steady_end(int64_t first, int64_t end, int64_t shortest);
+
   // Within `undecided`: what evaluation of the tile may leave out.
   Pruning pruning() const { return analyzer_.pruning(); }
 
@@ -50,10 +54,8 @@ class TileDecider {
   TileBits evaluate(int64_t tile, int64_t first_query, int64_t num_queries, int64_t num_keys,
                     const Pruning& pruning);
 
-  // One row of a tile, [tile_kv / 32], keys that do not exist included; and the tile of which every
-  // row is that one.
+  // One row of a tile, [tile_kv / 32], whatever keys exist.
   void evaluate_row(int64_t tile, int64_t query, const Pruning& pruning, uint32_t* bits);
-  TileBits repeat(int64_t tile, const uint32_t* bits, int64_t num_queries, int64_t num_keys);
 
   // How many stretches were analysed, and single tiles evaluated, so far.
   int64_t num_analysed = 0;
@@ -65,6 +67,7 @@ class TileDecider {
 
   void divide(int64_t tile);
   void evaluate_part(int64_t first_query, int64_t last_query, int64_t first_key);
+  void evaluate_tape(int64_t first_query, int64_t num_queries, int64_t valid);
   TileBits classify(int64_t tile, int64_t num_queries, int64_t num_keys);
 
   const int32_t tile_kv_;

@@ -32,12 +32,18 @@ class TileWriter {
       bits_at_[entries_] = static_cast<int32_t>(words_);
     }
     ++entries_;
-    replace(0, bits, words);
+    append(bits, words);
   }
 
-  // Keeps what an earlier step has written here, but for the bits.
-  void replace(int64_t entries, const uint32_t* bits, int64_t words) {
+  void append(const uint32_t* bits, int64_t words) {
     if (words_ + words <= room_.words) std::copy_n(bits, words, bits_ + words_);
+    words_ += words;
+  }
+
+  // What an earlier step has written from here on: its bits may be changed in place, and then all
+  // of it is kept.
+  uint32_t* bits_here() const { return bits_ + words_; }
+  void keep(int64_t entries, int64_t words) {
     entries_ += entries;
     words_ += words;
   }
