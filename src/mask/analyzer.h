@@ -54,10 +54,11 @@ class Analyzer {
   bool rows_differ(const Instr& instr, const Form& form) const;
   bool stands_still(const Instr& instr, const Form& form) const;
   bool depends_on_distance(int32_t root) const;
-  Form form_of(const Instr& instr) const;
-  Form leaf(const Instr& instr) const;
-  Form looked_up(const Instr& instr) const;
-  Form selected(const Instr& instr) const;
+  void update(const Instr& instr, Form& form) const;
+  void update_leaf(const Instr& instr, Form& form) const;
+  void look_up(const Instr& instr, Form& form) const;
+  void select(const Instr& instr, Form& form) const;
+  Truth truth_of(const Instr& instr, const Form& a, const Form& b) const;
   const Form& arg(const Instr& instr, int i) const {
     return forms_[static_cast<size_t>(instr.args[i])];
   }

@@ -1,7 +1,8 @@
 #include "decode_rows.h"
 
 #include <algorithm>
-#include <array>
+#include <cstring>
+#include <type_traits>
 
 namespace pagoda::mask {
 namespace {
@@ -9,27 +10,35 @@ namespace {
 // Changes speed, never results: fewer steps than these are not worth an analysis of their own.
 constexpr int64_t kShortest = 32;
 
+// What the rows of a tile show, over their words.
 struct Seen {
-  uint32_t shown = 0, hidden = 0;  // not 0: some key is
+  uint64_t shown = 0, hidden = 0;  // not 0: some key is
 };
 
-// One row of bits, of the keys that exist. exists, to: [kWords].
-template <size_t kWords>
-void show(const uint32_t* from, const uint32_t* exists, uint32_t* to, Seen& seen) {
-  for (size_t w = 0; w < kWords; ++w) {
-    to[w] = from[w] & exists[w];
-    seen.shown |= to[w];
-    seen.hidden |= to[w] ^ exists[w];
-  }
+template <class Word>
+Word load(const uint32_t* from) {
+  Word word;
+  std::memcpy(&word, from, sizeof(word));
+  return word;
 }
 
-// The same from a tape.
+// One row of bits, by 64 where there are so many. Cut from a tape that is read `shift` bits behind
+// `from`; of the keys that exist, if `exists` says which. exists, to: [kWords].
 template <size_t kWords>
-void cut(const uint32_t* tape, int64_t before_last, const uint32_t* exists, uint32_t* to,
-         Seen& seen) {
-  uint32_t row[kWords];
-  for (size_t w = 0; w < kWords; ++w) row[w] = tape_word(tape, before_last, w);
-  show<kWords>(row, exists, to, seen);
+void cut(const uint32_t* from, uint32_t shift, const uint32_t* exists, uint32_t* to, Seen* seen) {
+  using Word = std::conditional_t<kWords % 2 == 0, uint64_t, uint32_t>;
+  constexpr size_t kStep = sizeof(Word) / sizeof(uint32_t);
+  constexpr uint32_t kLastBit = 8 * sizeof(Word) - 1;
+  for (size_t w = 0; w < kWords; w += kStep) {
+    const Word low = static_cast<Word>(load<Word>(from + w) >> shift);
+    const Word high = static_cast<Word>(Word{from[w + kStep]} << 1 << (kLastBit - shift));
+    const Word exist = exists == nullptr ? static_cast<Word>(~Word{0}) : load<Word>(exists + w);
+    const Word word = (low | high) & exist;
+    std::memcpy(to + w, &word, sizeof(word));
+    if (seen == nullptr) continue;
+    seen->shown |= word;
+    seen->hidden |= word ^ exist;
+  }
 }
 
 }  // namespace
@@ -40,7 +49,7 @@ DecodeRows::DecodeRows(int32_t tile_kv, int64_t num_rows)
       rows_(static_cast<size_t>(num_rows)),
       tapes_(static_cast<size_t>(num_rows * kMaxTiles * tape_stride_)),
       bits_(static_cast<size_t>(kMaxTiles * kMaxDecodeQueries * (tile_kv / 32))),
-      general_(static_cast<size_t>(kMaxGeneral * kMaxDecodeQueries * (tile_kv / 32))) {}
+      general_(static_cast<size_t>(kMaxGeneral * kMaxDecodeQueries * (tile_kv / 32) + 1)) {}
 
 void DecodeRows::begin_step(bool kept) {
   ++step_;
@@ -82,6 +91,7 @@ void DecodeRows::analyse(const Request& request, const Point& point, TileDecider
   row.generation = request.generation;
   row.step = 0;
   row.num_runs = row.num_tiles = 0;
+  row.fixed_shown = row.fixed_hidden = 0;
   Box box = box_of(point);
   box.min_distance = 1 - request.query_len;
   box.ends_with_query = request.query_len == 1;
@@ -98,8 +108,16 @@ void DecodeRows::analyse(const Request& request, const Point& point, TileDecider
   }
   Pruning prunings[kMaxTiles];
   const auto add_run = [&row](int64_t first, int64_t end, bool is_full) {
-    if (row.num_runs == kMaxRuns) row.num_runs = -1;
     if (row.num_runs < 0) return;
+    Run* before = row.num_runs == 0 ? nullptr : row.runs + row.num_runs - 1;
+    if (is_full && before != nullptr && before->is_full && before->end == first) {
+      before->end = static_cast<int32_t>(end);
+      return;
+    }
+    if (row.num_runs == kMaxRuns) {
+      row.num_runs = -1;
+      return;
+    }
     row.runs[row.num_runs++] = {static_cast<int32_t>(first), static_cast<int32_t>(end), is_full};
   };
   decider.visit(
@@ -110,7 +128,7 @@ void DecodeRows::analyse(const Request& request, const Point& point, TileDecider
         add_run(tile, tile + 1, false);
         if (row.num_runs < 0) return;
         prunings[row.num_tiles] = decider.pruning();
-        row.tiles[row.num_tiles++].tile = static_cast<int32_t>(tile);
+        row.tiles[row.num_tiles++] = {static_cast<int32_t>(tile), Kind::general, false, false};
       });
   find_kinds(row, prunings);
   if (row.num_runs >= 0) lay_tapes(point, prunings, decider, row);
@@ -138,31 +156,47 @@ void DecodeRows::find_kinds(Row& row, const Pruning* prunings) const {
 // which all of them do; the first one's adds only keys as far away as some that do.
 void DecodeRows::lay_tapes(const Point& point, const Pruning* prunings, TileDecider& decider,
                            Row& row) {
-  const int64_t last = row.end_query - 1, words = tile_kv_ / 32;
-  Point at = point;
-  if (row.query_len == 1) at[Variable::seq_len] = last + 1;
-  decider.set_point(at);
-  for (int i = 0; i < row.num_tiles; ++i) {
-    Tile& tile = row.tiles[i];
-    if (tile.kind == Kind::general) continue;
-    uint32_t* tape = tape_of(row, i);
-    decider.evaluate_row(tile.tile, last, prunings[i], tape);
-    tape[words] = 0;
-    tile.is_shown = std::any_of(tape, tape + words, [](uint32_t word) { return word != 0; });
-    tile.is_hidden = std::any_of(tape, tape + words, [](uint32_t word) { return word != ~0u; });
-  }
-  if (row.query_len == 1) at[Variable::seq_len] = row.first_query + 1;
-  decider.set_point(at);
+  const int64_t first = row.first_query, last = row.end_query - 1, distance = last - first;
+  const bool ends_with_query = row.query_len == 1 && decider.uses(Variable::seq_len);
+  const auto set_query = [&](const Tile& tile, const Pruning& pruning, int64_t query) {
+    Point at = point;
+    at[Variable::seq_len] = query + 1;
+    decider.set_point(at);
+    decider.set_tile(tile.tile, pruning);
+  };
+  decider.set_point(point);
   for (int i = 0; i < row.num_tiles; ++i) {
     const Tile& tile = row.tiles[i];
-    if (tile.kind != Kind::sliding) continue;
+    if (tile.kind == Kind::general) continue;
     uint32_t* tape = tape_of(row, i);
     uint32_t first_row[kMaxLanes / 32], last_row[kMaxLanes / 32];
-    std::copy_n(tape, words, last_row);
-    decider.evaluate_row(tile.tile, row.first_query, prunings[i], first_row);
+    decider.set_tile(tile.tile, prunings[i]);
+    if (ends_with_query) set_query(tile, prunings[i], last);
+    decider.evaluate_row(last, last_row);
+    if (tile.kind == Kind::still) {
+      std::copy_n(last_row, tile_kv_ / 32, tape);
+      tape[tile_kv_ / 32] = 0;
+      fix(row, i, tape, tile_kv_);
+      continue;
+    }
+    if (ends_with_query) set_query(tile, prunings[i], first);
+    decider.evaluate_row(first, first_row);
     const int64_t valid = std::min<int64_t>(tile_kv_, row.end_query - tile.tile * tile_kv_);
-    lay_tape(first_row, last_row, last - row.first_query, valid, words, tape);
+    lay_tape(first_row, last_row, distance, valid, tile_kv_ / 32, tape);
+    if (is_mixed(tape, distance + tile_kv_, tile_kv_)) fix(row, i, tape, distance + tile_kv_);
   }
+}
+
+// Every piece of the tape shows what all of it shows, if the tile has only keys that exist.
+void DecodeRows::fix(Row& row, int index, const uint32_t* tape, int64_t count) const {
+  Tile& tile = row.tiles[index];
+  if (tile.tile == (row.end_query - 1) / tile_kv_) return;
+  const bool is_mixed = mask::is_mixed(tape, count, count);
+  tile.is_fixed = true;
+  tile.is_partial = is_mixed;
+  const uint64_t bit = uint64_t{1} << index;
+  if (is_mixed || (tape[0] & 1) != 0) row.fixed_shown |= bit;
+  if (is_mixed || (tape[0] & 1) == 0) row.fixed_hidden |= bit;
 }
 
 void DecodeRows::evaluate_general(const Request& request, const Point& point, TileDecider& decider,
@@ -217,32 +251,35 @@ DecodeRows::Filled DecodeRows::fill(const Row& row, const Request& request, bool
 template <size_t kWords>
 DecodeRows::Filled DecodeRows::fill_words(const Row& row, const Request& request, bool in_place,
                                           uint32_t* out, int64_t room) {
-  const int64_t before_last = row.end_query - 1 - (request.seq_len - request.query_len);
-  const int64_t last_tile = (row.end_query - 1) / tile_kv_, size = request.query_len * int64_t{kWords};
-  uint32_t all[kWords], existing[kWords];  // bits of the keys that exist
-  for (size_t w = 0; w < kWords; ++w) {
-    const int64_t keys = request.seq_len - last_tile * tile_kv_ - 32 * static_cast<int64_t>(w);
-    all[w] = ~0u;
-    existing[w] = static_cast<uint32_t>((uint64_t{1} << std::clamp<int64_t>(keys, 0, 32)) - 1);
-  }
+  const auto before = static_cast<uint64_t>(row.end_query - 1 - (request.seq_len - request.query_len));
+  const int64_t size = request.query_len * int64_t{kWords};
   const uint32_t* tape = tape_of(row, 0);
   const uint32_t* general = general_.data();
-  Filled filled{.fits = true, .shown = 0, .hidden = 0, .words = 0};
+  Filled filled{.fits = true, .shown = row.fixed_shown, .hidden = row.fixed_hidden, .words = 0};
   for (int i = 0; i < row.num_tiles; ++i, tape += tape_stride_) {
     const Tile& tile = row.tiles[i];
-    const bool is_last = tile.tile == last_tile;
-    Seen seen{tile.is_shown, tile.is_hidden};
-    if (!in_place || is_last || tile.kind != Kind::still) {
-      if (filled.words + size > room) return {};
-      const uint32_t* exists = is_last ? existing : all;
-      uint32_t* to = out + filled.words;
-      seen = {};
-      for (int64_t j = 0; j < request.query_len; ++j, to += kWords) {
-        if (tile.kind == Kind::sliding)
-          cut<kWords>(tape, before_last - j, exists, to, seen);
-        else
-          show<kWords>(tile.kind == Kind::still ? tape : general + j * int64_t{kWords}, exists, to, seen);
-      }
+    if (in_place && tile.kind == Kind::still && tile.is_fixed) {
+      filled.words += tile.is_partial ? size : 0;
+      continue;
+    }
+    if (filled.words + size > room) return {};
+    uint32_t* to = out + filled.words;
+    if (tile.is_fixed && tile.is_partial && request.query_len == 1) {
+      const uint64_t at = tile.kind == Kind::sliding ? before : 0;
+      cut<kWords>(tape + at / 32, at % 32, nullptr, to, nullptr);
+      filled.words += size;
+      continue;
+    }
+    uint32_t existing[kWords];  // bits of the keys that exist
+    for (size_t w = 0; w < kWords; ++w) {
+      const int64_t keys = request.seq_len - tile.tile * tile_kv_ - 32 * static_cast<int64_t>(w);
+      existing[w] = static_cast<uint32_t>((uint64_t{1} << std::clamp<int64_t>(keys, 0, 32)) - 1);
+    }
+    Seen seen;
+    for (int64_t j = 0; j < request.query_len; ++j, to += kWords) {
+      const uint64_t at = tile.kind == Kind::sliding ? before - static_cast<uint64_t>(j) : 0;
+      const uint32_t* from = tile.kind == Kind::general ? general + j * int64_t{kWords} : tape;
+      cut<kWords>(from + at / 32, at % 32, existing, to, &seen);
     }
     if (tile.kind == Kind::general) general += kMaxDecodeQueries * kWords;
     filled.shown |= uint64_t{seen.shown != 0} << i;

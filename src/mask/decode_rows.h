@@ -55,7 +55,8 @@ class DecodeRows {
   struct Tile {
     int32_t tile;
     Kind kind;
-    bool is_shown, is_hidden;  // still: somewhere
+    bool is_fixed;    // still, or sliding: it shows as much in every step
+    bool is_partial;  // if it is fixed
   };
 
   struct Row {
@@ -65,6 +66,7 @@ class DecodeRows {
     int32_t num_runs = 0;  // -1: too many
     int32_t num_tiles = 0;
     int32_t num_general = 0;
+    uint64_t fixed_shown = 0, fixed_hidden = 0;  // bit per tile that is fixed, as below
     // What was written last, and in which step.
     uint64_t step = 0;
     uint64_t shown = 0, hidden = 0;  // bit per tile: some pair is
@@ -86,6 +88,7 @@ class DecodeRows {
   void analyse(const Request& request, const Point& point, TileDecider& decider, Row& row);
   void find_kinds(Row& row, const Pruning* prunings) const;
   void lay_tapes(const Point& point, const Pruning* prunings, TileDecider& decider, Row& row);
+  void fix(Row& row, int index, const uint32_t* tape, int64_t count) const;
   void evaluate_general(const Request& request, const Point& point, TileDecider& decider,
                         const Row& row);
 
@@ -103,7 +106,7 @@ class DecodeRows {
   std::vector<Row> rows_;
   std::vector<uint32_t> tapes_;    // [rows, kMaxTiles, tape_stride]; of still tiles: one row
   std::vector<uint32_t> bits_;     // [kMaxTiles, kMaxDecodeQueries, tile_kv / 32], partial ones
-  std::vector<uint32_t> general_;  // [kMaxGeneral, kMaxDecodeQueries, tile_kv / 32]
+  std::vector<uint32_t> general_;  // [kMaxGeneral, kMaxDecodeQueries, tile_kv / 32] and one
 };
 
 }  // namespace pagoda::mask

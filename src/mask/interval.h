@@ -62,7 +62,7 @@ inline constexpr RealForm any_real() {
   return {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity(), true};
 }
 
-IntForm unary(Op op, const IntForm& a, const Box& box);
+IntForm unary(Op op, const IntForm& a);
 IntForm binary(Op op, const IntForm& a, const IntForm& b, const Box& box);
 RealForm to_real(const IntForm& a);
 RealForm unary(Op op, const RealForm& a);

@@ -38,6 +38,7 @@ struct Instr {
   Rank rank;
   Mode mode;
   bool needs_lanes;  // a linear integer that somebody reads as lanes
+  bool is_required;  // a boolean without which the root is false
   bool is_periodic;  // linear, or standing still, within a period only
   int32_t args[kMaxArgs];
   int64_t value;

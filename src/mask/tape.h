@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -41,6 +42,22 @@ inline uint32_t tape_word(const uint32_t* tape, int64_t before_last, size_t w) {
   const uint32_t* at = tape + before_last / 32 + w;
   const int shift = static_cast<int>(before_last % 32);
   return at[0] >> shift | at[1] << 1 << (31 - shift);
+}
+
+// Whether none of the first `count` bits begins a run of `length` equal bits within them.
+inline bool is_mixed(const uint32_t* bits, int64_t count, int64_t length) {
+  int64_t begin = 0;
+  uint32_t before = bits[0] & 1;
+  for (int64_t w = 0; 32 * w < count; ++w) {
+    uint32_t changes = bits[w] ^ (bits[w] << 1 | before);
+    before = bits[w] >> 31;
+    for (; changes != 0; changes &= changes - 1) {
+      const int64_t at = std::min<int64_t>(32 * w + std::countr_zero(changes), count);
+      if (at - begin >= length) return false;
+      begin = at;
+    }
+  }
+  return count - begin < length;
 }
 
 }  // namespace pagoda::mask

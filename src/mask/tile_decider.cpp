@@ -22,7 +22,8 @@ uint32_t existing(int64_t first, int64_t limit) {
 
 TileDecider::TileDecider(const Program& program, const Bindings& bindings, int32_t tile_q,
                          int32_t tile_kv)
-    : tile_kv_(tile_kv),
+    : program_(program),
+      tile_kv_(tile_kv),
       analyzer_(program, bindings),
       rows_(program, bindings),
       bits_(static_cast<size_t>(tile_q) * static_cast<size_t>(tile_kv / 32)) {}
@@ -107,12 +108,6 @@ void TileDecider::evaluate_tape(int64_t first_query, int64_t num_queries, int64_
     for (int64_t w = 0; w < words; ++w)
       bits_[static_cast<size_t>(i * words + w)] =
           tape_word(tape, num_queries - 1 - i, static_cast<size_t>(w));
-}
-
-void TileDecider::evaluate_row(int64_t tile, int64_t query, const Pruning& pruning,
-                               uint32_t* bits) {
-  rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
-  rows_.mask_row(query, bits);
 }
 
 TileBits TileDecider::classify(int64_t tile, int64_t num_queries, int64_t num_keys) {
