@@ -213,6 +213,7 @@ void DecodeRows::evaluate_general(const Request& request, const Point& point, Ti
   }
 }
 
+// Bits go where they belong at once. What does not fit there is only counted.
 void DecodeRows::append(Row& row, const Request& request, TileWriter& writer) {
   bool stays = kept_ && row.step + 1 == step_ && row.first_entry == writer.entries() &&
                row.first_word == writer.words();
@@ -222,8 +223,9 @@ void DecodeRows::append(Row& row, const Request& request, TileWriter& writer) {
   }
   row.step = step_;
   if (stays) return writer.keep(row.entries, row.words);
-  const Filled filled =
-      fill(row, request, false, bits_.data(), static_cast<int64_t>(bits_.size()));
+  Filled filled = fill(row, request, false, writer.bits_here(), writer.room_for_words());
+  if (!filled.fits)
+    filled = fill(row, request, false, bits_.data(), static_cast<int64_t>(bits_.size()));
   row.first_entry = writer.entries();
   row.first_word = writer.words();
   row.shown = filled.shown;
@@ -290,16 +292,13 @@ DecodeRows::Filled DecodeRows::fill_words(const Row& row, const Request& request
 }
 
 void DecodeRows::emit(const Row& row, int64_t words, TileWriter& writer) const {
-  const uint32_t* bits = bits_.data();
   uint64_t shown = row.shown, hidden = row.hidden;
   for (const Run* run = row.runs; run != row.runs + row.num_runs; ++run) {
     const bool is_shown = run->is_full || (shown & 1) != 0;
     const bool is_hidden = !run->is_full && (hidden & 1) != 0;
     if (!run->is_full) shown >>= 1, hidden >>= 1;
     if (is_shown && !is_hidden) writer.full(run->first, run->end);
-    if (!is_shown || !is_hidden) continue;
-    writer.partial(run->first, bits, words);
-    bits += words;
+    if (is_shown && is_hidden) writer.partial(run->first, words);
   }
 }
 
