@@ -202,11 +202,11 @@ bool BlockMaskBuilder::write_decode(const Step& step, int32_t request, int32_t m
                                     TileWriter& writer) {
   const DecodeRows::Request decode{
       .row = int64_t{mask_head} * limits_.max_reqs + request,
-      .point = point_of(step, request, mask_head),
       .seq_len = step.seq_lens[request],
       .query_len = step.query_start_loc[request + 1] - step.query_start_loc[request],
       .generation = bindings_.generation()};
-  return decode_rows_.write(decode, decider_, writer);
+  return decode_rows_.write_known(decode, writer) ||
+         decode_rows_.write(decode, point_of(step, request, mask_head), decider_, writer);
 }
 
 }  // namespace pagoda::mask

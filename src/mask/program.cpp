@@ -120,6 +120,13 @@ void mark_readers(Code& code) {
   }
 }
 
+void mark_required(Code& code) {
+  code.back().is_required = code.back().type == Type::boolean;
+  for (size_t i = code.size(); i-- > 0;)
+    for (int a = 0; code[i].is_required && code[i].op == Op::logical_and && a < 2; ++a)
+      code[static_cast<size_t>(code[i].args[a])].is_required = true;
+}
+
 // What the root needs, directly or not.
 std::vector<bool> live(const Code& code) {
   std::vector<bool> is_live(code.size(), false);
@@ -195,6 +202,7 @@ class Compiler {
                 .rank = Rank::uniform,
                 .mode = Mode::scalar,
                 .needs_lanes = false,
+                .is_required = false,
                 .is_periodic = false,
                 .args = {args[0], args[1], args[2]},
                 .value = value,
@@ -224,6 +232,7 @@ Program compile_as(const Expr& expr, bool within_period) {
   std::vector<int32_t> place_of;
   for (const Node& node : expr.nodes) place_of.push_back(compiler.add(node, place_of));
   mark_readers(program.code);
+  mark_required(program.code);
   place(program);
   return program;
 }

@@ -42,6 +42,10 @@ class TileDecider {
   // Within `undecided`: the truth about the tile, exactly.
   TileBits resolve(int64_t tile);
 
+  // The end of the queries, from `first` to at most `end`, over which whatever does not depend on
+  // keys stands still or is linear; at least `shortest` of them, as far as there are.
+  int64_t steady_end(int64_t first, int64_t end, int64_t shortest);
+
   // Within `undecided`: what evaluation of the tile may leave out.
   Pruning pruning() const { return analyzer_.pruning(); }
 
@@ -50,10 +54,13 @@ class TileDecider {
   TileBits evaluate(int64_t tile, int64_t first_query, int64_t num_queries, int64_t num_keys,
                     const Pruning& pruning);
 
-  // One row of a tile, [tile_kv / 32], keys that do not exist included; and the tile of which every
-  // row is that one.
-  void evaluate_row(int64_t tile, int64_t query, const Pruning& pruning, uint32_t* bits);
-  TileBits repeat(int64_t tile, const uint32_t* bits, int64_t num_queries, int64_t num_keys);
+  // Rows of one tile, [tile_kv / 32], whatever keys exist.
+  void set_tile(int64_t tile, const Pruning& pruning) {
+    rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
+  }
+  void evaluate_row(int64_t query, uint32_t* bits) { rows_.mask_row(query, bits); }
+
+  bool uses(Variable which) const { return program_.uses(which); }
 
   // How many stretches were analysed, and single tiles evaluated, so far.
   int64_t num_analysed = 0;
@@ -65,8 +72,10 @@ class TileDecider {
 
   void divide(int64_t tile);
   void evaluate_part(int64_t first_query, int64_t last_query, int64_t first_key);
+  void evaluate_tape(int64_t first_query, int64_t num_queries, int64_t valid);
   TileBits classify(int64_t tile, int64_t num_queries, int64_t num_keys);
 
+  const Program& program_;
   const int32_t tile_kv_;
   Analyzer analyzer_;
   RowEvaluator rows_;
@@ -83,6 +92,12 @@ void TileDecider::descend(int64_t first, int64_t count, const Full& full,
   if (truth == Truth::empty) return;
   if (truth == Truth::full) return full(first, first + count);
   if (count == 1) return undecided(first);
+  // Of few tiles halves would not ask less.
+  constexpr int64_t kFew = 4;
+  if (count <= kFew) {
+    for (int64_t tile = first; tile < first + count; ++tile) descend(tile, 1, full, undecided);
+    return;
+  }
   // Halves at powers of two keep the stretches aligned with groups of tables.
   int64_t half = 1;
   while (2 * half < count) half *= 2;
