@@ -187,8 +187,9 @@ Json prefill_speed(const Model& model, int32_t num_reqs, int32_t prompt_size) {
 
 std::vector<Tokens> read_prompts(const std::string& path) {
   std::ifstream file(path);
+  const Json golden = Json::parse(file);
   std::vector<Tokens> prompts;
-  for (const auto& entry : Json::parse(file).at("cases"))
+  for (const auto& entry : golden.at("cases"))
     prompts.push_back(entry.at("prompt_ids").get<Tokens>());
   return prompts;
 }
