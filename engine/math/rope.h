@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/formats/model_config.h"
@@ -19,6 +20,10 @@ class Rope {
   //   heads: [num_heads, head_dim], dense
   void rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position,
               const MathKernels& kernels = scalar::kKernels) const;
+
+  // [max_positions, num_dims / 2]
+  std::span<const float> cosines() const { return cosines_; }
+  std::span<const float> sines() const { return sines_; }
 
  private:
   RopeStyle style_;

@@ -8,28 +8,6 @@
 namespace pagoda::engine {
 namespace {
 
-Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOptions& options) {
-  Spec spec;
-  spec.num_heads = static_cast<int32_t>(config.num_heads);
-  spec.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
-  spec.head_dim = static_cast<int32_t>(config.head_dim);
-  spec.dtype = options.dtype;
-  spec.kv_format = group.kv_format;
-  spec.page_size = options.page_size;
-  spec.causal = 1;
-  spec.has_block_mask = options.mask.text.empty() ? 0 : 1;
-  if (options.context_parallel.comm) {
-    spec.shard = PAGODA_SHARD_KEYS_COPIES;
-    spec.shard_interleave = options.context_parallel.interleave;
-  }
-  if (group.window > 0) {
-    spec.has_window = 1;
-    spec.window_left = group.window - 1;
-    spec.window_right = -1;
-  }
-  return spec;
-}
-
 std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv) {
   require(kv.format != PAGODA_KV_INT8_CHANNEL_V || !kv.scales_path.empty(),
           ErrorKind::kInvalidArgument,
@@ -59,6 +37,28 @@ Context make_context(const DecoderOptions& options, int num_threads) {
 
 }  // namespace
 
+Spec layer_spec(const ModelConfig& config, const LayerGroup& group, const DecoderOptions& options) {
+  Spec spec;
+  spec.num_heads = static_cast<int32_t>(config.num_heads);
+  spec.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
+  spec.head_dim = static_cast<int32_t>(config.head_dim);
+  spec.dtype = options.dtype;
+  spec.kv_format = group.kv_format;
+  spec.page_size = options.page_size;
+  spec.causal = 1;
+  spec.has_block_mask = options.mask.text.empty() ? 0 : 1;
+  if (options.context_parallel.comm) {
+    spec.shard = PAGODA_SHARD_KEYS_COPIES;
+    spec.shard_interleave = options.context_parallel.interleave;
+  }
+  if (group.window > 0) {
+    spec.has_window = 1;
+    spec.window_left = group.window - 1;
+    spec.window_right = -1;
+  }
+  return spec;
+}
+
 Attention::Attention(const ModelConfig& config, const DecoderOptions& options, Threads& threads)
     : config_(config),
       dtype_(options.dtype),
@@ -81,7 +81,7 @@ Attention::Attention(const ModelConfig& config, const DecoderOptions& options, T
   Tuning tuning;
   tuning.cascade = options.cascade;
   for (size_t i = 0; i < groups_.size(); i++) {
-    plans_.emplace_back(context_, spec_of(config, groups_[i], options), limits, tuning);
+    plans_.emplace_back(context_, layer_spec(config, groups_[i], options), limits, tuning);
     workspaces_.emplace_back(static_cast<int64_t>(plans_.back().workspace_size()));
     for (int layer : groups_[i].layers)
       group_of_layer_[static_cast<size_t>(layer)] = static_cast<int>(i);

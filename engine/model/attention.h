@@ -15,6 +15,9 @@
 
 namespace pagoda::engine {
 
+// What attention computes in the layers of a group.
+Spec layer_spec(const ModelConfig& config, const LayerGroup& group, const DecoderOptions& options);
+
 class Attention {
  public:
   // Errors: pagoda::Error where no kernel serves, with every reason.

@@ -12,12 +12,8 @@ namespace {
 
 constexpr int64_t kRowsPerItem = 8;  // changes speed, never results
 
-DecoderOptions resolve(DecoderOptions options, const ModelConfig& config, int num_threads) {
-  const auto context = static_cast<int32_t>(config.context_length);
-  if (options.max_seq_len == 0) options.max_seq_len = context;
-  require(options.max_seq_len > 0 && options.max_seq_len <= context, ErrorKind::kInvalidArgument,
-          "a sequence of ", options.max_seq_len, " tokens was asked for, the model's context is ",
-          context);
+DecoderOptions resolve(const DecoderOptions& given, const ModelConfig& config, int num_threads) {
+  DecoderOptions options = resolve_options(given, config);
   options.num_threads = num_threads;
   return options;
 }
@@ -42,6 +38,15 @@ struct Activations {
 };
 
 }  // namespace
+
+DecoderOptions resolve_options(DecoderOptions options, const ModelConfig& config) {
+  const auto context = static_cast<int32_t>(config.context_length);
+  if (options.max_seq_len == 0) options.max_seq_len = context;
+  require(options.max_seq_len > 0 && options.max_seq_len <= context, ErrorKind::kInvalidArgument,
+          "a sequence of ", options.max_seq_len, " tokens was asked for, the model's context is ",
+          context);
+  return options;
+}
 
 struct Decoder::State {
   State(const ModelFile& file, const DecoderOptions& given, const Progress& progress)

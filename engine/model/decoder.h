@@ -53,6 +53,10 @@ struct DecoderOptions {
   int32_t shared_page_size() const { return page_size * context_parallel.num_ranks(); }
 };
 
+// The options with max_seq_len resolved. Errors: kInvalidArgument for more than the model's
+// context.
+DecoderOptions resolve_options(DecoderOptions options, const ModelConfig& config);
+
 // Keys and values that attention read since the decoder was made, all layers together.
 struct KeyReads {
   int64_t bytes = 0;

@@ -77,7 +77,7 @@ class ModelBench {
     rusage usage = {};
     getrusage(RUSAGE_SELF, &usage);
     return {{"model", options_.model.model},
-            {"threads", runner_->decoder().options().num_threads},
+            {"threads", runner_->executor().options().num_threads},
             {"dtype", options_.model.dtype},
             {"prefill_chunk", options_.model.runner.prefill_chunk},
             {"cases", cases},
