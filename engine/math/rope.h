@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/formats/model_config.h"
+#include "engine/math/isa/kernels.h"
 
 namespace pagoda::engine {
 
@@ -17,7 +18,8 @@ class Rope {
 
   // Turns, in place, the first num_dims elements of each head.
   //   heads: [num_heads, head_dim], dense
-  void rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position) const;
+  void rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position,
+              const MathKernels& kernels = scalar::kKernels) const;
 
   // [max_positions, num_dims / 2]
   std::span<const float> cosines() const { return cosines_; }

@@ -4,7 +4,6 @@
 
 #include "engine/error.h"
 #include "engine/formats/quants.h"
-#include "engine/math/ops.h"
 #include "engine/math/rope.h"
 #include "engine/model/attention.h"
 
@@ -54,7 +53,7 @@ struct Decoder::State {
       : config(config_of_rank(file.config(), given.tensor_parallel)),
         threads(given.num_threads),
         options(resolve(given, config, threads.size())),
-        products(threads),
+        products(threads, {.isa = given.product_isa, .expand = given.expand_weights}),
         weights(load_weights(file, given.tensor_parallel, products, progress)),
         rope(config.rope, options.max_seq_len),
         attention(config, options, threads),
@@ -115,8 +114,8 @@ void Decoder::State::find_positions(const StepBatch& batch) {
 void Decoder::State::norm_rows(const std::vector<float>& weight, int64_t num_tokens) {
   const int64_t size = config.hidden_size;
   for_rows(num_tokens, [&](int64_t row) {
-    rms_norm(activations.residual.data() + row * size, weight.data(), config.norm_epsilon, size,
-             activations.normed.data() + row * size);
+    products.kernels().rms_norm(activations.residual.data() + row * size, weight.data(),
+                                config.norm_epsilon, size, activations.normed.data() + row * size);
   });
 }
 
@@ -130,9 +129,11 @@ void Decoder::State::rotate_rows(int layer, int64_t num_tokens) {
     if (config.qk_norm)
       for (int64_t head = 0; head < rotated; head++) {
         const std::vector<float>& norm = head < config.num_heads ? w.query_norm : w.key_norm;
-        rms_norm(heads + head * dim, norm.data(), config.norm_epsilon, dim, heads + head * dim);
+        products.kernels().rms_norm(heads + head * dim, norm.data(), config.norm_epsilon, dim,
+                                    heads + head * dim);
       }
-    if (use_rope) rope.rotate(heads, rotated, dim, positions[static_cast<size_t>(row)]);
+    if (use_rope)
+      rope.rotate(heads, rotated, dim, positions[static_cast<size_t>(row)], products.kernels());
   });
 }
 
@@ -173,7 +174,7 @@ void Decoder::State::ffn_part(int layer, int64_t num_tokens) {
   w.gate_up->multiply(activations.normed.data(), num_tokens, activations.wide.data());
   for_rows(num_tokens, [&](int64_t row) {
     const float* const gate = activations.wide.data() + row * 2 * size;
-    silu_times(gate, gate + size, size, activations.narrow.data() + row * size);
+    products.kernels().silu_times(gate, gate + size, size, activations.narrow.data() + row * size);
   });
   add_product(*w.down, {}, num_tokens);
 }
@@ -184,9 +185,9 @@ std::span<float> Decoder::State::logits_of(std::span<const int32_t> rows) {
   if (logits.size() < num_rows * config.vocab_size)
     logits = Array<float>(num_rows * config.vocab_size);
   for (int64_t i = 0; i < num_rows; i++)
-    rms_norm(activations.residual.data() + rows[static_cast<size_t>(i)] * size,
-             weights.output_norm.data(), config.norm_epsilon, size,
-             activations.normed.data() + i * size);
+    products.kernels().rms_norm(activations.residual.data() + rows[static_cast<size_t>(i)] * size,
+                                weights.output_norm.data(), config.norm_epsilon, size,
+                                activations.normed.data() + i * size);
   weights.output->multiply(activations.normed.data(), num_rows, logits.data());
   return {logits.data(), static_cast<size_t>(num_rows * config.vocab_size)};
 }

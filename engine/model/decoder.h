@@ -34,6 +34,8 @@ struct DecoderOptions {
   int num_threads = 0;                    // 0: all usable cores
   std::string backend = "cpu";            // one whose memory is the host's: cpu or reference
   std::string isa;                        // of attention; empty: the best of the machine
+  std::string product_isa;                // of products; empty: the best of the machine
+  bool expand_weights = false;            // multiply weights of 4 to 8 bits as floats
   pagoda_dtype dtype = PAGODA_F32;        // of attention and of the cache: F32, F16 or BF16
   KvChoice kv;                            // what the cache holds instead
   KvStatistics* kv_statistics = nullptr;  // sees every key and value; outlives the decoder

@@ -1,5 +1,5 @@
 // The weights of a decoder in the form the forward pass multiplies with: matrices that share an
-// input stand in one, everything expanded to float.
+// input stand in one, in their codes or as floats (matrix.h).
 #pragma once
 
 #include <cstdint>

@@ -102,7 +102,7 @@ class ItemRun {
         item_(item),
         kv_head_(kv_head),
         split_len_(
-            split_len(split_rule(call.problem()),
+            split_len(split_rule(call.problem(), call.kernels),
                       local_len(call.problem().shard, call.batch().seq_lens[item.request]))) {}
 
   void run() {
@@ -178,6 +178,12 @@ class ItemRun {
       const SharedToken own{.request = r, .token = static_cast<int32_t>(index)};
       load_row(row, tokens != nullptr ? tokens[index] : own, mask);
     }
+    if (call_.kernels.take_queries != nullptr)
+      call_.kernels.take_queries({.num_rows = item_.num_rows,
+                                  .head_dim = call_.geometry.head_dim,
+                                  .element = element_of(call_.operands.query.dtype),
+                                  .rows = scratch_.query_rows},
+                                 call_.geometry.head_dim_v, scratch_.own);
   }
 
   void load_row(int32_t row, const SharedToken& at, const Mask& mask) {
@@ -200,9 +206,11 @@ class ItemRun {
         call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[head_of(row)] : 0;
     scratch_.query_scale[row] = query_token_scale(row);
     const int64_t offset = scratch_.token[row] * query.stride[0] + head_of(row) * query.stride[1];
-    call_.kernels.widen(element_of(query.dtype), address(query, offset),
-                        scratch_.queries + int64_t{row} * call_.geometry.head_dim,
-                        call_.geometry.head_dim);
+    scratch_.query_rows[row] = address(query, offset);
+    if (scratch_.queries != nullptr)
+      call_.kernels.widen(element_of(query.dtype), scratch_.query_rows[row],
+                          scratch_.queries + int64_t{row} * call_.geometry.head_dim,
+                          call_.geometry.head_dim);
   }
 
   ScaleOf query_scale_kind() const { return query_format_of(call_.problem().query_format).scale; }
@@ -265,7 +273,8 @@ class ItemRun {
          .rescale = scratch_.rescale,
          .scores = scratch_.scores,
          .packed_keys = scratch_.packed_keys,
-         .packed_values = scratch_.packed_values});
+         .packed_values = scratch_.packed_values,
+         .own = scratch_.own});
   }
 
   // Whether the item ends within the split and others go on with it.
@@ -299,10 +308,11 @@ class ItemRun {
   }
 
   void clear(State total) const {
-    const auto rows = static_cast<size_t>(item_.num_rows);
+    const int64_t rows = item_.num_rows;
     std::fill_n(total.m, rows, minus_infinity<float>());
     std::fill_n(total.l, rows, 0.0f);
-    std::fill_n(total.o, rows * static_cast<size_t>(call_.geometry.padded_dim_v), 0.0f);
+    const Geometry& g = call_.geometry;
+    std::fill_n(total.o, round_up(rows, g.row_group) * g.padded_dim_v, 0.0f);
   }
 
   void merge_into(State total, State part) const {
@@ -358,7 +368,9 @@ class ItemRun {
       float* slot = slot_of(row);
       slot[2 * at] = state.m[row];
       slot[2 * at + 1] = state.l[row];
-      std::copy_n(state.o + row * dim, dim, slot + kRowPadding + at * dim);
+      const float* o = state.o + call_.geometry.output_offset(row);
+      float* to = slot + kRowPadding + at * dim;
+      for (int64_t c = 0; c < dim; ++c) to[c] = o[c * call_.geometry.row_group];
     }
   }
 
@@ -368,7 +380,9 @@ class ItemRun {
       const float* slot = slot_of(row);
       state.m[row] = slot[2 * at];
       state.l[row] = slot[2 * at + 1];
-      std::copy_n(slot + kRowPadding + at * dim, dim, state.o + row * dim);
+      const float* from = slot + kRowPadding + at * dim;
+      float* o = state.o + call_.geometry.output_offset(row);
+      for (int64_t c = 0; c < dim; ++c) o[c * call_.geometry.row_group] = from[c];
     }
   }
 
@@ -394,11 +408,18 @@ class ItemRun {
       std::memset(to, 0, static_cast<size_t>(dim) * size_of(out.dtype));
       return;
     }
-    const float* o = total.o + int64_t{row} * call_.geometry.padded_dim_v;
     const Side values = values_of(call_);
     const Dtype stored = values.rows().dtype;
-    call_.kernels.narrow(element_of(stored), o,
-                         weight * values.head_scale(kv_head_) * unit_of(stored), l,
+    Element order = element_of(stored);
+    const int32_t step = call_.geometry.row_group;
+    const float* o = total.o + call_.geometry.output_offset(row);
+    float columns[kMaxHeadDim];
+    if (step > 1) {
+      order = Element::f32;  // whose columns stand in order
+      for (int32_t c = 0; c < dim; ++c) columns[c] = o[c * step];
+      o = columns;
+    }
+    call_.kernels.narrow(order, o, weight * values.head_scale(kv_head_) * unit_of(stored), l,
                          values.channel_scale(kv_head_), element_of(out.dtype), to, dim);
   }
 

@@ -43,7 +43,8 @@ class CpuBackend final : public Backend {
 
   void schedule(const Prepared& prepared) override {
     check_batch_on_host(prepared.problem, prepared.batch);
-    make_schedule(prepared, geometry_of(prepared), pool_.num_threads());
+    make_schedule(prepared, functions_of(prepared.kernel), geometry_of(prepared),
+                  pool_.num_threads());
   }
 
   pagoda_step_info step_info(const Prepared& prepared) const override {

@@ -4,6 +4,10 @@
 #include <cpuid.h>
 
 #include <cstdint>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace pagoda::cpu {
@@ -28,6 +32,18 @@ uint64_t saved_registers() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
+// Linux saves the tiles' data for a process only once it asked for that; threads that start later
+// or run already follow. Refused where the kernel is too old or a signal stack is too small.
+bool may_use_tiles() {
+#ifdef __linux__
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  static const bool allowed = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return allowed;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 Features detect_features() {
@@ -40,7 +56,9 @@ Features detect_features() {
       saves_ymm && bit(one.ecx, 28) && bit(one.ecx, 12) && bit(one.ecx, 29) && bit(seven.ebx, 5);
   const bool avx512 = avx2 && saves_zmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) &&
                       bit(seven.ebx, 30) && bit(seven.ebx, 31);
-  return {.avx2 = avx2, .avx512 = avx512};
+  const bool saves_tiles = (saved & 0x60000) == 0x60000;
+  const bool amx = avx512 && saves_tiles && bit(seven.edx, 24) && bit(seven.edx, 22);
+  return {.avx2 = avx2, .avx512 = avx512, .amx = amx && may_use_tiles()};
 }
 #else
 Features detect_features() {

@@ -6,9 +6,12 @@ namespace pagoda::cpu {
 struct Features {
   bool avx2 = false;    // AVX2, FMA, F16C
   bool avx512 = false;  // AVX-512 F, BW, DQ, VL and the above
+  bool amx = false;     // AMX tiles with products of bf16, allowed to this process, and the above
 };
 
-// Asks CPUID for the instructions and XCR0 for the registers that the system saves.
+// Asks CPUID for the instructions and XCR0 for the registers that the system saves. A machine may
+// list AMX and refuse it: Linux lets a process use the tiles only after it has asked, which the
+// first call does.
 Features detect_features();
 
 }  // namespace pagoda::cpu

@@ -52,7 +52,7 @@ struct ScoreFunction {
 struct State {
   float* m;  // [num_rows], padded
   float* l;  // [num_rows], padded
-  float* o;  // [num_rows, padded head_dim_v], columns in the kernel's order
+  float* o;  // [num_rows, padded head_dim_v], columns in the kernel's order; see row_group
 };
 
 // The list of one tile of queries of a block mask (src/mask/block_mask.h), and how far it is read:
@@ -73,6 +73,13 @@ struct MaskLists {
   MaskList* lists;               // [num_lists]
   const int32_t* list_of_row;    // [num_rows]
   const int32_t* offset_of_row;  // [num_rows] words from a tile's first row of bits to this one's
+};
+
+// Rows of queries where the caller has them.
+struct QueryRows {
+  int32_t num_rows, head_dim;
+  Element element;
+  const char* const* rows;  // [num_rows]
 };
 
 // Rows of one head of keys (query tokens times the group's heads), in order of position, over the
@@ -106,6 +113,7 @@ struct AttendTask {
   float* scores;         // [num_rows, kTileKeys]
   float* packed_keys;    // [kTileKeys, head_dim] in the kernel's order
   float* packed_values;  // [kTileKeys, padded head_dim_v] in the kernel's order
+  void* own;             // [own_bytes] of a kernel that has such, in place of all from `queries` on
 };
 
 struct Kernels {
@@ -149,6 +157,31 @@ struct Kernels {
                              float* packed, float* unpacked);
   void (*pack_values_and_back)(Element element, const void* const* rows, int32_t head_dim_v,
                                float* packed, float* unpacked);
+
+  // Rows whose outputs lie together in a state: row r, column c is element
+  // (r / row_group * padded_dim + c) * row_group + r % row_group of o. 1 or kRowPadding.
+  int32_t row_group = 1;
+
+  // Keys of a split where the plan does not say; a multiple of kTileKeys. Part of what a row's bits
+  // follow from.
+  int32_t split_keys = 8 * kTileKeys;
+
+  // Rows of a tile at most, for heads of up to 128; these change speed, never results.
+  int32_t max_rows = 384;
+
+  // Of a kernel with scratch and queries in a form of its own, otherwise null: bytes of a thread, a
+  // multiple of 64; and what puts the queries of an item there, before attend.
+  int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows) = nullptr;
+  void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own) = nullptr;
+};
+
+// What a unit has that attends with tiles and leaves everything else to the vectors of another.
+struct TileKernels {
+  int32_t (*padded_dim)(int32_t head_dim_v);
+  void (*attend)(const AttendTask& task);
+  void (*merge_states)(State into, State from, int32_t num_rows, int32_t head_dim_v);
+  int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows);
+  void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own);
 };
 
 namespace scalar {
@@ -161,6 +194,11 @@ extern const Kernels kKernels;
 namespace avx512 {
 extern const Kernels kKernels;
 }
+namespace amx {
+extern const TileKernels kTileKernels;
+// For tests: c += a x b. a: [16, 16, 2] and b: [16, 16, 2] of bf16, c: [16, 16], all aligned to 64
+void multiply_tiles(const void* a, const void* b, float* c);
+}  // namespace amx
 #endif
 
 }  // namespace pagoda::cpu

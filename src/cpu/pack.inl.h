@@ -16,15 +16,13 @@
 #pragma once
 
 #include "ahead.inl.h"
+#include "tile.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
 constexpr int kWidth = F32::kWidth;
 constexpr int kPanel = kBlockVectors * kWidth;
 static_assert(kTileKeys % kPanel == 0);
-
-// Rows of one tile; those that no query may read point to zeros.
-using RowPointers = const char* [kTileKeys];
 
 struct Panel {
   int first, vectors;  // in vectors from the row's start

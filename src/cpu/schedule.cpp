@@ -19,8 +19,8 @@ constexpr const char* kScratch = "cpu.scratch";
 constexpr const char* kScore = "cpu.score";
 
 // These change speed, never results.
-constexpr int32_t kRowsOfTile[] = {384, 192, 96, 48,
-                                   24};  // the largest that leaves every thread enough
+constexpr int32_t kRowsOfTile[] = {1024, 512, 384, 192,
+                                   96,   48,  24};  // the largest that leaves every thread enough
 constexpr int kItemsPerThread = 4;
 constexpr int64_t kPackCost = 12;  // packing a key costs as much as attending it with so many rows
 constexpr int64_t kItemCost = 64;  // and starting an item as much as so many keys
@@ -43,7 +43,10 @@ int64_t max_part_rows(const Problem& problem, int num_threads) {
 }
 
 int64_t max_part_floats(const Problem& problem, const Geometry& geometry, int num_threads) {
-  return max_part_rows(problem, num_threads) * (geometry.padded_dim_v + 2 * kRowPadding);
+  // A state of few rows takes up whole groups of them.
+  const int64_t group = problem.group();
+  const int64_t share = (round_up(group, geometry.row_group) + group - 1) / group;
+  return max_part_rows(problem, num_threads) * (geometry.padded_dim_v * share + 2 * kRowPadding);
 }
 
 int64_t max_items(const Problem& problem, int num_threads) {
@@ -119,12 +122,13 @@ Work work_of(const Problem& problem, const Batch& batch, const Item& item, KeyRa
 
 class Builder {
  public:
-  Builder(const Prepared& prepared, const Geometry& geometry, int num_threads)
+  Builder(const Prepared& prepared, const Kernels& kernels, const Geometry& geometry,
+          int num_threads)
       : problem_(prepared.problem),
         batch_(prepared.batch),
         geometry_(geometry),
         num_threads_(num_threads),
-        rule_(split_rule(problem_)),
+        rule_(split_rule(problem_, kernels)),
         schedule_(prepared),
         cascade_(prepared),
         rows_(choose_rows(problem_, batch_, geometry, num_threads)),
@@ -291,8 +295,9 @@ Schedule::Schedule(const Prepared& prepared)
       scratch(prepared.region<std::byte>(kScratch)),
       score(prepared.region<std::byte>(kScore)) {}
 
-SplitRule split_rule(const Problem& problem) {
-  return {.unit = kTileKeys, .automatic = 8 * kTileKeys, .num_splits = problem.tuning.num_splits};
+SplitRule split_rule(const Problem& problem, const Kernels& kernels) {
+  return {
+      .unit = kTileKeys, .automatic = kernels.split_keys, .num_splits = problem.tuning.num_splits};
 }
 
 void add_schedule_regions(const Problem& problem, const Geometry& geometry, int num_threads,
@@ -308,8 +313,9 @@ void add_schedule_regions(const Problem& problem, const Geometry& geometry, int 
   add_cascade_regions(problem, geometry, map);
 }
 
-void make_schedule(const Prepared& prepared, const Geometry& geometry, int num_threads) {
-  Builder(prepared, geometry, num_threads).build();
+void make_schedule(const Prepared& prepared, const Kernels& kernels, const Geometry& geometry,
+                   int num_threads) {
+  Builder(prepared, kernels, geometry, num_threads).build();
 }
 
 }  // namespace pagoda::cpu

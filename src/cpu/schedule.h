@@ -53,12 +53,13 @@ struct Schedule {
 };
 
 // The splits of every request of this backend. Forced or automatic, they follow from its length.
-SplitRule split_rule(const Problem& problem);
+SplitRule split_rule(const Problem& problem, const Kernels& kernels);
 
 void add_schedule_regions(const Problem& problem, const Geometry& geometry, int num_threads,
                           WorkspaceMap& map);
 
 // Fills the schedule of a checked batch. Allocates nothing.
-void make_schedule(const Prepared& prepared, const Geometry& geometry, int num_threads);
+void make_schedule(const Prepared& prepared, const Kernels& kernels, const Geometry& geometry,
+                   int num_threads);
 
 }  // namespace pagoda::cpu

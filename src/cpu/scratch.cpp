@@ -11,9 +11,9 @@ namespace {
 // Queries, outputs and scores of a tile of rows stay in the second-level cache beside a tile of
 // keys and values, and there are enough rows to share the work of packing those. These change
 // speed, never results.
-int32_t tile_rows(const Problem& problem) {
+int32_t tile_rows(const Problem& problem, int32_t most_rows) {
   const int32_t dim = std::max(problem.head_dim, problem.head_dim_v);
-  const int32_t rows = dim <= 128 ? 384 : dim <= 256 ? 192 : 96;
+  const int32_t rows = most_rows / (dim <= 128 ? 1 : dim <= 256 ? 2 : 4);
   const int64_t tokens =
       std::max(int64_t{problem.limits.max_query_len}, max_shared_tokens(problem));
   const int64_t most = tokens * problem.group();
@@ -41,7 +41,7 @@ class Carver {
 
 Scratch carve(Carver& carver, const Geometry& g) {
   Scratch it{};
-  it.queries = carver.take<float>(int64_t{g.max_rows} * g.head_dim);
+  it.query_rows = carver.take<const char*>(g.max_rows);
   it.query_scale = carver.take<float>(g.max_rows);
   it.visible_begin = carver.take<int32_t>(g.max_rows);
   it.visible_end = carver.take<int32_t>(g.max_rows);
@@ -53,10 +53,15 @@ Scratch carve(Carver& carver, const Geometry& g) {
   it.mask_lists = carver.take<MaskList>(g.max_lists);
   it.list_of_row = carver.take<int32_t>(g.max_rows);
   it.offset_of_row = carver.take<int32_t>(g.max_rows);
-  it.rescale = carver.take<float>(g.max_rows);
-  it.scores = carver.take<float>(int64_t{g.max_rows} * kTileKeys);
-  it.packed_keys = carver.take<float>(int64_t{kTileKeys} * g.head_dim);
-  it.packed_values = carver.take<float>(int64_t{kTileKeys} * g.padded_dim_v);
+  if (g.own_bytes > 0) {
+    it.own = carver.take<std::byte>(g.own_bytes);
+  } else {
+    it.queries = carver.take<float>(int64_t{g.max_rows} * g.head_dim);
+    it.rescale = carver.take<float>(g.max_rows);
+    it.scores = carver.take<float>(int64_t{g.max_rows} * kTileKeys);
+    it.packed_keys = carver.take<float>(int64_t{kTileKeys} * g.head_dim);
+    it.packed_values = carver.take<float>(int64_t{kTileKeys} * g.padded_dim_v);
+  }
   it.total = carver.take<float>(g.state_floats(g.max_rows));
   it.part = carver.take<float>(g.state_floats(g.max_rows));
   return it;
@@ -68,9 +73,12 @@ Geometry::Geometry(const Problem& problem, const Kernels& kernels)
     : head_dim(problem.head_dim),
       head_dim_v(problem.head_dim_v),
       padded_dim_v(kernels.padded_dim(problem.head_dim_v)),
-      max_rows(tile_rows(problem)),
+      max_rows(tile_rows(problem, kernels.max_rows)),
       // Rows may begin and end within a token, whose other heads have lists too.
-      max_lists(problem.has_block_mask ? max_rows + 2 * problem.group() : 0) {}
+      max_lists(problem.has_block_mask ? max_rows + 2 * problem.group() : 0),
+      row_group(kernels.row_group),
+      own_bytes(kernels.own_bytes == nullptr ? 0
+                                             : kernels.own_bytes(head_dim, head_dim_v, max_rows)) {}
 
 size_t Scratch::size(const Geometry& geometry) {
   alignas(WorkspaceMap::kAlignment) static std::byte origin[WorkspaceMap::kAlignment];

@@ -7,11 +7,6 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-// Scales of a tile's keys and values, [kTileKeys] each; null: there are none.
-struct TileScales {
-  const float *keys, *values;
-};
-
 inline float scale_of_row(const AttendTask& task, int row) {
   return task.query_scale != nullptr ? task.scale * task.query_scale[row] : task.scale;
 }

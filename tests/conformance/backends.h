@@ -9,7 +9,7 @@
 
 namespace pagoda::conformance {
 
-inline const char* const kIsas[] = {"scalar", "avx2", "avx512"};
+inline const char* const kIsas[] = {"scalar", "avx2", "avx512", "amx"};
 
 class Backends {
  public:

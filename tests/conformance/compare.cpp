@@ -65,7 +65,7 @@ struct Comparer {
     const double eps = arithmetic.accumulator * row.logit_condition;
     const double sums = 4 * std::sqrt(row.num_keys) * arithmetic.accumulator;
     return (std::expm1(2 * eps) + arithmetic.weights + sums) * expected.weighted[at] +
-           row.num_keys * 0x1p-149;  // products below the normal range
+           row.num_keys * arithmetic.smallest;  // products below the normal range
   }
 
   void check_element(size_t row, size_t e) {

@@ -8,8 +8,8 @@
 //     |lse - lse*| <= eps + r * max(1, |lse*|)
 //
 // where u_P is the rounding of the weights themselves, if they are rounded, and r is 2^-20 for
-// kernels in float; there, weights below the range of float may be lost as well. Rows that see no
-// key, and tokens of no request, must hold their values exactly.
+// kernels in float; there, weights below the range of float may be lost as well, and products below
+// `smallest`. Rows that see no key, and tokens of no request, must hold their values exactly.
 #pragma once
 
 #include <string>
@@ -24,8 +24,11 @@ struct Arithmetic {
   double weights = 0;            // u_P
   double lse = 0x1p-20;          // r
   bool loses_small_weights = true;
+  double smallest = 0x1p-149;
 };
 inline constexpr Arithmetic kFloat{};
+// Tiles take weights as bf16, and what is below the normal range for 0.
+inline constexpr Arithmetic kTiles{.weights = 0x1p-8, .smallest = 0x1p-126};
 // Double inside, outputs rounded to float on the way to their type.
 inline constexpr Arithmetic kDouble{
     .accumulator = 0x1p-53, .lse = 0x1p-23, .loses_small_weights = false};

@@ -11,7 +11,8 @@ void expect_agreement(const Case& c, const RunOptions& options = {}) {
   for (const std::string& isa : isas_here()) {
     RunOptions own = options;
     own.isa = isa;
-    ASSERT_EQ(compare_with_formula(c, want, run(c, own)), "") << isa << ", " << text_of(c);
+    ASSERT_EQ(compare_with_formula(c, want, run(c, own), weight_error(c, isa)), "")
+        << isa << ", " << text_of(c);
   }
 }
 
@@ -51,7 +52,8 @@ TEST(CpuAttend, ForcedSplitsAgree) {
     for (int32_t splits : {1, 2, 3, 4, 5, 6, 7, 8, 17})
       for (int32_t threads : {1, 3}) {
         const Result result = run(c, {.num_threads = threads, .isa = isa, .num_splits = splits});
-        ASSERT_EQ(compare_with_formula(c, want, result), "") << isa << ", " << splits << " splits";
+        ASSERT_EQ(compare_with_formula(c, want, result, weight_error(c, isa)), "")
+            << isa << ", " << splits << " splits";
       }
 }
 

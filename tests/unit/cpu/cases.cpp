@@ -310,10 +310,11 @@ Row formula_of_row(const Case& c, const Request& r, int32_t position, int32_t he
 }
 
 std::string compare_row(const Case& c, const Row& want, const Result& got, int64_t token,
-                        int64_t head) {
+                        int64_t head, double weight_error) {
   std::ostringstream text;
   const double unit = c.dtype == PAGODA_F32 ? 0x1p-24 : c.dtype == PAGODA_F16 ? 0x1p-11 : 0x1p-8;
-  const double relative = 2 * want.logit_error + (8 + 4 * std::sqrt(want.keys)) * 0x1p-24;
+  const double relative =
+      2 * want.logit_error + (8 + 4 * std::sqrt(want.keys)) * 0x1p-24 + weight_error;
   const double lse = got.lse[static_cast<size_t>(head * c.num_tokens() + token)];
   const bool same = lse == want.lse;
   const double lse_bound = want.logit_error + 0x1p-20 * std::max(1.0, std::fabs(want.lse));
@@ -450,12 +451,16 @@ std::vector<Row> formula(const Case& c) {
   return rows;
 }
 
+double weight_error(const Case& c, const std::string& isa) {
+  return isa == "amx" && c.dtype == PAGODA_BF16 ? 0x1p-8 : 0;
+}
+
 std::string compare_with_formula(const Case& c, const std::vector<Row>& formula,
-                                 const Result& result) {
+                                 const Result& result, double weight_error) {
   for (size_t i = 0; i < formula.size(); ++i) {
     const auto heads = static_cast<size_t>(c.num_heads);
     const std::string wrong = compare_row(c, formula[i], result, static_cast<int64_t>(i / heads),
-                                          static_cast<int64_t>(i % heads));
+                                          static_cast<int64_t>(i % heads), weight_error);
     if (!wrong.empty()) return wrong;
   }
   return {};
@@ -527,7 +532,7 @@ std::string text_of(const Case& c) {
 
 std::vector<std::string> isas_here() {
   std::vector<std::string> found;
-  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "amx"}) {
     pagoda_context_options options = PAGODA_INIT(pagoda_context_options);
     options.backend = "cpu";
     options.num_threads = 1;

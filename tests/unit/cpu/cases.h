@@ -77,9 +77,13 @@ struct Row {
 // [num_tokens, num_heads]
 std::vector<Row> formula(const Case& c);
 
-// What of the result is off by more than floats explain, or nothing.
+// How far an instruction set rounds the weights that values are multiplied by: tiles take bf16.
+double weight_error(const Case& c, const std::string& isa);
+
+// What of the result is off by more than floats and the rounding of the weights explain, or
+// nothing.
 std::string compare_with_formula(const Case& c, const std::vector<Row>& formula,
-                                 const Result& result);
+                                 const Result& result, double weight_error);
 
 // Bit patterns, NaN included. Returns where they differ, or nothing.
 std::string compare_bits(const Result& a, const Result& b);

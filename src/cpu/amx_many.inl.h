@@ -1,0 +1,259 @@
+// Many rows: the keys and values of a pass are packed once, then 32 rows at a time go over them.
+//
+//     S^T [32 keys, 32 rows]      = packed keys x packed queries
+//     O^T [32 columns, 32 rows]  += packed values x weights
+//
+// with four tiles of sums in both. Exponents of products pair up straight into the second operand
+// of the other product, and O stays transposed until the rows are finished.
+#pragma once
+
+#include "amx_few.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+constexpr int kPairRows = 2 * kGroupRows;
+
+// A tile of keys that is packed.
+struct PackedTile {
+  int start;
+  int units;
+  uint64_t any;           // keys that some row of the task sees
+  const char* keys;       // [kTileKeys / 16, chunks] tiles
+  const char* values;     // [kUnits, 2 x chunks] tiles
+  const uint64_t* words;  // [num_rows] with a block mask
+  bool finite;            // all values
+  alignas(64) float key_scales[kTileKeys], value_scales[kTileKeys];
+};
+
+struct Pass {
+  int count = 0;
+  PackedTile tiles[kPassTiles];
+};
+
+inline TileScales scales_of(const AttendTask& task, const PackedTile& tile) {
+  return {task.keys.scales != nullptr ? tile.key_scales : nullptr,
+          task.values.scales != nullptr ? tile.value_scales : nullptr};
+}
+
+inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
+                      int index, PackedTile& packed) {
+  const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
+  const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * 2 * kTileBytes;
+  char* keys = scratch.keys + index * (kTileKeys / 16) * key_bytes;
+  char* values = scratch.values + index * kUnits * value_bytes;
+  packed.start = tile.start;
+  packed.units = units_of(tile.end);
+  packed.any = tile.seen.any;
+  packed.keys = keys;
+  packed.values = values;
+  for (int i = 0; i < 2 * packed.units; ++i)
+    pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
+  for (int i = 0; i < packed.units; ++i)
+    pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
+  packed.finite = finite_tiles(values, packed.units * 2 * chunks_of(task.head_dim_v));
+  gather(task.keys, tile.key_scales, packed.key_scales);
+  gather(task.values, tile.value_scales, packed.value_scales);
+  if (task.block_mask == nullptr) return;
+  uint64_t* words = scratch.seen + int64_t{index} * task.num_rows;
+  for (int row = 0; row < task.num_rows; ++row)
+    words[row] = row >= tile.first && row < tile.last ? tile.seen.words[row] : 0;
+  packed.words = words;
+}
+
+// The words of a group's rows. Returns the number of rows, 0 if none of them sees a key.
+inline void see_packed(const AttendTask& task, const PackedTile& tile, const Group& group,
+                       Seen& seen) {
+  const int last = group.first + group.rows - 1;
+  if (tile.words == nullptr && task.visible_begin[last] <= tile.start &&
+      task.visible_end[group.first] >= tile.start + kTileKeys) {
+    seen.any = seen.all = ~uint64_t{0};
+    return;
+  }
+  uint64_t words[kGroupRows];
+  for (int i = 0; i < group.rows; ++i) {
+    const int row = group.first + i;
+    words[i] = tile.words != nullptr
+                   ? tile.words[row]
+                   : seen_between(larger(task.visible_begin[row] - tile.start, 0),
+                                  smaller(task.visible_end[row] - tile.start, kTileKeys));
+  }
+  see_group(words, group.rows, seen);
+}
+
+// Products of a unit with two groups of queries. scores: of the unit, of each group
+inline void multiply_unit(const char* keys, const char* const (&queries)[2], int chunks,
+                          float* const (&scores)[2]) {
+  clear_tile<0>();
+  clear_tile<1>();
+  clear_tile<2>();
+  clear_tile<3>();
+  for (int c = 0; c < chunks; ++c) {
+    load_tile<4>(keys + c * kTileBytes);
+    load_tile<6>(queries[0] + c * kTileBytes);
+    product_bf16<0, 4, 6>();
+    load_tile<7>(queries[1] + c * kTileBytes);
+    product_bf16<1, 4, 7>();
+    load_tile<5>(keys + (chunks + c) * kTileBytes);
+    product_bf16<2, 5, 6>();
+    product_bf16<3, 5, 7>();
+  }
+  store_tile<0>(scores[0]);
+  store_tile<1>(scores[1]);
+  store_tile<2>(scores[0] + 16 * kGroupRows);
+  store_tile<3>(scores[1] + 16 * kGroupRows);
+}
+
+// Weights of a unit as a second operand. scores: [32 keys][16 rows], rounded
+inline void pair_weights(const float* scores, char* weights) {
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  for (int j = 0; j < 16; ++j) {
+    const __m512i a = _mm512_load_si512(scores + j * kGroupRows);
+    const __m512i b = _mm512_load_si512(scores + (16 + j) * kGroupRows);
+    _mm512_store_si512(weights + j * kTileRowBytes,
+                       _mm512_or_si512(_mm512_srli_epi32(a, 16), _mm512_and_si512(b, upper)));
+  }
+}
+
+// o of two groups += values x weights over the units of a tile. weights: [kUnits] tiles of each
+inline void accumulate_units(const char* values, const char* const (&weights)[2], int units,
+                             int chunks, float* const (&o)[2]) {
+  for (int c = 0; c < chunks; ++c) {
+    const int64_t at = int64_t{c} * 512;
+    load_tile<0>(o[0] + at);
+    load_tile<1>(o[1] + at);
+    load_tile<2>(o[0] + at + 256);
+    load_tile<3>(o[1] + at + 256);
+    for (int unit = 0; unit < units; ++unit) {
+      const char* v = values + (int64_t{unit} * chunks + c) * 2 * kTileBytes;
+      load_tile<4>(v);
+      load_tile<6>(weights[0] + unit * kTileBytes);
+      product_bf16<0, 4, 6>();
+      load_tile<7>(weights[1] + unit * kTileBytes);
+      product_bf16<1, 4, 7>();
+      load_tile<5>(v + kTileBytes);
+      product_bf16<2, 5, 6>();
+      product_bf16<3, 5, 7>();
+    }
+    store_tile<0>(o[0] + at);
+    store_tile<1>(o[1] + at);
+    store_tile<2>(o[0] + at + 256);
+    store_tile<3>(o[1] + at + 256);
+  }
+}
+
+inline void rescale_columns(F32 rescale, int chunks, float* o) {
+  for (int i = 0; i < chunks * 512; i += kWidth) store(o + i, load(o + i) * rescale);
+}
+
+// Two groups of rows; the second repeats the first's place in a spare state if it has no rows.
+struct PairOfGroups {
+  Group group[2];
+  const char* queries[2];
+
+  PairOfGroups(const AttendTask& task, const AmxScratch& scratch, int first)
+      : group{group_of(task, first), {}},
+        queries{queries_of(task, scratch, first), queries_of(task, scratch, first + kGroupRows)} {
+    if (first + kGroupRows < task.num_rows) {
+      group[1] = group_of(task, first + kGroupRows);
+      return;
+    }
+    group[1] = {first, 0, scratch.spare, scratch.spare + kGroupRows,
+                scratch.spare + 2 * kGroupRows};
+    store(group[1].m, broadcast(0.0f));
+  }
+};
+
+// The keys of a pair's rows, each with its own values, where others' are not finite: columns of the
+// products depend on their own weights alone. weights: [kUnits] tiles
+inline void accumulate_column(const AttendTask& task, const PackedTile& tile, const Group& group,
+                              const Seen& seen, int lane, const char* weights) {
+  const int chunks = chunks_of(task.head_dim_v);
+  for (int unit = 0; unit < tile.units; ++unit)
+    for (int t = 0; t < 2 * chunks; ++t) {
+      alignas(64) char values[kTileBytes];
+      alignas(64) float sums[16 * kGroupRows];
+      uint32_t hidden = 0;  // in the order of the words' halves
+      for (int j = 0; j < kUnitKeys; ++j) {
+        const int key = unit * kUnitKeys + j % 2 * 16 + j / 2;
+        if ((seen.rows_of(key) >> lane & 1) == 0) hidden |= 1u << j;
+      }
+      const char* from = tile.values + (int64_t{unit} * 2 * chunks + t) * kTileBytes;
+      for (int i = 0; i < 16; ++i)
+        _mm512_store_si512(
+            values + i * kTileRowBytes,
+            _mm512_maskz_mov_epi16(~hidden, _mm512_load_si512(from + i * kTileRowBytes)));
+      float* o = group.o + t * 16 * kGroupRows;
+      load_tile<0>(o);
+      load_tile<1>(values);
+      load_tile<2>(weights + unit * kTileBytes);
+      product_bf16<0, 1, 2>();
+      store_tile<0>(sums);
+      const Lanes own{static_cast<__mmask16>(1u << lane)};
+      for (int i = 0; i < 16; ++i)
+        store(o + i * kGroupRows,
+              select(own, load(sums + i * kGroupRows), load(o + i * kGroupRows)));
+    }
+}
+
+inline void attend_pair(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
+                        const PackedTile& tile, const PairOfGroups& pair) {
+  const int chunks = chunks_of(task.head_dim), chunks_v = chunks_of(task.head_dim_v);
+  const TileScales scales = scales_of(task, tile);
+  Seen seen[2];
+  see_packed(task, tile, pair.group[0], seen[0]);
+  seen[1].any = seen[1].all = tile.any;
+  if (pair.group[1].rows > 0) see_packed(task, tile, pair.group[1], seen[1]);
+  if ((seen[0].any | (pair.group[1].rows > 0 ? seen[1].any : 0)) == 0) return;
+  for (int unit = 0; unit < tile.units; ++unit) {
+    const int64_t at = unit * kUnitKeys * kGroupRows;
+    float* const scores[2] = {scratch.scores + at, scratch.scores + kTileKeys * kGroupRows + at};
+    multiply_unit(tile.keys + int64_t{unit} * 2 * chunks * kTileBytes, pair.queries, chunks,
+                  scores);
+  }
+  const char* weights[2];
+  bool exact = false;
+  for (int g = 0; g < 2; ++g) {
+    const Group& group = pair.group[g];
+    float* scores = scratch.scores + int64_t{g} * kTileKeys * kGroupRows;
+    char* to = scratch.weights + int64_t{g} * kUnits * kTileBytes;
+    weights[g] = to;
+    if (!logits.plain && group.rows > 0)
+      make_logits(task, group, scales, tile.start, tile.units, scores);
+    hide(seen[g], tile.units, scores);
+    const F32 here = largest_of(scores, tile.units) * broadcast(logits.logit_scale());
+    F32 rescale;
+    if (raise_maximum(group, here, rescale)) rescale_columns(rescale, chunks_v, group.o);
+    weigh(group, logits, scales, seen[g], tile.units, scores);
+    for (int unit = 0; unit < tile.units; ++unit)
+      pair_weights(scores + unit * kUnitKeys * kGroupRows, to + unit * kTileBytes);
+    exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
+  }
+  if (!exact)
+    return accumulate_units(tile.values, weights, tile.units, chunks_v,
+                            {pair.group[0].o, pair.group[1].o});
+  for (int g = 0; g < 2; ++g)
+    for (int lane = 0; lane < pair.group[g].rows; ++lane)
+      accumulate_column(task, tile, pair.group[g], seen[g], lane, weights[g]);
+}
+
+inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
+  const Logits logits(task);
+  Pass pass;
+  Tile tile;
+  uint64_t* words = task.seen;
+  bool found = find_tile(task, task.key_begin, SeenTile::none(words), tile);
+  while (found) {
+    for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
+      PackedTile& packed = pass.tiles[pass.count];
+      packed.words = nullptr;
+      pack_tile(task, scratch, tile, pass.count, packed);
+      found = find_tile(task, tile.start + kTileKeys, tile.seen, tile);
+    }
+    for (int row = 0; row < task.num_rows; row += kPairRows) {
+      const PairOfGroups pair(task, scratch, row);
+      for (int i = 0; i < pass.count; ++i) attend_pair(task, logits, scratch, pass.tiles[i], pair);
+    }
+  }
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA

@@ -1,0 +1,122 @@
+// From rows of queries, keys and values, wherever they lie, to the tiles that the products read.
+//
+//     queries  [rows / 16][head_dim / 32] tiles of [16 pairs of dimensions][16 rows][2]
+//     keys     [keys / 16][head_dim / 32] tiles of [16 keys][32 dimensions]
+//     values   [keys / 32][head_dim_v / 16] tiles of [16 columns][16 pairs of keys][2]
+//
+// A pair of values is key j and key 16 + j of the 32 keys of a unit: the two chains of a product
+// then are the first sixteen keys and the second, which is the order in which values that are used
+// as they lie are summed (amx_few.inl.h).
+//
+// Dimensions are padded with zeros to a multiple of 32.
+#pragma once
+
+#include "amx_tile.inl.h"
+#include "tile.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+constexpr int kGroupRows = 16;  // that are lanes of one vector
+constexpr int kUnitKeys = 32;   // of one step of the products of weights and values
+constexpr int kUnits = kTileKeys / kUnitKeys;
+constexpr int kChunkDims = 32;  // of one step of the products of queries and keys
+
+inline int chunks_of(int dim) {
+  return (dim + kChunkDims - 1) / kChunkDims;
+}
+
+// Thirty-two bf16 from element `first` of a row on, zeros behind its `dim` elements.
+[[gnu::always_inline]] inline __m512i load_bf16(const char* row, int first, int dim) {
+  const int left = dim - first;
+  if (__builtin_expect(left >= kChunkDims, true)) return _mm512_loadu_si512(row + first * 2);
+  return _mm512_maskz_loadu_epi16((1u << left) - 1, row + first * 2);
+}
+
+// r[i] lane j becomes r[j] lane i.
+[[gnu::always_inline]] inline void transpose(__m512i (&r)[16]) {
+  __m512i t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
+    t[4 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+    t[8 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+    t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[4 + i], 0x88);
+    r[8 + i] = _mm512_shuffle_i32x4(t[i], t[4 + i], 0xdd);
+    r[4 + i] = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0x88);
+    r[12 + i] = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0xdd);
+  }
+}
+
+// A group of up to 16 rows of queries; the rest are zeros.
+inline void pack_queries(const char* const* rows, int count, int head_dim, char* to) {
+  for (int c = 0; c < chunks_of(head_dim); ++c, to += kTileBytes) {
+    __m512i r[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i)
+      r[i] = i < count ? load_bf16(rows[i], c * kChunkDims, head_dim) : _mm512_setzero_si512();
+    transpose(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(to + i * kTileRowBytes, r[i]);
+  }
+}
+
+// Sixteen keys.
+inline void pack_keys(const char* const* rows, int head_dim, char* to) {
+  for (int c = 0; c < chunks_of(head_dim); ++c)
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i)
+      _mm512_store_si512(to + c * kTileBytes + i * kTileRowBytes,
+                         load_bf16(rows[i], c * kChunkDims, head_dim));
+}
+
+// The values of a unit.
+inline void pack_values(const char* const* rows, int head_dim_v, char* to) {
+  for (int c = 0; c < chunks_of(head_dim_v); ++c, to += 2 * kTileBytes) {
+    __m512i low[16], high[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      const __m512i a = load_bf16(rows[i], c * kChunkDims, head_dim_v);
+      const __m512i b = load_bf16(rows[16 + i], c * kChunkDims, head_dim_v);
+      low[i] = _mm512_unpacklo_epi16(a, b);
+      high[i] = _mm512_unpackhi_epi16(a, b);
+    }
+    transpose(low);
+    transpose(high);
+    // Lane 4 q + w of an unpacked vector is column 8 q + w of the chunk, or 4 more.
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      const int column = i / 4 * 8 + i % 4;
+      _mm512_store_si512(to + column * kTileRowBytes, low[i]);
+      _mm512_store_si512(to + (column + 4) * kTileRowBytes, high[i]);
+    }
+  }
+}
+
+// Whether all of so many tiles of bf16 are finite.
+inline bool finite_tiles(const char* tiles, int count) {
+  const __m512i exponent = _mm512_set1_epi16(0x7f80);
+  __mmask32 found = 0;
+  for (int64_t at = 0; at < int64_t{count} * kTileBytes; at += kTileRowBytes) {
+    const __m512i bits = _mm512_and_si512(_mm512_load_si512(tiles + at), exponent);
+    found |= _mm512_cmpeq_epi16_mask(bits, exponent);
+  }
+  return found == 0;
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA

@@ -1,0 +1,70 @@
+// What a task with tiles needs of its thread's memory, in the order in which it lies there.
+#pragma once
+
+#include "amx_softmax.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+// Keys that are packed before any row looks at them. With their values they fill about half of a
+// second-level cache, and every 32 rows read them once.
+constexpr int kPassKeys = 1024;
+constexpr int kPassTiles = kPassKeys / kTileKeys;
+
+// Rows that use keys and values as they lie, at most: for more, packing them costs less than what
+// it saves. Changes speed, never results.
+constexpr int kMaxFewRows = 64;
+
+struct AmxScratch {
+  char* keys;      // [kPassKeys / 16, chunks of head_dim] tiles
+  char* values;    // [kPassKeys / 32, 2 x chunks of head_dim_v] tiles
+  float* scores;   // [2, kTileKeys, 16]
+  char* weights;   // [2, kUnits, 4] tiles
+  float* sums;     // [2 x chunks of head_dim_v] tiles: of a unit's products, of few rows
+  float* outputs;  // [kMaxFewRows / 16, 2 x chunks of head_dim_v] tiles: o of few rows
+  float* spare;    // m and l of 16 rows that do not exist, [2, 16]; then their o
+  char* queries;   // [padded rows / 16, chunks of head_dim] tiles
+  uint64_t* seen;  // [kPassTiles, num_rows] with a block mask
+  int64_t size = 0;
+
+  // Null memory: only counts.
+  AmxScratch(void* memory, int head_dim, int head_dim_v, int num_rows) {
+    const auto take = [&](int64_t bytes) {
+      char* it = memory != nullptr ? static_cast<char*>(memory) + size : nullptr;
+      size += (bytes + 63) / 64 * 64;
+      return it;
+    };
+    const int64_t key_chunks = chunks_of(head_dim), value_tiles = 2 * chunks_of(head_dim_v);
+    const int64_t groups = round_up(num_rows, 2 * kGroupRows) / kGroupRows;
+    keys = take(kPassKeys / 16 * key_chunks * kTileBytes);
+    values = take(kPassKeys / kUnitKeys * value_tiles * kTileBytes);
+    scores = reinterpret_cast<float*>(take(2 * kTileKeys * kTileRowBytes));
+    weights = take(2 * kUnits * 4 * kTileBytes);
+    sums = reinterpret_cast<float*>(take(value_tiles * kTileBytes));
+    outputs = reinterpret_cast<float*>(take(kMaxFewRows / kGroupRows * value_tiles * kTileBytes));
+    spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
+    queries = take(groups * key_chunks * kTileBytes);
+    seen = reinterpret_cast<uint64_t*>(take(int64_t{kPassTiles} * num_rows * 8));
+  }
+};
+
+inline Group group_of(const AttendTask& task, int first) {
+  const int64_t stride = int64_t{kChunkDims} * chunks_of(task.head_dim_v) * kGroupRows;
+  return {first, smaller(task.num_rows - first, kGroupRows), task.state.m + first,
+          task.state.l + first, task.state.o + first / kGroupRows * stride};
+}
+
+inline const char* queries_of(const AttendTask& task, const AmxScratch& scratch, int first) {
+  return scratch.queries + int64_t{first / kGroupRows} * chunks_of(task.head_dim) * kTileBytes;
+}
+
+inline void clear(const AttendTask& task) {
+  const int64_t floats = int64_t{kChunkDims} * chunks_of(task.head_dim_v) * kGroupRows;
+  for (int first = 0; first < task.num_rows; first += kGroupRows) {
+    const Group group = group_of(task, first);
+    store(group.m, broadcast(kMinusInfinity));
+    store(group.l, broadcast(0.0f));
+    for (int64_t i = 0; i < floats; i += kWidth) store(group.o + i, broadcast(0.0f));
+  }
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA

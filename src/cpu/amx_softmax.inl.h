@@ -1,0 +1,238 @@
+// The softmax of the tiles' kernels. Products come transposed, [keys][16 rows], so that rows are
+// lanes and nothing is ever reduced across a vector.
+//
+// What a row computes for a tile of 64 keys, whatever path it takes and whatever stands beside it:
+//
+//     s     products of the row with the keys, over dimensions in steps of 32
+//     here  the largest logit of the keys it sees
+//     if here > m + kSlack, or m is -inf: m rises to here, and l and o are scaled once
+//     p     2^(s * scale * log2(e) - m * log2(e)); 0 for a key that it does not see
+//     l    += (p0 + p1) + (p2 + p3), where p_k sums the keys = k mod 4 in the order of a unit's
+//     pairs o    += for each unit of 32 keys: sum of p v over its first 16 keys + over its second
+//     16,
+//             with p rounded to bf16
+//
+// The maximum rises late so that it rises rarely: p then is up to e^kSlack, which neither floats
+// nor bf16 mind. m is what was subtracted, as in core/state.h, not the largest logit.
+#pragma once
+
+#include "amx_pack.inl.h"
+#include "math.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+constexpr float kSlack = 5.5f;
+constexpr float kLog2E = 0x1.715476p+0f;
+
+// 2^t for t up to 127, within 2^-22; exactly 1 for 0, and 0 for -inf. By a polynomial on the
+// fraction of t, fitted to the least relative error with 1 as its first coefficient.
+[[gnu::always_inline]] inline F32 exp2(F32 t) {
+  const F32 f = fraction(t);
+  F32 p = broadcast(0x1.e974fap-10f);
+  p = fma(p, f, broadcast(0x1.2778560p-7f));
+  p = fma(p, f, broadcast(0x1.c91ce6p-5f));
+  p = fma(p, f, broadcast(0x1.ebdb56p-3f));
+  p = fma(p, f, broadcast(0x1.62e4bap-1f));
+  p = fma(p, f, broadcast(1.0f));
+  return scale_by_floor(p, t);
+}
+
+// To the nearest bf16, in the upper half of each word; halves go up. NaN stays NaN.
+[[gnu::always_inline]] inline Words rounded(F32 p) {
+  return {_mm512_add_epi32(_mm512_castps_si512(p.v), _mm512_set1_epi32(0x8000))};
+}
+
+// Rows of a task whose lanes stand in one vector, with their state.
+struct Group {
+  int first, rows;  // rows [first, first + rows), at most 16
+  float *m, *l;     // [16]
+  float* o;         // [padded head_dim_v][16]
+};
+
+// Which of 16 rows see which keys of a tile.
+struct Seen {
+  uint64_t any, all;                     // keys that some row sees; that all of them see
+  alignas(64) uint16_t rows[kTileKeys];  // rows that see the key; set unless any == all
+
+  bool is_uniform() const { return any == all; }
+  uint16_t rows_of(int key) const {
+    if (is_uniform()) return static_cast<uint16_t>((any >> key & 1) != 0 ? 0xffff : 0);
+    return rows[key];
+  }
+};
+
+// words: [16] keys that each row sees. Rows that do not exist see what the first does.
+inline void see_group(uint64_t (&words)[kGroupRows], int count, Seen& seen) {
+  seen.any = 0;
+  seen.all = ~uint64_t{0};
+  for (int i = 0; i < count; ++i) {
+    seen.any |= words[i];
+    seen.all &= words[i];
+  }
+  if (seen.is_uniform()) return;
+  for (int i = count; i < kGroupRows; ++i) words[i] = words[0];
+  const __m512i low = _mm512_loadu_si512(words), high = _mm512_loadu_si512(words + 8);
+  __m512i bit = _mm512_set1_epi64(1);
+  for (int key = 0; key < kTileKeys; ++key, bit = _mm512_add_epi64(bit, bit)) {
+    const unsigned upper = _mm512_test_epi64_mask(high, bit);
+    seen.rows[key] = static_cast<uint16_t>(_mm512_test_epi64_mask(low, bit) | upper << 8);
+  }
+}
+
+// What stands between products and weights is the same for all tiles of a task.
+struct Logits {
+  const AttendTask& task;
+  // Nothing but a positive scale: logits need not be computed, the scale joins the exponent.
+  bool plain;
+
+  explicit Logits(const AttendTask& task)
+      : task(task),
+        plain(task.scale > 0 && task.query_scale == nullptr && task.softcap == 0 &&
+              task.bias == Bias::none && task.score.apply == nullptr &&
+              task.keys.scales == nullptr && task.values.scales == nullptr) {}
+
+  // What s is multiplied by to be an exponent of 2.
+  float exponent_scale() const { return plain ? task.scale * kLog2E : kLog2E; }
+  // And to be a logit.
+  float logit_scale() const { return plain ? task.scale : 1.0f; }
+};
+
+// Position of a key of this rank. The formula is position_of of core/shard.h, which is not included
+// here.
+inline int64_t position_of_key(const AttendTask& task, int key) {
+  if (task.num_ranks == 1) return key;
+  const int64_t round = key / task.interleave, within = key % task.interleave;
+  return (round * task.num_ranks + task.rank) * task.interleave + within;
+}
+
+inline F32 biased(const AttendTask& task, F32 s, F32 slope, F32 distance) {
+  if (task.bias == Bias::linear) return fma(slope, distance, s);
+  const F32 back = max(broadcast(0.0f) - distance, broadcast(0.0f));
+  return fnma(slope, sqrt(back), s);
+}
+
+// Lanes of per-row numbers; those beyond the group's rows repeat its first.
+template <class T>
+inline F32 per_row(const T* numbers, const Group& group, float otherwise) {
+  float lanes[kGroupRows];
+  for (int i = 0; i < kGroupRows; ++i)
+    lanes[i] = numbers == nullptr
+                   ? otherwise
+                   : static_cast<float>(numbers[group.first + (i < group.rows ? i : 0)]);
+  return load(lanes);
+}
+
+// key position - query position, as a float of the exact difference
+inline F32 distance_to(const AttendTask& task, int64_t position, const Group& group) {
+  float lanes[kGroupRows];
+  for (int i = 0; i < kGroupRows; ++i) {
+    const int row = group.first + (i < group.rows ? i : 0);
+    lanes[i] = static_cast<float>(position - task.position[row]);
+  }
+  return load(lanes);
+}
+
+// Hands each row's logits to the caller's expression. scores: [kTileKeys, 16]
+inline void rescore(const AttendTask& task, const Group& group, int tile, float* scores) {
+  alignas(64) float row[kTileKeys];
+  for (int i = 0; i < group.rows; ++i) {
+    for (int key = 0; key < kTileKeys; ++key) row[key] = scores[key * kGroupRows + i];
+    task.score.apply(task.score.context, group.first + i, tile, row);
+    for (int key = 0; key < kTileKeys; ++key) scores[key * kGroupRows + i] = row[key];
+  }
+}
+
+// Products of the units [0, units) become logits. Not for plain ones, which are used as they are.
+inline void make_logits(const AttendTask& task, const Group& group, const TileScales& scales,
+                        int tile, int units, float* scores) {
+  const F32 scale = broadcast(task.scale) * per_row(task.query_scale, group, 1.0f);
+  const F32 cap = broadcast(task.softcap);
+  const F32 slope = per_row(task.slope, group, 0.0f);
+  for (int key = 0; key < units * kUnitKeys; ++key) {
+    float* at = scores + key * kGroupRows;
+    F32 s = load(at);
+    if (scales.keys != nullptr) s = s * broadcast(scales.keys[key]);
+    s = s * scale;
+    if (task.softcap > 0) s = cap * tanh(s / cap);
+    if (task.bias != Bias::none)
+      s = biased(task, s, slope, distance_to(task, position_of_key(task, tile + key), group));
+    store(at, s);
+  }
+  if (task.score.apply != nullptr) {
+    for (int key = units * kUnitKeys; key < kTileKeys; ++key)
+      store(scores + key * kGroupRows, broadcast(0.0f));
+    rescore(task, group, tile, scores);
+  }
+}
+
+// -inf at what a row does not see.
+inline void hide(const Seen& seen, int units, float* scores) {
+  const F32 hidden = broadcast(kMinusInfinity);
+  for (int key = 0; key < units * kUnitKeys; ++key) {
+    const uint16_t rows = seen.rows_of(key);
+    if (rows == 0xffff) continue;
+    float* at = scores + key * kGroupRows;
+    store(at, select({rows}, load(at), hidden));
+  }
+}
+
+inline F32 largest_of(const float* scores, int units) {
+  F32 largest[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) largest[i] = load(scores + i * kGroupRows);
+  for (int key = 4; key < units * kUnitKeys; key += 4)
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) largest[i] = max(load(scores + (key + i) * kGroupRows), largest[i]);
+  return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
+}
+
+// Takes the largest logit of a tile into account. Returns whether a row's maximum rose; then
+// `rescale` is what l, which is scaled here, and o are to be multiplied by: exactly 1 for others.
+inline bool raise_maximum(const Group& group, F32 here, F32& rescale) {
+  const F32 before = load(group.m), lowest = broadcast(kMinusInfinity);
+  const unsigned rises = less(before + broadcast(kSlack), here).bits |
+                         (equal(before, lowest).bits & less(lowest, here).bits);
+  if (rises == 0) return false;
+  const Lanes rising{static_cast<__mmask16>(rises)};
+  const F32 after = select(rising, here, before);
+  const F32 log2e = broadcast(kLog2E);
+  rescale = select(rising, exp2(before * log2e - after * log2e), broadcast(1.0f));
+  store(group.m, after);
+  store(group.l, load(group.l) * rescale);
+  return true;
+}
+
+// What is subtracted from the exponents. A maximum of -inf means that nothing was seen yet:
+// subtracting it would give NaN, so such rows subtract 0 and all their weights are 2^-inf = 0.
+inline F32 shift_of(const Group& group) {
+  const F32 m = load(group.m);
+  return select(equal(m, broadcast(kMinusInfinity)), broadcast(0.0f), m * broadcast(kLog2E));
+}
+
+// Logits become weights, rounded in the upper halves of words, in place; l grows.
+inline void weigh(const Group& group, const Logits& logits, const TileScales& scales,
+                  const Seen& seen, int units, float* scores) {
+  const F32 scale = broadcast(logits.exponent_scale()), shift = shift_of(group);
+  F32 sum[4];
+#pragma GCC unroll 4
+  for (F32& part : sum) part = broadcast(0.0f);
+  const auto one = [&](int key, F32& part) __attribute__((always_inline)) {
+    float* at = scores + key * kGroupRows;
+    F32 p = exp2(fms(load(at), scale, shift));
+    part = part + p;
+    if (scales.values != nullptr) {
+      p = select({seen.rows_of(key)}, p * broadcast(scales.values[key]), broadcast(0.0f));
+    }
+    _mm512_store_si512(at, rounded(p).v);
+  };
+  for (int unit = 0; unit < units; ++unit)
+    for (int j = 0; j < 16; j += 4)
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        one(unit * kUnitKeys + j + i, sum[i]);
+        one(unit * kUnitKeys + 16 + j + i, sum[i]);
+      }
+  store(group.l, load(group.l) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA

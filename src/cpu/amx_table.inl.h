@@ -1,0 +1,68 @@
+// Attention with tiles as functions for kernels.h.
+#pragma once
+
+#include "amx_many.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+void multiply_tiles(const void* a, const void* b, float* c) {
+  const TileConfig config;
+  load_tile<0>(c);
+  load_tile<1>(a);
+  load_tile<2>(b);
+  product_bf16<0, 1, 2>();
+  store_tile<0>(c);
+}
+
+inline int32_t padded_dim(int32_t head_dim_v) {
+  return chunks_of(head_dim_v) * kChunkDims;
+}
+
+inline int64_t own_bytes(int32_t head_dim, int32_t head_dim_v, int32_t max_rows) {
+  return AmxScratch(nullptr, head_dim, head_dim_v, max_rows).size;
+}
+
+// Rows behind the last are zeros, so that a pair of groups is always whole.
+inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own) {
+  const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
+  const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
+  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows)
+    pack_queries(queries.rows + row, larger(0, smaller(queries.num_rows - row, kGroupRows)),
+                 queries.head_dim, scratch.queries + row / kGroupRows * bytes);
+}
+
+inline void attend(const AttendTask& task) {
+  const TileConfig config;
+  const FlushSubnormals mode;
+  const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
+  if (!task.continues) clear(task);
+  task.num_rows <= kMaxFewRows ? attend_few(task, scratch) : attend_many(task, scratch);
+}
+
+// Weights of both sides for 16 rows at a time. A maximum of -inf is an empty state, of weight
+// exp(-inf - ..) = 0, and the weight of the larger maximum is exp(0) = 1.
+inline void merge_rows(State into, State from, int num_rows, int head_dim_v) {
+  const FlushSubnormals mode;
+  const int64_t floats = int64_t{padded_dim(head_dim_v)} * kGroupRows;
+  for (int first = 0; first < num_rows; first += kGroupRows) {
+    const F32 m_a = load(into.m + first), m_b = load(from.m + first);
+    const F32 m = max(m_a, m_b);
+    const F32 shift = select(equal(m, broadcast(kMinusInfinity)), broadcast(0.0f), m);
+    const F32 weight_a = exp(m_a - shift), weight_b = exp(m_b - shift);
+    store(into.m + first, m);
+    store(into.l + first, fma(load(from.l + first), weight_b, load(into.l + first) * weight_a));
+    float* a = into.o + first / kGroupRows * floats;
+    const float* b = from.o + first / kGroupRows * floats;
+    for (int64_t i = 0; i < floats; i += kWidth)
+      store(a + i, fma(load(b + i), weight_b, load(a + i) * weight_a));
+  }
+}
+
+extern const TileKernels kTileKernels;
+const TileKernels kTileKernels{.padded_dim = padded_dim,
+                               .attend = attend,
+                               .merge_states = merge_rows,
+                               .own_bytes = own_bytes,
+                               .take_queries = take_queries};
+
+}  // namespace pagoda::cpu::PAGODA_ISA

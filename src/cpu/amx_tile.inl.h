@@ -1,0 +1,85 @@
+// The tile registers of AMX: eight of 16 rows of 64 bytes. Everything here is one instruction.
+//
+// Compilers' own intrinsics do not say that they read and write memory, so stores that feed a load
+// of a tile may be deleted; hence inline assembly, which says so. Every unit uses one configuration
+// for all kernels, because setting another costs as much as dozens of products.
+//
+// product_bf16<C, A, B>, by the manual and on every machine tried, computes for each row m and
+// column n of C, with fused multiply-adds to the nearest that take subnormals for 0,
+//
+//     even = 0; for k = 0 .. 15: even += A[m][2k] * B[k][2n]
+//     odd  = 0; for k = 0 .. 15: odd += A[m][2k + 1] * B[k][2n + 1]
+//     C[m][n] += even + odd
+//
+// tests/unit/cpu/amx_test.cpp holds the machine to that: the bits of attention rely on it.
+#pragma once
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+constexpr int kTileRows = 16;
+constexpr int kTileRowBytes = 64;
+constexpr int kTileBytes = kTileRows * kTileRowBytes;
+
+// While it lives, the thread's tiles have full size. Tiles are released at the end, because a
+// thread that holds them costs eight kilobytes at every switch.
+class TileConfig {
+ public:
+  TileConfig() {
+    Layout all{};
+    all.palette = 1;
+    for (int i = 0; i < 8; ++i) {
+      all.row_bytes[i] = kTileRowBytes;
+      all.rows[i] = kTileRows;
+    }
+    __asm__ volatile("ldtilecfg %0" : : "m"(all) : "memory");
+  }
+  ~TileConfig() { __asm__ volatile("tilerelease" : : : "memory"); }
+  TileConfig(const TileConfig&) = delete;
+  TileConfig& operator=(const TileConfig&) = delete;
+
+ private:
+  struct alignas(64) Layout {  // as the instruction reads it
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+  };
+};
+
+template <int kTile>
+[[gnu::always_inline]] inline void clear_tile() {
+  __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTile));
+}
+
+// Rows lie `stride` bytes apart.
+template <int kTile>
+[[gnu::always_inline]] inline void load_tile(const void* from, int64_t stride = kTileRowBytes) {
+  __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0"
+                   :
+                   : "i"(kTile), "r"(from), "r"(stride)
+                   : "memory");
+}
+
+// For what comes from beyond the first-level cache and is not to displace what is in it.
+template <int kTile>
+[[gnu::always_inline]] inline void stream_tile(const void* from, int64_t stride = kTileRowBytes) {
+  __asm__ volatile("tileloaddt1 (%1,%2,1), %%tmm%c0"
+                   :
+                   : "i"(kTile), "r"(from), "r"(stride)
+                   : "memory");
+}
+
+template <int kTile>
+[[gnu::always_inline]] inline void store_tile(void* to, int64_t stride = kTileRowBytes) {
+  __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)"
+                   :
+                   : "i"(kTile), "r"(to), "r"(stride)
+                   : "memory");
+}
+
+template <int kC, int kA, int kB>
+[[gnu::always_inline]] inline void product_bf16() {
+  static_assert(kC != kA && kA != kB && kC != kB, "the three tiles of a product differ");
+  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA

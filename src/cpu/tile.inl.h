@@ -1,0 +1,102 @@
+// Tiles of keys: which come next, and where their rows of keys and values lie.
+#pragma once
+
+#include "seen.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+// Rows of one tile; those that no query may read point to zeros.
+using RowPointers = const char* [kTileKeys];
+
+// Scales of a tile's keys and values, [kTileKeys] each; null: there are none.
+struct TileScales {
+  const float *keys, *values;
+};
+
+// What rows that no query may read point to.
+alignas(64) constexpr float kZeros[kMaxHeadDim] = {};
+constexpr float kOne = 1;
+
+struct Tile {
+  int start;           // first key
+  int first, last;     // rows that see a key of it lie in [first, last)
+  int begin, end;      // keys that one of them sees lie in [begin, end), from the start
+  SeenTile seen;       // which of them sees which
+  RowPointers keys;    // zeros for the keys that no row sees
+  RowPointers values;  // likewise
+
+  // The scales of both where they have any, likewise; 1 outside.
+  RowPointers key_scales, value_scales;
+};
+
+// Bytes within which the machine prefetches on its own once it saw the first line.
+constexpr int kPrefetchReach = 4096;
+
+// pointers[i] for the keys start + i with begin <= i < end, those that `any` has the bits of.
+//
+// Tiles are located one ahead of their use. Touching a single line of each stretch of memory then
+// is enough: it finds the page's translation and starts the machine's own prefetcher, which is
+// faster than naming every line.
+inline void locate(const PagedRows& rows, int start, int begin, int end, uint64_t any,
+                   RowPointers& pointers) {
+  for (int i = 0; i < begin; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
+  for (int i = end; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
+  for (int i = begin; i < end;) {
+    const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
+    const int count = smaller(end - i, rows.page_size - offset);
+    const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * rows.token_stride;
+    const int64_t reach = rows.token_stride > kPrefetchReach ? rows.token_stride : kPrefetchReach;
+    for (int64_t at = 0; at < count * rows.token_stride; at += reach) prefetch(row + at);
+    for (int j = 0; j < count; ++j, row += rows.token_stride) pointers[i + j] = row;
+    i += count;
+  }
+  // A key that no row sees is not read, whatever it holds.
+  for (uint64_t hidden = ~any & seen_between(begin, end); hidden != 0; hidden &= hidden - 1)
+    pointers[__builtin_ctzll(hidden)] = reinterpret_cast<const char*>(kZeros);
+}
+
+// The same for the scales of rows. The lines that hold them are prefetched, few as they are.
+inline void locate_scales(const PagedRows& rows, int start, int begin, int end, uint64_t any,
+                          RowPointers& pointers) {
+  if (rows.scales == nullptr) return;
+  const char* const one = reinterpret_cast<const char*>(&kOne);
+  for (int i = 0; i < begin; ++i) pointers[i] = one;
+  for (int i = end; i < kTileKeys; ++i) pointers[i] = one;
+  for (int i = begin; i < end;) {
+    const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
+    const int count = smaller(end - i, rows.page_size - offset);
+    const char* scale =
+        rows.scales + rows.pages[page] * rows.scale_page_stride + offset * rows.scale_token_stride;
+    for (int j = 0; j < count; ++j, scale += rows.scale_token_stride) {
+      prefetch(scale);
+      pointers[i + j] = (any >> (i + j) & 1) != 0 ? scale : one;
+    }
+    i += count;
+  }
+}
+
+// The first tile at or after `start` of which some row sees a key. `from` is an earlier one with
+// memory for the new one's words.
+inline bool find_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
+  if (!find_seen(task, start, from)) return false;
+  tile.seen = from;
+  tile.start = from.start;
+  tile.first = from.first;
+  tile.last = from.last;
+  tile.begin = __builtin_ctzll(from.any);
+  tile.end = kTileKeys - __builtin_clzll(from.any);
+  locate(task.keys, tile.start, tile.begin, tile.end, from.any, tile.keys);
+  locate(task.values, tile.start, tile.begin, tile.end, from.any, tile.values);
+  locate_scales(task.keys, tile.start, tile.begin, tile.end, from.any, tile.key_scales);
+  locate_scales(task.values, tile.start, tile.begin, tile.end, from.any, tile.value_scales);
+  return true;
+}
+
+// Gathers the scales of a tile's rows, where there are any.
+inline const float* gather(const PagedRows& rows, const RowPointers& pointers, float* scales) {
+  if (rows.scales == nullptr) return nullptr;
+  for (int i = 0; i < kTileKeys; ++i) __builtin_memcpy(scales + i, pointers[i], sizeof(float));
+  return scales;
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA
