@@ -40,6 +40,8 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
       .num_threads = options.num_threads,
       .backend = options.backend,
       .isa = options.isa,
+      .product_isa = options.product_isa,
+      .expand_weights = options.expand_weights,
       .dtype = options.dtype,
       .kv = options.kv,
       .page_size = options.page_size,

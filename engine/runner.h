@@ -29,7 +29,9 @@ struct RunnerOptions {
   Device device = Device::kCpu;  // who computes everything but the text
   int num_threads = 0;           // 0: all usable cores
   std::string backend = "cpu";   // one whose memory is the host's: cpu or reference
-  std::string isa;               // empty: the best of the machine
+  std::string isa;               // of attention; empty: the best of the machine
+  std::string product_isa;       // of products; empty: the best of the machine
+  bool expand_weights = false;   // multiply weights of 4 to 8 bits as floats
   pagoda_dtype dtype = PAGODA_F32;
   KvChoice kv;  // what the cache holds
   int32_t page_size = 16;

@@ -30,6 +30,13 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--isa", runner.isa, "of attention on the CPU: scalar, avx2, avx512")
       ->type_name("NAME");
   command
+      .add_option("--product-isa", runner.product_isa,
+                  "of matrix products: scalar, avx2, avx512, amx")
+      ->type_name("NAME");
+  command.add_flag(
+      "--expand-weights", runner.expand_weights,
+      "multiply weights of 4 to 8 bits as floats: slower, and activations stay unrounded");
+  command
       .add_option("--dtype", options.dtype,
                   "of attention and its cache, on a CUDA device of weights too")
       ->default_str("f32, on a CUDA device bf16")
