@@ -14,6 +14,11 @@ void multiply_tiles(const void* a, const void* b, float* c) {
   store_tile<0>(c);
 }
 
+void convert_codes(Element element, const void* codes, int32_t dim, void* bf16) {
+  const char* row = static_cast<const char*>(codes);
+  make_bf16(element, &row, nullptr, 1, dim, static_cast<char*>(bf16));
+}
+
 inline int32_t padded_dim(int32_t head_dim_v) {
   return chunks_of(head_dim_v) * kChunkDims;
 }
@@ -26,9 +31,13 @@ inline int64_t own_bytes(int32_t head_dim, int32_t head_dim_v, int32_t max_rows)
 inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own) {
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
-  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows)
-    pack_queries(queries.rows + row, larger(0, smaller(queries.num_rows - row, kGroupRows)),
-                 queries.head_dim, scratch.queries + row / kGroupRows * bytes);
+  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows) {
+    const int count = larger(0, smaller(queries.num_rows - row, kGroupRows));
+    const char* rows[kGroupRows];
+    for (int i = 0; i < count; ++i) rows[i] = queries.rows[row + i];
+    make_bf16(queries.element, rows, nullptr, count, queries.head_dim, scratch.converted_keys);
+    pack_queries(rows, count, queries.head_dim, scratch.queries + row / kGroupRows * bytes);
+  }
 }
 
 inline void attend(const AttendTask& task) {
