@@ -9,7 +9,7 @@
 // and 0 in the other: twice the products, and no packing.
 #pragma once
 
-#include "amx_scratch.inl.h"
+#include "amx_exact.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -138,51 +138,6 @@ inline void multiply_values(const TileRows* values, const char* weights, int chu
   }
 }
 
-// The values of a unit with zeros for the keys that one row does not see.
-inline void hide_values(const char* const* pointers, uint64_t seen, int head_dim_v, char* copy,
-                        TileRows (&values)[2]) {
-  const int64_t stride = int64_t{chunks_of(head_dim_v)} * kTileRowBytes;
-  for (int key = 0; key < kUnitKeys; ++key)
-    for (int c = 0; c < chunks_of(head_dim_v); ++c)
-      _mm512_store_si512(copy + key * stride + c * kTileRowBytes,
-                         (seen >> key & 1) != 0
-                             ? load_bf16(pointers[key], c * kChunkDims, head_dim_v)
-                             : _mm512_setzero_si512());
-  values[0] = {copy, stride};
-  values[1] = {copy + 16 * stride, stride};
-}
-
-// A tile with values that are not finite, of which rows see different ones: each row of the
-// products depends on its own weights alone, so each is taken from products with its own values.
-// weights: [kUnits, 4] tiles
-inline void accumulate_exactly(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
-                               const Group& group, const uint64_t* words, int units,
-                               float* outputs) {
-  const int tiles = 2 * chunks_of(task.head_dim_v);
-  for (int unit = 0; unit < units; ++unit)
-    for (int i = 0; i < group.rows; ++i) {
-      TileRows values[2];
-      hide_values(tile.values + unit * kUnitKeys, words[i] >> (unit * kUnitKeys), task.head_dim_v,
-                  scratch.values + 4 * int64_t{tiles} * kTileBytes, values);
-      multiply_values(values, scratch.weights + unit * 4 * kTileBytes, tiles / 2, scratch.sums);
-      for (int t = 0; t < tiles; ++t) {
-        float* at = outputs + (t * 16 + i) * 16;
-        store(at, load(at) + load(scratch.sums + (t * 16 + i) * 16));
-      }
-    }
-}
-
-inline bool finite_rows(const char* const* rows, int count, int dim) {
-  const __m512i exponent = _mm512_set1_epi16(0x7f80);
-  __mmask32 found = 0;
-  for (int i = 0; i < count; ++i)
-    for (int c = 0; c < chunks_of(dim); ++c) {
-      const __m512i bits = _mm512_and_si512(load_bf16(rows[i], c * kChunkDims, dim), exponent);
-      found |= _mm512_cmpeq_epi16_mask(bits, exponent);
-    }
-  return found == 0;
-}
-
 // The units of a tile that hold what some row sees: 1 or 2, from the first.
 inline int units_of(int end) {
   return (end + kUnitKeys - 1) / kUnitKeys;
@@ -194,6 +149,37 @@ inline void words_of(const Tile& tile, const Group& group, uint64_t (&words)[kGr
     const int row = group.first + i;
     words[i] = row >= tile.first && row < tile.last ? tile.seen.words[row] : 0;
   }
+}
+
+// outputs += sums, of the first `rows` rows. Does nothing and returns false if one of the sums is
+// not finite.
+inline bool add_sums(const float* sums, int chunks, int rows, float* outputs) {
+  F32 zero = broadcast(0.0f);
+  for (int t = 0; t < 2 * chunks; ++t)
+    for (int i = 0; i < rows; ++i)
+      zero = fma(load(sums + (t * 16 + i) * 16), broadcast(0.0f), zero);
+  if (equal(zero, zero).bits != 0xffff) return false;
+  for (int t = 0; t < 2 * chunks; ++t)
+    for (int i = 0; i < rows; ++i) {
+      float* at = outputs + (t * 16 + i) * 16;
+      store(at, load(at) + load(sums + (t * 16 + i) * 16));
+    }
+  return true;
+}
+
+// The same for a unit with values that are not finite. In the half of a word that is not wanted
+// such a value meets a weight of 0, so the products are those of packed values.
+inline void add_exactly(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
+                        const Group& group, const Seen& seen, int unit, float* outputs) {
+  const int chunks = chunks_of(task.head_dim_v);
+  char* values = scratch.values + int64_t{kTileKeys / 16} * chunks * kTileBytes;
+  from_outputs(outputs, task.head_dim_v, group);
+  pack_values(tile.values + unit * kUnitKeys, task.head_dim_v, values);
+  pair_weights(scratch.scores + unit * kUnitKeys * kGroupRows, scratch.weights);
+  for (int lane = 0; lane < group.rows; ++lane)
+    accumulate_lane(values, 2 * chunks, scratch.weights, hidden_halves(seen, unit, lane), lane,
+                    group.o);
+  to_outputs(group, task.head_dim_v, outputs);
 }
 
 // One group of rows and one tile.
@@ -209,22 +195,17 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
   multiply_few(keys, queries_of(task, scratch, group.first), chunks_of(task.head_dim), units,
                scratch.scores);
   if (!logits.plain) make_logits(task, group, scales, tile.start, units, scratch.scores);
-  hide(seen, units, scratch.scores);
+  hide(seen, 0, units * kUnitKeys, scratch.scores);
   const F32 here = largest_of(scratch.scores, units) * broadcast(logits.logit_scale());
   float* outputs = outputs_of(task, scratch, group);
   F32 rescale;
   if (raise_maximum(group, here, rescale)) rescale_outputs(rescale, task.head_dim_v, outputs);
   weigh(group, logits, scales, seen, units, scratch.scores);
-  for (int unit = 0; unit < units; ++unit)
-    spread_weights(scratch.scores + unit * kUnitKeys * kGroupRows,
-                   scratch.weights + unit * 4 * kTileBytes);
-  if (seen.all != tile.seen.any && !finite_rows(tile.values, kTileKeys, task.head_dim_v))
-    return accumulate_exactly(task, scratch, tile, group, words, units, outputs);
   for (int unit = 0; unit < units; ++unit) {
-    multiply_values(values + 2 * unit, scratch.weights + unit * 4 * kTileBytes, chunks_v,
-                    scratch.sums);
-    for (int i = 0; i < chunks_v * 512; i += kWidth)
-      store(outputs + i, load(outputs + i) + load(scratch.sums + i));
+    spread_weights(scratch.scores + unit * kUnitKeys * kGroupRows, scratch.weights);
+    multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums);
+    if (!add_sums(scratch.sums, chunks_v, group.rows, outputs))
+      add_exactly(task, scratch, tile, group, seen, unit, outputs);
   }
 }
 

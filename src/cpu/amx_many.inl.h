@@ -104,42 +104,28 @@ inline void multiply_unit(const char* keys, const char* const (&queries)[2], int
   store_tile<3>(scores[1] + 16 * kGroupRows);
 }
 
-// Weights of a unit as a second operand. scores: [32 keys][16 rows], rounded
-inline void pair_weights(const float* scores, char* weights) {
-  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-  for (int j = 0; j < 16; ++j) {
-    const __m512i a = _mm512_load_si512(scores + j * kGroupRows);
-    const __m512i b = _mm512_load_si512(scores + (16 + j) * kGroupRows);
-    _mm512_store_si512(weights + j * kTileRowBytes,
-                       _mm512_or_si512(_mm512_srli_epi32(a, 16), _mm512_and_si512(b, upper)));
+// A chunk of 32 columns of o of two groups += values x weights over so many units. values: [units]
+// of each unit's first column; weights: [units] tiles of each group; o: of the chunk
+inline void accumulate_chunk(const char* const* values, int64_t offset,
+                             const char* const (&weights)[2], int units, float* const (&o)[2]) {
+  load_tile<0>(o[0]);
+  load_tile<1>(o[1]);
+  load_tile<2>(o[0] + 256);
+  load_tile<3>(o[1] + 256);
+  for (int unit = 0; unit < units; ++unit) {
+    stream_tile<4>(values[unit] + offset);
+    load_tile<6>(weights[0] + unit * kTileBytes);
+    product_bf16<0, 4, 6>();
+    load_tile<7>(weights[1] + unit * kTileBytes);
+    product_bf16<1, 4, 7>();
+    stream_tile<5>(values[unit] + offset + kTileBytes);
+    product_bf16<2, 5, 6>();
+    product_bf16<3, 5, 7>();
   }
-}
-
-// o of two groups += values x weights over the units of a tile. weights: [kUnits] tiles of each
-inline void accumulate_units(const char* values, const char* const (&weights)[2], int units,
-                             int chunks, float* const (&o)[2]) {
-  for (int c = 0; c < chunks; ++c) {
-    const int64_t at = int64_t{c} * 512;
-    load_tile<0>(o[0] + at);
-    load_tile<1>(o[1] + at);
-    load_tile<2>(o[0] + at + 256);
-    load_tile<3>(o[1] + at + 256);
-    for (int unit = 0; unit < units; ++unit) {
-      const char* v = values + (int64_t{unit} * chunks + c) * 2 * kTileBytes;
-      load_tile<4>(v);
-      load_tile<6>(weights[0] + unit * kTileBytes);
-      product_bf16<0, 4, 6>();
-      load_tile<7>(weights[1] + unit * kTileBytes);
-      product_bf16<1, 4, 7>();
-      load_tile<5>(v + kTileBytes);
-      product_bf16<2, 5, 6>();
-      product_bf16<3, 5, 7>();
-    }
-    store_tile<0>(o[0] + at);
-    store_tile<1>(o[1] + at);
-    store_tile<2>(o[0] + at + 256);
-    store_tile<3>(o[1] + at + 256);
-  }
+  store_tile<0>(o[0]);
+  store_tile<1>(o[1]);
+  store_tile<2>(o[0] + 256);
+  store_tile<3>(o[1] + 256);
 }
 
 inline void rescale_columns(F32 rescale, int chunks, float* o) {
@@ -163,38 +149,6 @@ struct PairOfGroups {
     store(group[1].m, broadcast(0.0f));
   }
 };
-
-// The keys of a pair's rows, each with its own values, where others' are not finite: columns of the
-// products depend on their own weights alone. weights: [kUnits] tiles
-inline void accumulate_column(const AttendTask& task, const PackedTile& tile, const Group& group,
-                              const Seen& seen, int lane, const char* weights) {
-  const int chunks = chunks_of(task.head_dim_v);
-  for (int unit = 0; unit < tile.units; ++unit)
-    for (int t = 0; t < 2 * chunks; ++t) {
-      alignas(64) char values[kTileBytes];
-      alignas(64) float sums[16 * kGroupRows];
-      uint32_t hidden = 0;  // in the order of the words' halves
-      for (int j = 0; j < kUnitKeys; ++j) {
-        const int key = unit * kUnitKeys + j % 2 * 16 + j / 2;
-        if ((seen.rows_of(key) >> lane & 1) == 0) hidden |= 1u << j;
-      }
-      const char* from = tile.values + (int64_t{unit} * 2 * chunks + t) * kTileBytes;
-      for (int i = 0; i < 16; ++i)
-        _mm512_store_si512(
-            values + i * kTileRowBytes,
-            _mm512_maskz_mov_epi16(~hidden, _mm512_load_si512(from + i * kTileRowBytes)));
-      float* o = group.o + t * 16 * kGroupRows;
-      load_tile<0>(o);
-      load_tile<1>(values);
-      load_tile<2>(weights + unit * kTileBytes);
-      product_bf16<0, 1, 2>();
-      store_tile<0>(sums);
-      const Lanes own{static_cast<__mmask16>(1u << lane)};
-      for (int i = 0; i < 16; ++i)
-        store(o + i * kGroupRows,
-              select(own, load(sums + i * kGroupRows), load(o + i * kGroupRows)));
-    }
-}
 
 inline void attend_pair(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
                         const PackedTile& tile, const PairOfGroups& pair) {
@@ -220,7 +174,7 @@ inline void attend_pair(const AttendTask& task, const Logits& logits, const AmxS
     weights[g] = to;
     if (!logits.plain && group.rows > 0)
       make_logits(task, group, scales, tile.start, tile.units, scores);
-    hide(seen[g], tile.units, scores);
+    hide(seen[g], 0, tile.units * kUnitKeys, scores);
     const F32 here = largest_of(scores, tile.units) * broadcast(logits.logit_scale());
     F32 rescale;
     if (raise_maximum(group, here, rescale)) rescale_columns(rescale, chunks_v, group.o);
@@ -229,32 +183,16 @@ inline void attend_pair(const AttendTask& task, const Logits& logits, const AmxS
       pair_weights(scores + unit * kUnitKeys * kGroupRows, to + unit * kTileBytes);
     exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
-  if (!exact)
-    return accumulate_units(tile.values, weights, tile.units, chunks_v,
-                            {pair.group[0].o, pair.group[1].o});
-  for (int g = 0; g < 2; ++g)
-    for (int lane = 0; lane < pair.group[g].rows; ++lane)
-      accumulate_column(task, tile, pair.group[g], seen[g], lane, weights[g]);
-}
-
-inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task);
-  Pass pass;
-  Tile tile;
-  uint64_t* words = task.seen;
-  bool found = find_tile(task, task.key_begin, SeenTile::none(words), tile);
-  while (found) {
-    for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
-      PackedTile& packed = pass.tiles[pass.count];
-      packed.words = nullptr;
-      pack_tile(task, scratch, tile, pass.count, packed);
-      found = find_tile(task, tile.start + kTileKeys, tile.seen, tile);
-    }
-    for (int row = 0; row < task.num_rows; row += kPairRows) {
-      const PairOfGroups pair(task, scratch, row);
-      for (int i = 0; i < pass.count; ++i) attend_pair(task, logits, scratch, pass.tiles[i], pair);
-    }
+  if (!exact) {
+    const char* const values[kUnits] = {tile.values,
+                                        tile.values + int64_t{chunks_v} * 2 * kTileBytes};
+    for (int c = 0; c < chunks_v; ++c)
+      accumulate_chunk(values, int64_t{c} * 2 * kTileBytes, weights, tile.units,
+                       {pair.group[0].o + c * 512, pair.group[1].o + c * 512});
+    return;
   }
+  for (int g = 0; g < 2; ++g)
+    accumulate_exactly(pair.group[g], seen[g], tile.values, tile.units, 2 * chunks_v, weights[g]);
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -63,13 +63,39 @@ inline int chunks_of(int dim) {
   }
 }
 
+// Sixteen codes as words with a float each; e4m3 comes 2^8 too small, as kernels.h says.
+inline __m512i widen_codes(Element element, __m128i codes) {
+  if (element == Element::int8)
+    return _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)));
+  const __m128i sign = _mm_set1_epi8(static_cast<char>(0x80));
+  const __mmask16 nan = _mm_cmpeq_epi8_mask(_mm_or_si128(codes, sign), _mm_set1_epi8(-1));
+  const __m256i half = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7),
+                                        _mm256_set1_epi16(static_cast<short>(0xbf80)));
+  return _mm512_mask_mov_epi32(_mm512_castps_si512(_mm512_cvtph_ps(half)), nan,
+                               _mm512_set1_epi32(0x7fc00000));
+}
+
+// Thirty-two elements of a row from number `first` on as bf16, which holds each exactly.
+inline __m512i load_query(Element element, const char* row, int first, int dim) {
+  if (element == Element::bf16) return load_bf16(row, first, dim);
+  const int left = dim - first;
+  const __mmask32 lanes = left >= kChunkDims ? ~0u : (1u << left) - 1;
+  const __m256i codes = _mm256_maskz_loadu_epi8(lanes, row + first);
+  const __m512i low = widen_codes(element, _mm256_castsi256_si128(codes));
+  const __m512i high = widen_codes(element, _mm256_extracti128_si256(codes, 1));
+  return _mm512_inserti64x4(
+      _mm512_castsi256_si512(_mm512_cvtepi32_epi16(_mm512_srli_epi32(low, 16))),
+      _mm512_cvtepi32_epi16(_mm512_srli_epi32(high, 16)), 1);
+}
+
 // A group of up to 16 rows of queries; the rest are zeros.
-inline void pack_queries(const char* const* rows, int count, int head_dim, char* to) {
+inline void pack_queries(Element element, const char* const* rows, int count, int head_dim,
+                         char* to) {
   for (int c = 0; c < chunks_of(head_dim); ++c, to += kTileBytes) {
     __m512i r[16];
-#pragma GCC unroll 16
     for (int i = 0; i < 16; ++i)
-      r[i] = i < count ? load_bf16(rows[i], c * kChunkDims, head_dim) : _mm512_setzero_si512();
+      r[i] = i < count ? load_query(element, rows[i], c * kChunkDims, head_dim)
+                       : _mm512_setzero_si512();
     transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) _mm512_store_si512(to + i * kTileRowBytes, r[i]);

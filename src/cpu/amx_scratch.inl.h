@@ -19,13 +19,14 @@ struct AmxScratch {
   char* keys;              // [kPassKeys / 16, chunks of head_dim] tiles
   char* values;            // [kPassKeys / 32, 2 x chunks of head_dim_v] tiles
   float* scores;           // [2, kTileKeys, 16]
-  char* weights;           // [2, kUnits, 4] tiles
+  float* run_scores;       // [2, 2, kUnitKeys, 16]
+  char* weights;           // [2, 2, 4] tiles
   float* sums;             // [2 x chunks of head_dim_v] tiles: of a unit's products, of few rows
   float* outputs;          // [kMaxFewRows / 16, 2 x chunks of head_dim_v] tiles: o of few rows
   float* spare;            // m and l of 16 rows that do not exist, [2, 16]; then their o
   char* queries;           // [padded rows / 16, chunks of head_dim] tiles
   uint64_t* seen;          // [kPassTiles, num_rows] with a block mask
-  char* converted_keys;    // [kTileKeys] rows of bf16, of a tile of codes; of queries as well
+  char* converted_keys;    // [kTileKeys] rows of bf16, of a tile of codes
   char* converted_values;  // [kTileKeys] likewise
   int64_t size = 0;
 
@@ -41,8 +42,9 @@ struct AmxScratch {
     keys = take(kPassKeys / 16 * key_chunks * kTileBytes);
     values = take(kPassKeys / kUnitKeys * value_tiles * kTileBytes);
     scores = reinterpret_cast<float*>(take(2 * kTileKeys * kTileRowBytes));
-    weights = take(2 * kUnits * 4 * kTileBytes);
-    sums = reinterpret_cast<float*>(take(value_tiles * kTileBytes));
+    run_scores = reinterpret_cast<float*>(take(4 * kUnitKeys * kTileRowBytes));
+    weights = take(4 * 4 * kTileBytes);
+    sums = reinterpret_cast<float*>(take(larger(4, static_cast<int>(value_tiles)) * kTileBytes));
     outputs = reinterpret_cast<float*>(take(kMaxFewRows / kGroupRows * value_tiles * kTileBytes));
     spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
     queries = take(groups * key_chunks * kTileBytes);

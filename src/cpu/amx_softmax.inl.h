@@ -142,9 +142,10 @@ inline void rescore(const AttendTask& task, const Group& group, int tile, float*
   }
 }
 
-// Products of the units [0, units) become logits. Not for plain ones, which are used as they are.
+// Products of `units` units of keys from `first_key` on become logits. Not for plain ones, which
+// are used as they are. With an expression the keys are a whole tile.
 inline void make_logits(const AttendTask& task, const Group& group, const TileScales& scales,
-                        int tile, int units, float* scores) {
+                        int first_key, int units, float* scores) {
   const F32 scale = broadcast(task.scale) * per_row(task.query_scale, group, 1.0f);
   const F32 cap = broadcast(task.softcap);
   const F32 slope = per_row(task.slope, group, 0.0f);
@@ -155,21 +156,21 @@ inline void make_logits(const AttendTask& task, const Group& group, const TileSc
     s = s * scale;
     if (task.softcap > 0) s = cap * tanh(s / cap);
     if (task.bias != Bias::none)
-      s = biased(task, s, slope, distance_to(task, position_of_key(task, tile + key), group));
+      s = biased(task, s, slope, distance_to(task, position_of_key(task, first_key + key), group));
     store(at, s);
   }
   if (task.score.apply != nullptr) {
     for (int key = units * kUnitKeys; key < kTileKeys; ++key)
       store(scores + key * kGroupRows, broadcast(0.0f));
-    rescore(task, group, tile, scores);
+    rescore(task, group, first_key, scores);
   }
 }
 
-// -inf at what a row does not see.
-inline void hide(const Seen& seen, int units, float* scores) {
+// -inf at what a row does not see of `count` keys from number `first` of the tile on.
+inline void hide(const Seen& seen, int first, int count, float* scores) {
   const F32 hidden = broadcast(kMinusInfinity);
-  for (int key = 0; key < units * kUnitKeys; ++key) {
-    const uint16_t rows = seen.rows_of(key);
+  for (int key = 0; key < count; ++key) {
+    const uint16_t rows = seen.rows_of(first + key);
     if (rows == 0xffff) continue;
     float* at = scores + key * kGroupRows;
     store(at, select({rows}, load(at), hidden));
@@ -186,12 +187,18 @@ inline F32 largest_of(const float* scores, int units) {
   return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
 }
 
+// Rows whose maximum rises to the largest logit of a tile.
+inline unsigned rising_rows(const Group& group, F32 here) {
+  const F32 before = load(group.m), lowest = broadcast(kMinusInfinity);
+  return less(before + broadcast(kSlack), here).bits |
+         (equal(before, lowest).bits & less(lowest, here).bits);
+}
+
 // Takes the largest logit of a tile into account. Returns whether a row's maximum rose; then
 // `rescale` is what l, which is scaled here, and o are to be multiplied by: exactly 1 for others.
 inline bool raise_maximum(const Group& group, F32 here, F32& rescale) {
-  const F32 before = load(group.m), lowest = broadcast(kMinusInfinity);
-  const unsigned rises = less(before + broadcast(kSlack), here).bits |
-                         (equal(before, lowest).bits & less(lowest, here).bits);
+  const F32 before = load(group.m);
+  const unsigned rises = rising_rows(group, here);
   if (rises == 0) return false;
   const Lanes rising{static_cast<__mmask16>(rises)};
   const F32 after = select(rising, here, before);

@@ -1,7 +1,7 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
-#include "amx_many.inl.h"
+#include "amx_run.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -31,13 +31,10 @@ inline int64_t own_bytes(int32_t head_dim, int32_t head_dim_v, int32_t max_rows)
 inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own) {
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
-  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows) {
-    const int count = larger(0, smaller(queries.num_rows - row, kGroupRows));
-    const char* rows[kGroupRows];
-    for (int i = 0; i < count; ++i) rows[i] = queries.rows[row + i];
-    make_bf16(queries.element, rows, nullptr, count, queries.head_dim, scratch.converted_keys);
-    pack_queries(rows, count, queries.head_dim, scratch.queries + row / kGroupRows * bytes);
-  }
+  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows)
+    pack_queries(queries.element, queries.rows + row,
+                 larger(0, smaller(queries.num_rows - row, kGroupRows)), queries.head_dim,
+                 scratch.queries + row / kGroupRows * bytes);
 }
 
 inline void attend(const AttendTask& task) {

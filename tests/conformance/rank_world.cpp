@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backends.h"
+
 namespace pagoda::conformance {
 namespace {
 
@@ -291,8 +293,8 @@ Arithmetic arithmetic_of(Geometry g, const Values& values, const Ranks& ranks) {
     if (std::isfinite(row.lse)) largest = std::max(largest, std::abs(row.lse));
   for (const float sink : values.sinks)
     if (std::isfinite(sink)) largest = std::max(largest, std::abs(static_cast<double>(sink)));
-  Arithmetic arithmetic = kFloat;
-  arithmetic.weights = (ranks.num_ranks + 3) * 0x1p-24 * largest;
+  Arithmetic arithmetic = Backends::arithmetic(g, g.isa);
+  arithmetic.weights += (ranks.num_ranks + 3) * 0x1p-24 * largest;
   return arithmetic;
 }
 
