@@ -8,12 +8,12 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-// Weights of a unit as a second operand. scores: [32 keys][16 rows], rounded
-inline void pair_weights(const float* scores, char* weights) {
+// Weights of a unit as a second operand. rounded: [32 keys][16 rows]
+inline void pair_weights(const uint32_t* rounded, char* weights) {
   const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   for (int j = 0; j < 16; ++j) {
-    const __m512i a = _mm512_load_si512(scores + j * kGroupRows);
-    const __m512i b = _mm512_load_si512(scores + (16 + j) * kGroupRows);
+    const __m512i a = _mm512_load_si512(rounded + j * kGroupRows);
+    const __m512i b = _mm512_load_si512(rounded + (16 + j) * kGroupRows);
     _mm512_store_si512(weights + j * kTileRowBytes,
                        _mm512_or_si512(_mm512_srli_epi32(a, 16), _mm512_and_si512(b, upper)));
   }
@@ -50,13 +50,11 @@ inline void accumulate_lane(const char* values, int tiles, const char* weights, 
   }
 }
 
-// A group over the units of a tile. values: [units, tiles] packed; weights: [units] tiles
-inline void accumulate_exactly(const Group& group, const Seen& seen, const char* values, int units,
+// All rows of a group.
+inline void accumulate_exactly(const Group& group, const Seen& seen, int unit, const char* values,
                                int tiles, const char* weights) {
-  for (int unit = 0; unit < units; ++unit)
-    for (int lane = 0; lane < group.rows; ++lane)
-      accumulate_lane(values + int64_t{unit} * tiles * kTileBytes, tiles,
-                      weights + unit * kTileBytes, hidden_halves(seen, unit, lane), lane, group.o);
+  for (int lane = 0; lane < group.rows; ++lane)
+    accumulate_lane(values, tiles, weights, hidden_halves(seen, unit, lane), lane, group.o);
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

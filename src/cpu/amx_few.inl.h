@@ -102,13 +102,13 @@ inline void multiply_few(const TileRows* keys, const char* queries, int chunks, 
 }
 
 // Weights of a unit as first operands: those of its first 16 keys for even columns and for odd
-// ones, then those of the others. scores: [32 keys][16 rows], rounded; weights: [4] tiles
-inline void spread_weights(const float* scores, char* weights) {
+// ones, then those of the others. rounded: [32 keys][16 rows]; weights: [4] tiles
+inline void spread_weights(const uint32_t* rounded, char* weights) {
   const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   for (int half = 0; half < 2; ++half, weights += 2 * kTileBytes) {
     __m512i r[16];
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(scores + (half * 16 + i) * kGroupRows);
+    for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(rounded + (half * 16 + i) * kGroupRows);
     transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
@@ -175,10 +175,8 @@ inline void add_exactly(const AttendTask& task, const AmxScratch& scratch, const
   char* values = scratch.values + int64_t{kTileKeys / 16} * chunks * kTileBytes;
   from_outputs(outputs, task.head_dim_v, group);
   pack_values(tile.values + unit * kUnitKeys, task.head_dim_v, values);
-  pair_weights(scratch.scores + unit * kUnitKeys * kGroupRows, scratch.weights);
-  for (int lane = 0; lane < group.rows; ++lane)
-    accumulate_lane(values, 2 * chunks, scratch.weights, hidden_halves(seen, unit, lane), lane,
-                    group.o);
+  pair_weights(scratch.rounded, scratch.weights);
+  accumulate_exactly(group, seen, unit, values, 2 * chunks, scratch.weights);
   to_outputs(group, task.head_dim_v, outputs);
 }
 
@@ -195,14 +193,16 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
   multiply_few(keys, queries_of(task, scratch, group.first), chunks_of(task.head_dim), units,
                scratch.scores);
   if (!logits.plain) make_logits(task, group, scales, tile.start, units, scratch.scores);
-  hide(seen, 0, units * kUnitKeys, scratch.scores);
-  const F32 here = largest_of(scratch.scores, units) * broadcast(logits.logit_scale());
   float* outputs = outputs_of(task, scratch, group);
-  F32 rescale;
-  if (raise_maximum(group, here, rescale)) rescale_outputs(rescale, task.head_dim_v, outputs);
-  weigh(group, logits, scales, seen, units, scratch.scores);
   for (int unit = 0; unit < units; ++unit) {
-    spread_weights(scratch.scores + unit * kUnitKeys * kGroupRows, scratch.weights);
+    const int first = unit * kUnitKeys;
+    float* scores = scratch.scores + first * kGroupRows;
+    hide(seen, first, kUnitKeys, scores);
+    F32 rescale;
+    if (weigh(group, logits, scales.values != nullptr ? scales.values + first : nullptr, seen,
+              first, scores, scratch.rounded, rescale))
+      rescale_outputs(rescale, task.head_dim_v, outputs);
+    spread_weights(scratch.rounded, scratch.weights);
     multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums);
     if (!add_sums(scratch.sums, chunks_v, group.rows, outputs))
       add_exactly(task, scratch, tile, group, seen, unit, outputs);

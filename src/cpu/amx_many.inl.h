@@ -150,49 +150,65 @@ struct PairOfGroups {
   }
 };
 
-inline void attend_pair(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-                        const PackedTile& tile, const PairOfGroups& pair) {
-  const int chunks = chunks_of(task.head_dim), chunks_v = chunks_of(task.head_dim_v);
-  const TileScales scales = scales_of(task, tile);
-  Seen seen[2];
-  see_packed(task, tile, pair.group[0], seen[0]);
-  seen[1].any = seen[1].all = tile.any;
-  if (pair.group[1].rows > 0) see_packed(task, tile, pair.group[1], seen[1]);
-  if ((seen[0].any | (pair.group[1].rows > 0 ? seen[1].any : 0)) == 0) return;
-  for (int unit = 0; unit < tile.units; ++unit) {
-    const int64_t at = unit * kUnitKeys * kGroupRows;
-    float* const scores[2] = {scratch.scores + at, scratch.scores + kTileKeys * kGroupRows + at};
-    multiply_unit(tile.keys + int64_t{unit} * 2 * chunks * kTileBytes, pair.queries, chunks,
-                  scores);
-  }
-  const char* weights[2];
-  bool exact = false;
+// A unit of a tile, alone: what amx_run.inl.h does not take.
+inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
+                        const PackedTile& tile, const PairOfGroups& pair, int unit,
+                        const Seen (&seen)[2], float* const (&scores)[2]) {
+  const int chunks_v = chunks_of(task.head_dim_v), first = unit * kUnitKeys;
+  const char* values = tile.values + int64_t{unit} * chunks_v * 2 * kTileBytes;
+  const char* const weights[2] = {scratch.weights, scratch.weights + kTileBytes};
+  bool is_exact = false;
   for (int g = 0; g < 2; ++g) {
     const Group& group = pair.group[g];
-    float* scores = scratch.scores + int64_t{g} * kTileKeys * kGroupRows;
-    char* to = scratch.weights + int64_t{g} * kUnits * kTileBytes;
-    weights[g] = to;
-    if (!logits.plain && group.rows > 0)
-      make_logits(task, group, scales, tile.start, tile.units, scores);
-    hide(seen[g], 0, tile.units * kUnitKeys, scores);
-    const F32 here = largest_of(scores, tile.units) * broadcast(logits.logit_scale());
+    hide(seen[g], first, kUnitKeys, scores[g]);
     F32 rescale;
-    if (raise_maximum(group, here, rescale)) rescale_columns(rescale, chunks_v, group.o);
-    weigh(group, logits, scales, seen[g], tile.units, scores);
-    for (int unit = 0; unit < tile.units; ++unit)
-      pair_weights(scores + unit * kUnitKeys * kGroupRows, to + unit * kTileBytes);
-    exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
+    if (weigh(group, logits, task.values.scales != nullptr ? tile.value_scales + first : nullptr,
+              seen[g], first, scores[g], scratch.rounded, rescale))
+      rescale_columns(rescale, chunks_v, group.o);
+    pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
+    is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
-  if (!exact) {
-    const char* const values[kUnits] = {tile.values,
-                                        tile.values + int64_t{chunks_v} * 2 * kTileBytes};
-    for (int c = 0; c < chunks_v; ++c)
-      accumulate_chunk(values, int64_t{c} * 2 * kTileBytes, weights, tile.units,
-                       {pair.group[0].o + c * 512, pair.group[1].o + c * 512});
+  if (is_exact) {
+    for (int g = 0; g < 2; ++g)
+      accumulate_exactly(pair.group[g], seen[g], unit, values, 2 * chunks_v, weights[g]);
     return;
   }
-  for (int g = 0; g < 2; ++g)
-    accumulate_exactly(pair.group[g], seen[g], tile.values, tile.units, 2 * chunks_v, weights[g]);
+  for (int c = 0; c < chunks_v; ++c)
+    accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1,
+                     {pair.group[0].o + c * 512, pair.group[1].o + c * 512});
+}
+
+inline void see_both(const AttendTask& task, const PackedTile& tile, const PairOfGroups& pair,
+                     Seen (&seen)[2]) {
+  see_packed(task, tile, pair.group[0], seen[0]);
+  if (pair.group[1].rows > 0) return see_packed(task, tile, pair.group[1], seen[1]);
+  seen[1].any = seen[1].all = seen[0].any;
+  if (!seen[0].is_uniform()) seen[1] = seen[0];
+}
+
+// The units [begin, end) of a tile.
+inline void attend_units(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
+                         const PackedTile& tile, const PairOfGroups& pair, int begin, int end) {
+  const int chunks = chunks_of(task.head_dim);
+  Seen seen[2];
+  see_both(task, tile, pair, seen);
+  float* const all[2] = {scratch.scores, scratch.scores + kTileKeys * kGroupRows};
+  for (int unit = begin; unit < end; ++unit) {
+    const int at = unit * kUnitKeys * kGroupRows;
+    multiply_unit(tile.keys + int64_t{unit} * 2 * chunks * kTileBytes, pair.queries, chunks,
+                  {all[0] + at, all[1] + at});
+  }
+  const int first = begin * kUnitKeys;
+  TileScales scales = scales_of(task, tile);
+  if (scales.keys != nullptr) scales.keys += first;
+  for (int g = 0; g < 2 && !logits.plain; ++g)
+    if (pair.group[g].rows > 0)
+      make_logits(task, pair.group[g], scales, tile.start + first, end - begin,
+                  all[g] + first * kGroupRows);
+  for (int unit = begin; unit < end; ++unit) {
+    const int at = unit * kUnitKeys * kGroupRows;
+    attend_unit(task, logits, scratch, tile, pair, unit, seen, {all[0] + at, all[1] + at});
+  }
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

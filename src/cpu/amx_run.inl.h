@@ -1,5 +1,5 @@
-// The same as attend_pair of amx_many.inl.h over a run of tiles, with the products of one unit
-// beside the softmax of another:
+// The same as attend_units of amx_many.inl.h over all units of a pass, one pair of groups after the
+// other, with the products of one unit beside the softmax of another:
 //
 //     products of queries and keys    of unit u + 1     beside the weights of unit u, first group
 //     products of weights and values  of units before   beside the weights of unit u, second group
@@ -8,9 +8,8 @@
 // softmax. What else it takes, by measurement (docs/kernels/cpu-amx.md): a tile of sums is stored
 // only just before its register is needed again, and keys and values bypass the first-level cache.
 //
-// Weights are computed with the maximum as it stands. When a tile turns out to have a logit that
-// raises it, everything before the tile is finished, and the tile is left to attend_pair. So the
-// operations of a row, and its bits, are the same.
+// When the weights of a unit turn out to raise a maximum, everything before the unit is finished,
+// and the unit is done again alone. So the operations of a row, and its bits, are the same.
 #pragma once
 
 #include "amx_many.inl.h"
@@ -30,18 +29,28 @@ struct Steps {
   const float* scores;  // [32 keys][16 rows]
   char* weights;        // tile
   F32 scale, shift;
-  F32 sum[4], largest[2];
+  F32 part[4];
+
+  Steps(const float* from, char* to, float exponent_scale, const Group& group)
+      : scores(from), weights(to), scale(broadcast(exponent_scale)), shift(shift_of(group)) {
+#pragma GCC unroll 4
+    for (F32& it : part) it = broadcast(0.0f);
+  }
+
+  F32 sum() const {
+    return (part[0] + part[1]) + (part[2] + part[3]);
+  }
 
   template <int kStep>
   [[gnu::always_inline]] void step() {
     const F32 a = load(scores + kStep * kGroupRows), b = load(scores + (16 + kStep) * kGroupRows);
-    largest[0] = max(a, largest[0]);
-    largest[1] = max(b, largest[1]);
     const F32 p = exp2(fms(a, scale, shift)), q = exp2(fms(b, scale, shift));
-    sum[kStep % 4] = (sum[kStep % 4] + p) + q;
+    part[kStep % 4] = (part[kStep % 4] + p) + q;
     const __m512i low = _mm512_srli_epi32(rounded(p).v, 16);
+    constexpr int kChoose = 0xca;  // the second where the first is set, otherwise the third
     _mm512_store_si512(weights + kStep * kTileRowBytes,
-                       _mm512_mask_blend_epi16(0xaaaaaaaau, low, rounded(q).v));
+                       _mm512_ternarylogic_epi32(_mm512_set1_epi32(static_cast<int>(0xffff0000u)),
+                                                 rounded(q).v, low, kChoose));
   }
   // Steps [kBegin, kEnd).
   template <int kBegin, int kEnd>
@@ -150,34 +159,97 @@ template <int kBegin, int kEnd, int kUnit = 0>
   }
 }
 
-// A unit of a run.
-struct RunUnit {
+// A unit and a pair of groups.
+struct PairUnit {
   const PackedTile* tile;
+  const PairOfGroups* pair;
   int unit;
-  bool is_last;    // of its tile
   bool is_shaped;  // the products are not yet the logits, or some are hidden
+  bool is_alone;   // cannot be taken into the stream
 };
 
-// Units whose weights are there, to meet their values.
+// The units that each pair of groups sees, one after the other.
+class UnitStream {
+ public:
+  UnitStream(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
+             const Pass& pass)
+      : task_(task),
+        logits_(logits),
+        scratch_(scratch),
+        pass_(pass),
+        pairs_{{task, scratch, 0}, {task, scratch, 0}} {}
+
+  // What it gave before stays valid for one more call.
+  bool next(PairUnit& to) {
+    while (unit_ == units_)
+      if (!next_tile()) return false;
+    const PackedTile& tile = pass_.tiles[tile_ - 1];
+    to = {&tile, &pairs_[place_], unit_++, is_shaped_, is_alone_};
+    is_given_ = true;
+    return true;
+  }
+
+ private:
+  bool next_tile() {
+    if (tile_ == pass_.count) {
+      tile_ = 0;
+      row_ += kPairRows;
+      if (row_ >= task_.num_rows) return false;
+      if (is_given_) place_ ^= 1;  // a pair that was given stays for one more
+      is_given_ = false;
+      pairs_[place_] = PairOfGroups(task_, scratch_, row_);
+    }
+    const PackedTile& tile = pass_.tiles[tile_++];
+    unit_ = units_ = 0;
+    const PairSeen seen = see(tile, pairs_[place_]);
+    if (seen.any == 0) return true;
+    unit_ = __builtin_ctzll(seen.any) / kUnitKeys;
+    units_ = units_of(kTileKeys - __builtin_clzll(seen.any));
+    is_shaped_ = !logits_.plain || seen.all != ~uint64_t{0};
+    is_alone_ = !tile.finite && seen.all != tile.any;
+    return true;
+  }
+
+  struct PairSeen {
+    uint64_t any, all;
+  };
+  PairSeen see(const PackedTile& tile, const PairOfGroups& pair) const {
+    const int first = pair.group[0].first;
+    const int last = smaller(first + kPairRows, task_.num_rows) - 1;
+    if (tile.words == nullptr && task_.visible_begin[last] <= tile.start &&
+        task_.visible_end[first] >= tile.start + kTileKeys)
+      return {~uint64_t{0}, ~uint64_t{0}};
+    if (tile.words == nullptr && task_.visible_end[last] <= tile.start) return {0, 0};
+    Seen seen[2];
+    see_both(task_, tile, pair, seen);
+    return {seen[0].any | seen[1].any, seen[0].all & seen[1].all};
+  }
+
+  const AttendTask& task_;
+  const Logits& logits_;
+  const AmxScratch& scratch_;
+  const Pass& pass_;
+  PairOfGroups pairs_[2];
+  int place_ = 0;
+  bool is_given_ = false;
+  int row_ = 0, tile_ = 0, unit_ = 0, units_ = 0;
+  bool is_shaped_ = false, is_alone_ = false;
+};
+
+// Units of one pair whose weights are there, to meet their values.
 struct Batch {
   int count = 0;
   int next_chunk = 0;  // of values; all before are done
   const char* values[kBatchUnits];
   const char* weights[2];  // [kBatchUnits] tiles of each group
+  float* o[2];
 };
 
 template <int kChunks>
 class Run {
  public:
-  Run(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-      const PairOfGroups& pair, const RunUnit* units, int count)
-      : task_(task),
-        logits_(logits),
-        scratch_(scratch),
-        pair_(pair),
-        units_(units),
-        count_(count),
-        chunks_v_(chunks_of(task.head_dim_v)) {
+  Run(const AttendTask& task, const Logits& logits, const AmxScratch& scratch)
+      : task_(task), logits_(logits), scratch_(scratch), chunks_v_(chunks_of(task.head_dim_v)) {
     drop_pending();
     for (int g = 0; g < 2; ++g) {
       done_.weights[g] = scratch.weights + g * kBatchUnits * kTileBytes;
@@ -185,38 +257,32 @@ class Run {
     }
   }
 
-  // Returns how many units were attended: all, or up to a tile that raises a row's maximum.
-  int attend() {
-    begin();
-    for (int u = 0; u < count_; ++u) {
-      start_tile_if_first(u);
-      Steps steps = steps_of(u, 0);
-      if (u + 1 < count_ && multiplied_ < u + 1) {
-        multiply_beside<kChunks>(keys_of(u + 1), pair_.queries, pending_, steps);
-        multiplied_ = u + 1;
-        pending_ = scores_of(u + 1);
-      } else {
-        steps.template run<0, kSteps>();
+  void attend(UnitStream& stream) {
+    PairUnit unit{}, next{};
+    bool is_multiplied = false;
+    for (bool found = stream.next(unit); found; unit = next) {
+      found = stream.next(next);
+      if (unit.is_alone) {
+        finish_all();
+        redo(unit);
+        continue;
       }
-      keep(steps, 0);
-      second_group(u);
-      if (u + 1 < count_ && units_[u + 1].is_shaped && shaped_ < u + 1) shape(u + 1);
-      add_to_batch(u);
-      if (!units_[u].is_last) continue;
-      if (rises()) return leave(u);
-      close_tile();
+      if (!is_multiplied) multiply(unit);
+      is_multiplied = found && !next.is_alone;
+      attend_beside(unit, is_multiplied ? &next : nullptr);
+      parity_ ^= 1;
+      if (open_.count > 0 && (!found || next.pair != unit.pair || open_.count == kBatchUnits))
+        close_batch();
     }
     finish_all();
-    return count_;
   }
 
  private:
-  float* scores(int u, int g) const { return scratch_.run_scores + (u % 2 * 2 + g) * 512; }
-  Pending scores_of(int u) const {
-    return {{scores(u, 0), scores(u, 1), scores(u, 0) + 256, scores(u, 1) + 256}};
+  float* scores(int ahead, int g) const {
+    return scratch_.run_scores + ((parity_ ^ ahead) * 2 + g) * (kUnitKeys * kGroupRows);
   }
-  const char* keys_of(int u) const {
-    return units_[u].tile->keys + int64_t{units_[u].unit} * 2 * kChunks * kTileBytes;
+  static const char* keys_of(const PairUnit& it) {
+    return it.tile->keys + int64_t{it.unit} * 2 * kChunks * kTileBytes;
   }
   void drop_pending() {
     for (int i = 0; i < 4; ++i) pending_.to[i] = scratch_.sums + i * 256;
@@ -226,65 +292,62 @@ class Run {
     drop_pending();
   }
 
-  void multiply(int u) {
-    float* const to[2] = {scores(u, 0), scores(u, 1)};
-    multiply_unit(keys_of(u), pair_.queries, kChunks, to);
-    multiplied_ = u;
-    if (units_[u].is_shaped) shape(u);
+  void redo(const PairUnit& it) {
+    attend_units(task_, logits_, scratch_, *it.tile, *it.pair, it.unit, it.unit + 1);
   }
 
-  // Rows that have seen nothing take the first tile's maximum before its weights are computed.
-  void begin() {
-    multiply(0);
-    if (!units_[0].is_last) multiply(1);
-    const int units = units_[0].is_last ? 1 : 2;
-    for (int g = 0; g < 2; ++g) {
-      const Group& group = pair_.group[g];
-      F32 here = largest_of(scores(0, g), 1);
-      if (units == 2) here = max(here, largest_of(scores(1, g), 1));
-      const bool fresh = equal(load(group.m), broadcast(kMinusInfinity)).bits == 0xffff;
-      F32 rescale;
-      if (raise_maximum(group, here * broadcast(logits_.logit_scale()), rescale) && !fresh)
-        rescale_columns(rescale, chunks_v_, group.o);
+  void multiply(const PairUnit& it) {
+    flush();
+    multiply_unit(keys_of(it), it.pair->queries, kChunks, {scores(0, 0), scores(0, 1)});
+    if (it.is_shaped) shape(it, 0);
+  }
+
+  // A unit whose logits are there, beside the products of the next one.
+  void attend_beside(const PairUnit& it, const PairUnit* next) {
+    const Group(&group)[2] = it.pair->group;
+    for (int g = 0; g < 2; ++g) start_rows(group[g], logits_.logit_scale(), scores(0, g));
+    const F32 first = first_group(it, next), second = second_group(it);
+    if (next != nullptr && next->is_shaped) shape(*next, 1);
+    if ((rising_rows(first).bits | rising_rows(second).bits) != 0) {
+      finish_all();
+      return redo(it);
     }
+    store(group[0].l, load(group[0].l) + first);
+    store(group[1].l, load(group[1].l) + second);
+    open_.values[open_.count++] = it.tile->values + int64_t{it.unit} * chunks_v_ * 2 * kTileBytes;
+    for (int g = 0; g < 2; ++g) open_.o[g] = group[g].o;
   }
 
-  void start_tile_if_first(int u) {
-    if (units_[u].unit != 0) return;
-    for (int g = 0; g < 2; ++g) {
-      shift_[g] = shift_of(pair_.group[g]);
-      for (F32& part : sum_[g]) part = broadcast(0.0f);
-      largest_[g][0] = largest_[g][1] = broadcast(kMinusInfinity);
+  [[gnu::always_inline]] Steps steps_of(const PairUnit& it, int g) const {
+    return {scores(0, g), const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes,
+            logits_.exponent_scale(), it.pair->group[g]};
+  }
+
+  [[gnu::always_inline]] F32 first_group(const PairUnit& it, const PairUnit* next) {
+    Steps steps = steps_of(it, 0);
+    if (next == nullptr) {
+      steps.template run<0, kSteps>();
+      return steps.sum();
     }
-  }
-
-  [[gnu::always_inline]] Steps steps_of(int u, int g) const {
-    return {scores(u, g),
-            const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes,
-            broadcast(logits_.exponent_scale()),
-            shift_[g],
-            {sum_[g][0], sum_[g][1], sum_[g][2], sum_[g][3]},
-            {largest_[g][0], largest_[g][1]}};
-  }
-  [[gnu::always_inline]] void keep(const Steps& steps, int g) {
-    for (int i = 0; i < 4; ++i) sum_[g][i] = steps.sum[i];
-    for (int i = 0; i < 2; ++i) largest_[g][i] = steps.largest[i];
+    multiply_beside<kChunks>(keys_of(*next), next->pair->queries, pending_, steps);
+    pending_ = {{scores(1, 0), scores(1, 1), scores(1, 0) + 256, scores(1, 1) + 256}};
+    return steps.sum();
   }
 
   // The steps of the second group, beside a share of the products of the batch before.
-  [[gnu::always_inline]] void second_group(int u) {
-    Steps steps = steps_of(u, 1);
-    const int left = chunks_v_ - done_.next_chunk;
-    if (done_.count < kBatchUnits || left == 0) {
+  [[gnu::always_inline]] F32 second_group(const PairUnit& it) {
+    Steps steps = steps_of(it, 1);
+    const int left = done_.count > 0 ? chunks_v_ - done_.next_chunk : 0;
+    if (left == 0) {
       flush();
-      steps.run<0, kSteps>();
-    } else if (chunks_v_ <= 4 || left == 1) {
+      steps.template run<0, kSteps>();
+    } else if (chunks_v_ <= kBatchUnits || left == 1) {
       chunk_beside<0, kSteps>(steps);
     } else {
       chunk_beside<0, kSteps / 2>(steps);
       chunk_beside<kSteps / 2, kSteps>(steps);
     }
-    keep(steps, 1);
+    return steps.sum();
   }
 
   template <int kBegin, int kEnd>
@@ -292,49 +355,36 @@ class Run {
     const int64_t c = done_.next_chunk++;
     const char* values[kBatchUnits];
     for (int i = 0; i < kBatchUnits; ++i) values[i] = done_.values[i] + c * 2 * kTileBytes;
-    float* const o[2] = {pair_.group[0].o + c * 512, pair_.group[1].o + c * 512};
+    float* const o[2] = {done_.o[0] + c * 512, done_.o[1] + c * 512};
     accumulate_beside<kBegin, kEnd>(values, done_.weights, o, pending_, steps);
     pending_ = {{o[0], o[1], o[0] + 256, o[1] + 256}};
   }
 
   // Makes logits of the products of a unit and hides what rows do not see.
-  void shape(int u) {
+  void shape(const PairUnit& it, int ahead) {
     flush();
-    shaped_ = u;
-    const RunUnit& it = units_[u];
+    Seen seen[2];
+    see_both(task_, *it.tile, *it.pair, seen);
     for (int g = 0; g < 2; ++g) {
-      const Group& group = pair_.group[g];
-      if (group.rows == 0) continue;
-      if (!logits_.plain)
-        make_logits(task_, group, {nullptr, nullptr}, it.tile->start + it.unit * kUnitKeys, 1,
-                    scores(u, g));
-      Seen seen;
-      see_packed(task_, *it.tile, group, seen);
-      hide(seen, it.unit * kUnitKeys, kUnitKeys, scores(u, g));
+      const Group& group = it.pair->group[g];
+      const int first = it.unit * kUnitKeys;
+      if (!logits_.plain && group.rows > 0)
+        make_logits(task_, group, {nullptr, nullptr}, it.tile->start + first, 1, scores(ahead, g));
+      hide(seen[g], first, kUnitKeys, scores(ahead, g));
     }
   }
 
-  void add_to_batch(int u) {
-    const RunUnit& it = units_[u];
-    open_.values[open_.count++] = it.tile->values + int64_t{it.unit} * chunks_v_ * 2 * kTileBytes;
-  }
-
-  bool rises() const {
-    unsigned any = 0;
-    for (int g = 0; g < 2; ++g) {
-      const F32 here = max(largest_[g][0], largest_[g][1]) * broadcast(logits_.logit_scale());
-      any |= rising_rows(pair_.group[g], here);
-    }
-    return any != 0;
-  }
-
-  void close_tile() {
-    for (int g = 0; g < 2; ++g) {
-      const Group& group = pair_.group[g];
-      store(group.l, load(group.l) + ((sum_[g][0] + sum_[g][1]) + (sum_[g][2] + sum_[g][3])));
-    }
-    if (open_.count + kUnits <= kBatchUnits) return;
+  // Places without a unit take part with weights and values of 0.
+  void close_batch() {
     finish(done_);
+    for (; open_.count < kBatchUnits; ++open_.count) {
+      open_.values[open_.count] = scratch_.zeros;
+      for (int g = 0; g < 2; ++g)
+        for (int i = 0; i < 16; ++i)
+          _mm512_store_si512(
+              const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes + i * kTileRowBytes,
+              _mm512_setzero_si512());
+    }
     const Batch free = done_;
     done_ = open_;
     open_ = free;
@@ -345,10 +395,9 @@ class Run {
   void finish(Batch& batch) {
     if (batch.count == 0 || batch.next_chunk == chunks_v_) return;
     flush();
-    for (int c = batch.next_chunk; c < chunks_v_; ++c) {
-      float* const o[2] = {pair_.group[0].o + c * 512, pair_.group[1].o + c * 512};
-      accumulate_chunk(batch.values, int64_t{c} * 2 * kTileBytes, batch.weights, batch.count, o);
-    }
+    for (int c = batch.next_chunk; c < chunks_v_; ++c)
+      accumulate_chunk(batch.values, int64_t{c} * 2 * kTileBytes, batch.weights, batch.count,
+                       {batch.o[0] + c * 512, batch.o[1] + c * 512});
     batch.next_chunk = chunks_v_;
   }
 
@@ -356,30 +405,20 @@ class Run {
     flush();
     finish(done_);
     finish(open_);
-  }
-
-  // Everything before the tile that ends with unit u is finished; the tile is not attended.
-  int leave(int u) {
-    const int units = units_[u].unit + 1;
-    open_.count -= units;
-    finish_all();
-    return u + 1 - units;
+    done_.count = open_.count = open_.next_chunk = 0;
   }
 
   const AttendTask& task_;
   const Logits& logits_;
   const AmxScratch& scratch_;
-  const PairOfGroups& pair_;
-  const RunUnit* const units_;
-  const int count_, chunks_v_;
+  const int chunks_v_;
+  int parity_ = 0;  // of the scores' two places
   Pending pending_;
   Batch done_, open_;
-  int multiplied_ = -1, shaped_ = -1;  // the last unit that is
-  F32 shift_[2], sum_[2][4], largest_[2][2];
 };
 
-// Runs take what they have code for: the other widths, and what is computed row by row, are left to
-// attend_pair.
+// The stream takes what it has code for: other widths, and what is computed row by row, are done
+// alone.
 inline bool can_run(const AttendTask& task) {
   const int chunks = chunks_of(task.head_dim);
   return (chunks == 2 || chunks == 3 || chunks == 4 || chunks == 6 || chunks == 8) &&
@@ -387,84 +426,35 @@ inline bool can_run(const AttendTask& task) {
          task.keys.scales == nullptr && task.values.scales == nullptr;
 }
 
-inline int run_units(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-                     const PairOfGroups& pair, const RunUnit* units, int count) {
+inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
+                        const Pass& pass) {
+  if (!can_run(task)) {
+    for (int row = 0; row < task.num_rows; row += kPairRows) {
+      const PairOfGroups pair(task, scratch, row);
+      for (int i = 0; i < pass.count; ++i)
+        attend_units(task, logits, scratch, pass.tiles[i], pair, 0, pass.tiles[i].units);
+    }
+    return;
+  }
+  UnitStream stream(task, logits, scratch, pass);
   switch (chunks_of(task.head_dim)) {
     case 2:
-      return Run<2>(task, logits, scratch, pair, units, count).attend();
+      return Run<2>(task, logits, scratch).attend(stream);
     case 3:
-      return Run<3>(task, logits, scratch, pair, units, count).attend();
+      return Run<3>(task, logits, scratch).attend(stream);
     case 4:
-      return Run<4>(task, logits, scratch, pair, units, count).attend();
+      return Run<4>(task, logits, scratch).attend(stream);
     case 6:
-      return Run<6>(task, logits, scratch, pair, units, count).attend();
+      return Run<6>(task, logits, scratch).attend(stream);
     default:
-      return Run<8>(task, logits, scratch, pair, units, count).attend();
+      return Run<8>(task, logits, scratch).attend(stream);
   }
 }
-
-// What a pair of groups sees of a tile.
-struct PairSeen {
-  uint64_t any, all;
-};
-
-inline PairSeen see_pair(const AttendTask& task, const PackedTile& tile, const PairOfGroups& pair) {
-  Seen seen;
-  see_packed(task, tile, pair.group[0], seen);
-  PairSeen both{seen.any, seen.all};
-  if (pair.group[1].rows == 0) return both;
-  see_packed(task, tile, pair.group[1], seen);
-  return {both.any | seen.any, both.all & seen.all};
-}
-
-// The tiles of a pass for one pair of groups: in runs, and one by one where a run cannot go on.
-class PairPass {
- public:
-  PairPass(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-           const PairOfGroups& pair)
-      : task_(task), logits_(logits), scratch_(scratch), pair_(pair), runs_(can_run(task)) {}
-
-  void attend(const Pass& pass) {
-    for (int i = 0; i < pass.count; ++i) add(pass.tiles[i]);
-    run();
-  }
-
- private:
-  void add(const PackedTile& tile) {
-    const PairSeen seen = see_pair(task_, tile, pair_);
-    if (seen.any == 0) return;
-    if (!runs_ || (!tile.finite && seen.all != tile.any)) {
-      run();
-      return attend_pair(task_, logits_, scratch_, tile, pair_);
-    }
-    const int units = units_of(kTileKeys - __builtin_clzll(seen.any));
-    const bool is_shaped = !logits_.plain || seen.all != ~uint64_t{0};
-    for (int unit = 0; unit < units; ++unit)
-      units_[count_++] = {&tile, unit, unit + 1 == units, is_shaped};
-  }
-
-  void run() {
-    for (int done = 0; done < count_;) {
-      done += run_units(task_, logits_, scratch_, pair_, units_ + done, count_ - done);
-      if (done == count_) break;
-      attend_pair(task_, logits_, scratch_, *units_[done].tile, pair_);
-      while (!units_[done++].is_last) {
-      }
-    }
-    count_ = 0;
-  }
-
-  const AttendTask& task_;
-  const Logits& logits_;
-  const AmxScratch& scratch_;
-  const PairOfGroups& pair_;
-  const bool runs_;
-  int count_ = 0;
-  RunUnit units_[kPassTiles * kUnits];
-};
 
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   const Logits logits(task);
+  for (int i = 0; i < 2 * chunks_of(task.head_dim_v) * kTileBytes; i += kTileRowBytes)
+    _mm512_store_si512(const_cast<char*>(scratch.zeros) + i, _mm512_setzero_si512());
   Pass pass;
   Tile tile;
   bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tile);
@@ -475,10 +465,7 @@ inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
       pack_tile(task, scratch, tile, pass.count, packed);
       found = find_tile(task, tile.start + kTileKeys, tile.seen, tile);
     }
-    for (int row = 0; row < task.num_rows; row += kPairRows) {
-      const PairOfGroups pair(task, scratch, row);
-      PairPass(task, logits, scratch, pair).attend(pass);
-    }
+    attend_pass(task, logits, scratch, pass);
   }
 }
 

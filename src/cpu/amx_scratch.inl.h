@@ -19,9 +19,11 @@ struct AmxScratch {
   char* keys;              // [kPassKeys / 16, chunks of head_dim] tiles
   char* values;            // [kPassKeys / 32, 2 x chunks of head_dim_v] tiles
   float* scores;           // [2, kTileKeys, 16]
+  uint32_t* rounded;       // [kUnitKeys, 16]
+  const char* zeros;       // [2 x chunks of head_dim_v] tiles
   float* run_scores;       // [2, 2, kUnitKeys, 16]
   char* weights;           // [2, 2, 4] tiles
-  float* sums;             // [2 x chunks of head_dim_v] tiles: of a unit's products, of few rows
+  float* sums;             // [at least 4, 2 x chunks of head_dim_v] tiles: products of few rows
   float* outputs;          // [kMaxFewRows / 16, 2 x chunks of head_dim_v] tiles: o of few rows
   float* spare;            // m and l of 16 rows that do not exist, [2, 16]; then their o
   char* queries;           // [padded rows / 16, chunks of head_dim] tiles
@@ -42,6 +44,8 @@ struct AmxScratch {
     keys = take(kPassKeys / 16 * key_chunks * kTileBytes);
     values = take(kPassKeys / kUnitKeys * value_tiles * kTileBytes);
     scores = reinterpret_cast<float*>(take(2 * kTileKeys * kTileRowBytes));
+    rounded = reinterpret_cast<uint32_t*>(take(kUnitKeys * kTileRowBytes));
+    zeros = take(value_tiles * kTileBytes);
     run_scores = reinterpret_cast<float*>(take(4 * kUnitKeys * kTileRowBytes));
     weights = take(4 * 4 * kTileBytes);
     sums = reinterpret_cast<float*>(take(larger(4, static_cast<int>(value_tiles)) * kTileBytes));

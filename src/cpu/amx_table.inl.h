@@ -1,6 +1,7 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
+#include "amx_decode.inl.h"
 #include "amx_run.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
@@ -42,6 +43,7 @@ inline void attend(const AttendTask& task) {
   const FlushSubnormals mode;
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
   if (!task.continues) clear(task);
+  if (SmallGroup::serves(task)) return attend_decode(task, scratch);
   task.num_rows <= kMaxFewRows ? attend_few(task, scratch) : attend_many(task, scratch);
 }
 
