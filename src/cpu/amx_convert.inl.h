@@ -3,6 +3,8 @@
 // small.
 #pragma once
 
+#include "tile.inl.h"
+
 namespace pagoda::cpu::PAGODA_ISA {
 
 // Each has two ways for 32 codes that lie in memory: `plain` for those of 64 codes that is_plain
@@ -45,8 +47,7 @@ struct E4m3ToBf16 {
     const __m512i fixed =
         _mm512_xor_si512(shifted(code), _mm512_maskz_permutexvar_epi16(small, code, fix));
     const __m512i nan = _mm512_set1_epi16(0x7f);
-    return _mm512_mask_mov_epi16(fixed,
-                                 _mm512_cmpeq_epi16_mask(_mm512_and_si512(code, nan), nan),
+    return _mm512_mask_mov_epi16(fixed, _mm512_cmpeq_epi16_mask(_mm512_and_si512(code, nan), nan),
                                  _mm512_set1_epi16(0x7fc0));
   }
 
@@ -69,19 +70,42 @@ template <class Convert>
   _mm512_store_si512(to + 32, plain ? Convert::plain(codes + 32) : Convert::any(codes + 32));
 }
 
-// rows: [num_rows] of dim codes. to: [num_rows, stride] of bf16, aligned to 64 bytes, stride a
-// multiple of 64; zeros behind the dimensions
+// Bytes between rows that were converted.
+inline int64_t converted_bytes(int dim) {
+  return int64_t{round_up(dim, 64)} * 2;
+}
+
+// rows: [num_rows] of dim codes, which become the rows of bf16 that they are converted to, one
+// after the other in `to`, with zeros behind their dimensions. next: [num_rows] what is read soon,
+// or null
 template <class Convert>
-inline void convert_rows(const char* const* rows, int num_rows, int dim, uint16_t* to,
-                         int64_t stride) {
-  for (int row = 0; row < num_rows; ++row) {
+inline void convert_rows(const char** rows, const char* const* next, int num_rows, int dim,
+                         char* to) {
+  for (int row = 0; row < num_rows; ++row, to += converted_bytes(dim)) {
+    const char* from = rows[row];
+    rows[row] = to;
     int d = 0;
-    for (; d + 64 <= dim; d += 64) convert_64<Convert>(rows[row] + d, to + row * stride + d);
+    for (; d + 64 <= dim; d += 64) {
+      if (next != nullptr) prefetch(next[row] + d);
+      convert_64<Convert>(from + d, reinterpret_cast<uint16_t*>(to) + d);
+    }
     if (d == dim) continue;
     alignas(64) char rest[64];
-    _mm512_store_si512(rest, _mm512_maskz_loadu_epi8((1ull << (dim - d)) - 1, rows[row] + d));
-    convert_64<Convert>(rest, to + row * stride + d);
+    if (next != nullptr) prefetch(next[row] + d);
+    _mm512_store_si512(rest, _mm512_maskz_loadu_epi8((1ull << (dim - d)) - 1, from + d));
+    convert_64<Convert>(rest, reinterpret_cast<uint16_t*>(to) + d);
   }
+}
+
+inline bool is_code(Element element) {
+  return element == Element::int8 || element == Element::e4m3;
+}
+
+// Whatever the element: rows of bf16 stay where they are.
+inline void make_bf16(Element element, const char** rows, const char* const* next, int num_rows,
+                      int dim, char* to) {
+  if (element == Element::int8) convert_rows<Int8ToBf16>(rows, next, num_rows, dim, to);
+  if (element == Element::e4m3) convert_rows<E4m3ToBf16>(rows, next, num_rows, dim, to);
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -20,17 +20,17 @@ struct TileRows {
 };
 
 // The rows themselves if they stand at equal distances and are whole tiles wide, otherwise a copy.
-inline TileRows rows_at(const PagedRows& rows, const char* const* pointers, int dim, char* copy) {
+inline TileRows rows_at(int64_t row_bytes, const char* const* pointers, int dim, char* copy) {
   const char* first = pointers[0];
   if (dim % kChunkDims == 0) {
-    const __m512i step = _mm512_set1_epi64(rows.token_stride);
+    const __m512i step = _mm512_set1_epi64(row_bytes);
     const __m512i index = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i low = _mm512_add_epi64(_mm512_set1_epi64(reinterpret_cast<int64_t>(first)),
                                          _mm512_mullo_epi64(step, index));
     const __m512i high = _mm512_add_epi64(low, _mm512_slli_epi64(step, 3));
     if ((_mm512_cmpneq_epi64_mask(low, _mm512_loadu_si512(pointers)) |
          _mm512_cmpneq_epi64_mask(high, _mm512_loadu_si512(pointers + 8))) == 0)
-      return {first, rows.token_stride};
+      return {first, row_bytes};
   }
   const int64_t stride = int64_t{chunks_of(dim)} * kTileRowBytes;
   for (int i = 0; i < 16; ++i)
@@ -210,16 +210,21 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
 }
 
 inline void attend_few_tile(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-                            const Tile& tile) {
+                            Tile& tile, const Tile* next) {
   float key_scales[kTileKeys], value_scales[kTileKeys];
   const TileScales scales{gather(task.keys, tile.key_scales, key_scales),
                           gather(task.values, tile.value_scales, value_scales)};
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * kTileBytes;
+  make_bf16(task, scratch, units_of(tile.end), tile, next);
+  const int64_t key_stride =
+      is_code(task.key_element) ? converted_bytes(task.head_dim) : task.keys.token_stride;
+  const int64_t value_stride =
+      is_code(task.value_element) ? converted_bytes(task.head_dim_v) : task.values.token_stride;
   TileRows keys[kTileKeys / 16], values[kTileKeys / 16];
   for (int i = 0; i < 2 * units_of(tile.end); ++i) {
-    keys[i] = rows_at(task.keys, tile.keys + 16 * i, task.head_dim, scratch.keys + i * key_bytes);
-    values[i] = rows_at(task.values, tile.values + 16 * i, task.head_dim_v,
+    keys[i] = rows_at(key_stride, tile.keys + 16 * i, task.head_dim, scratch.keys + i * key_bytes);
+    values[i] = rows_at(value_stride, tile.values + 16 * i, task.head_dim_v,
                         scratch.values + i * value_bytes);
   }
   for (int row = tile.first / kGroupRows * kGroupRows; row < tile.last; row += kGroupRows)
@@ -236,11 +241,11 @@ inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
   int current = 0;
   bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
   while (found) {
-    const Tile& tile = tiles[current];
+    Tile& tile = tiles[current];
     Tile& next = tiles[1 - current];
     uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
     found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
-    attend_few_tile(task, logits, scratch, tile);
+    attend_few_tile(task, logits, scratch, tile, found ? &next : nullptr);
     current = 1 - current;
   }
   for (int row = 0; row < task.num_rows; row += kGroupRows) {

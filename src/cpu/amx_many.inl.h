@@ -35,8 +35,8 @@ inline TileScales scales_of(const AttendTask& task, const PackedTile& tile) {
           task.values.scales != nullptr ? tile.value_scales : nullptr};
 }
 
-inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
-                      int index, PackedTile& packed) {
+inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& tile, int index,
+                      PackedTile& packed) {
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * 2 * kTileBytes;
   char* keys = scratch.keys + index * (kTileKeys / 16) * key_bytes;
@@ -46,6 +46,7 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const T
   packed.any = tile.seen.any;
   packed.keys = keys;
   packed.values = values;
+  make_bf16(task, scratch, packed.units, tile, nullptr);
   for (int i = 0; i < 2 * packed.units; ++i)
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
   for (int i = 0; i < packed.units; ++i)

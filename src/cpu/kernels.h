@@ -209,6 +209,9 @@ namespace amx {
 extern const TileKernels kTileKernels;
 // For tests: c += a x b. a: [16, 16, 2] and b: [16, 16, 2] of bf16, c: [16, 16], all aligned to 64
 void multiply_tiles(const void* a, const void* b, float* c);
+// For tests: bf16[i] = codes[i] as number, for int8 and e4m3; zeros up to the next multiple of 64.
+// bf16 is aligned to 64 bytes
+void convert_codes(Element element, const void* codes, int32_t dim, void* bf16);
 }  // namespace amx
 #endif
 
