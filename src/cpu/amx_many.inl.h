@@ -49,9 +49,10 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   make_bf16(task, scratch, packed.units, tile, nullptr);
   for (int i = 0; i < 2 * packed.units; ++i)
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
+  packed.finite = true;
   for (int i = 0; i < packed.units; ++i)
-    pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
-  packed.finite = finite_tiles(values, packed.units * 2 * chunks_of(task.head_dim_v));
+    packed.finite &=
+        pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
   gather(task.keys, tile.key_scales, packed.key_scales);
   gather(task.values, tile.value_scales, packed.value_scales);
   if (task.block_mask == nullptr) return;
