@@ -44,7 +44,8 @@ class Loader {
   }
 
  private:
-  static constexpr int kBatchTiles = 16;  // two lookups each: one per lane
+  static constexpr int kLookups = Tr::kTileKeys / kKeysPerLookup;  // of a tile
+  static constexpr int kBatchTiles = 32 / kLookups;                // one lookup per lane
 
   // Finds the batch behind the current one and asks for its pages.
   __device__ bool find_batch(int now) {
@@ -59,8 +60,8 @@ class Loader {
         continue;
       }
       const PagedKeys keys(work_.params, item.req);
-      const int tile = next_tile_ + lane_ / 2 * Tr::kStreams;
-      const int key = tile * Tr::kTileKeys + lane_ % 2 * kKeysPerLookup;
+      const int tile = next_tile_ + lane_ / kLookups * Tr::kStreams;
+      const int key = tile * Tr::kTileKeys + lane_ % kLookups * kKeysPerLookup;
       const bool used = key < item.key_end && key + kKeysPerLookup > item.key_begin;
       next_page_ = used ? keys.page_of(key) : 0;
       next_row_ = used ? keys.row_of(key) : 0;
@@ -89,13 +90,13 @@ class Loader {
 
   __device__ void copy_tile(uint32_t destination) const {
     const AttendParams& params = work_.params;
-    int64_t key_offset[2], value_offset[2];
+    int64_t key_offset[kLookups], value_offset[kLookups];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int64_t page = __shfl_sync(~0u, page_, 2 * position_ + half);
-      const int64_t row = __shfl_sync(~0u, row_, 2 * position_ + half);
-      key_offset[half] = page * params.key.page_stride + row * params.key.token_stride;
-      value_offset[half] = page * params.value.page_stride + row * params.value.token_stride;
+    for (int eight = 0; eight < kLookups; ++eight) {
+      const int64_t page = __shfl_sync(~0u, page_, kLookups * position_ + eight);
+      const int64_t row = __shfl_sync(~0u, row_, kLookups * position_ + eight);
+      key_offset[eight] = page * params.key.page_stride + row * params.key.token_stride;
+      value_offset[eight] = page * params.value.page_stride + row * params.value.token_stride;
     }
     copy_rows<Tr::kKeyChunks, typename Tr::KeyTile>(destination, keys_, key_offset,
                                                     params.key.token_stride);
@@ -104,25 +105,31 @@ class Loader {
     if constexpr (Tr::kIsQuantised) copy_scales(destination + Tr::kScalesAt);
   }
 
-  // Of the keys by the first sixteen lanes, of the values by the others.
+  // A lane for each key: its scale and that of its value.
   __device__ void copy_scales(uint32_t destination) const {
+    static_assert(Tr::kTileKeys == 32);
     const AttendParams& params = work_.params;
-    const int in_tile = lane_ % 16, key = tile_ * Tr::kTileKeys + in_tile;
-    const int source = 2 * position_ + in_tile / kKeysPerLookup;
+    const int key = tile_ * Tr::kTileKeys + lane_;
+    const int source = kLookups * position_ + lane_ / kKeysPerLookup;
     const int64_t page = __shfl_sync(~0u, page_, source);
-    const int64_t row = __shfl_sync(~0u, row_, source) + in_tile % kKeysPerLookup;
-    const KeyScales& scales = lane_ < 16 ? params.key_scale : params.value_scale;
-    const bool seen = scales.data && key >= key_begin_ && key < key_end_;
+    const int64_t row = __shfl_sync(~0u, row_, source) + lane_ % kKeysPerLookup;
+    const bool seen = key >= key_begin_ && key < key_end_;
+    copy_scale(destination + 4 * lane_, params.key_scale, page, row, seen);
+    if (params.value_scale.data)
+      copy_scale(destination + 4 * (Tr::kTileKeys + lane_), params.value_scale, page, row, seen);
+  }
+  __device__ void copy_scale(uint32_t destination, const KeyScales& scales, int64_t page,
+                             int64_t row, bool seen) const {
     const float* scale = scales.data + page * scales.page_stride + row * scales.token_stride +
                          head_ * scales.head_stride;
-    cp_async_4(destination + 4 * lane_, seen ? scale : params.key_scale.data, seen);
+    cp_async_4(destination, scale, seen);
   }
 
   // Rows that no query of the item sees become zeros: their bytes may be anything, NaN included,
   // and 0 * NaN would reach the output.
   template <int kChunks, class Tile>
-  __device__ void copy_rows(uint32_t destination, const uint8_t* base, const int64_t (&offset)[2],
-                            int64_t token_stride) const {
+  __device__ void copy_rows(uint32_t destination, const uint8_t* base,
+                            const int64_t (&offset)[kLookups], int64_t token_stride) const {
     const int first = tile_ * Tr::kTileKeys;
     constexpr int kCopies = Tr::kTileKeys * kChunks;
 #pragma unroll
@@ -131,9 +138,21 @@ class Loader {
       if (kCopies % 32 != 0 && copy >= kCopies) break;
       const bool seen = first + row >= key_begin_ && first + row < key_end_;
       const uint8_t* source =
-          base + (row < 8 ? offset[0] : offset[1]) + (row & 7) * token_stride + chunk * 16;
+          base + offset_of<kChunks>(offset, i, row) + (row & 7) * token_stride + chunk * 16;
       cp_async_16(destination + Tile::offset(row, chunk), source, seen);
     }
+  }
+
+  // Of the eight keys that `row` is among, in the i-th copy of the warp: known to the compiler
+  // where a copy stays within eight rows.
+  template <int kChunks>
+  static __device__ int64_t offset_of(const int64_t (&offset)[kLookups], int i, int row) {
+    if constexpr (32 % kChunks == 0 && 32 / kChunks <= 8) return offset[i * (32 / kChunks) / 8];
+    int64_t found = offset[0];
+#pragma unroll
+    for (int eight = 1; eight < kLookups; ++eight)
+      if (row / 8 == eight) found = offset[eight];
+    return found;
   }
 
   const Work<Tr>& work_;
@@ -142,12 +161,12 @@ class Loader {
   int stage_ = 0;
 
   // The batch that is being copied.
-  int tile_ = 0, end_tile_ = 0, position_ = 0;  // tiles of 16 keys; how many of the batch are done
+  int tile_ = 0, end_tile_ = 0, position_ = 0;  // tiles of keys; how many of the batch are done
   int key_begin_ = 0, key_end_ = 0;
   int head_ = 0;  // of quantised keys
   const uint8_t* keys_ = nullptr;
   const uint8_t* values_ = nullptr;
-  int32_t page_ = 0, row_ = 0;  // of lane l: page of half l % 2 of tile l / 2, its first row there
+  int32_t page_ = 0, row_ = 0;  // of lane l: lookup l % kLookups of tile l / kLookups
 
   // The batch after it.
   bool found_ = false;
