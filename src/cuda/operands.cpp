@@ -16,6 +16,13 @@ int64_t bytes_of(const TensorView& view, int dim) {
   return view.stride[dim] * static_cast<int64_t>(size_of(view.dtype));
 }
 
+// The decode kernel counts places in units of 16 bytes, in 32 bits.
+void check_extent(const KeyView& view, const char* name) {
+  constexpr int64_t kMost = int64_t{1} << 36;
+  expect(view.num_pages * view.page_stride <= kMost, PAGODA_UNSUPPORTED, name, " spans ",
+         view.num_pages * view.page_stride, " bytes; the cuda backend addresses at most ", kMost);
+}
+
 // unit: 16 bytes, or 4 for codes that the general kernel reads.
 void check_alignment(const TensorView& view, const char* name, int64_t unit = 16) {
   if (!view) return;
@@ -134,6 +141,8 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
                       : key_view_of_call(operands.key, prepared.workspace);
   params.value = cached ? key_view_of_cache(layer.value_cache)
                         : key_view_of_call(operands.value, prepared.workspace);
+  check_extent(params.key, cached ? "layer.key_cache" : "key");
+  check_extent(params.value, cached ? "layer.value_cache" : "value");
   params.out = operands.out.data;
   params.out_token_stride = bytes_of(operands.out, 0);
   params.out_head_stride = bytes_of(operands.out, 1);

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "../../core/kv_format.h"
+#include "ptx.cuh"
 
 namespace pagoda::cuda {
 
@@ -29,8 +30,8 @@ struct Widen;
 template <>
 struct Widen<__nv_bfloat16, Code::int8> {
   static __device__ uint32_t two(uint32_t codes) {  // in the low bytes of both halves
-    const uint32_t low = (codes & 0x007f007f) | 0x43004300;
-    const uint32_t sign = (codes & 0x00800080) | 0xc300c300;
+    const uint32_t low = and_or(codes, 0x007f007f, 0x43004300);
+    const uint32_t sign = and_or(codes, 0x00800080, 0xc300c300);
     return bits_of_pair(__hfma2(pair_from_bits<__nv_bfloat162>(low),
                                 pair_from_bits<__nv_bfloat162>(0x3f803f80),
                                 pair_from_bits<__nv_bfloat162>(sign)));
@@ -57,29 +58,33 @@ struct Widen<__half, Code::int8> {
 // exponent counts from. The code of NaN would become 480: alone beyond 448, it is made NaN again.
 template <>
 struct Widen<__nv_bfloat16, Code::e4m3> {
-  static __device__ uint32_t finish(uint32_t bits) {
-    constexpr uint32_t kTwoTo120 = 0x7b807b80, kMinusZero = 0x80008000, k448 = 0x43e043e0;
-    const auto y =
-        __hfma2(pair_from_bits<__nv_bfloat162>(bits), pair_from_bits<__nv_bfloat162>(kTwoTo120),
-                pair_from_bits<__nv_bfloat162>(kMinusZero));
-    return bits_of_pair(y) | __hgt2_mask(__habs2(y), pair_from_bits<__nv_bfloat162>(k448));
+  // codes: signs at the top of both halves; magnitude: the other bits, in place
+  static __device__ uint32_t two(uint32_t codes, uint32_t magnitude) {
+    const uint32_t nan = __hgt2_mask(pair_from_bits<__nv_bfloat162>(magnitude),
+                                     pair_from_bits<__nv_bfloat162>(0x07e007e0));
+    const uint32_t bits = and_or(codes, 0x80008000, magnitude) | nan;
+    return bits_of_pair(__hfma2(pair_from_bits<__nv_bfloat162>(bits),
+                                pair_from_bits<__nv_bfloat162>(0x7b807b80),    // 2^120
+                                pair_from_bits<__nv_bfloat162>(0x80008000)));  // -0
   }
   static __device__ void four(uint32_t codes, uint32_t& even, uint32_t& odd) {
-    even = finish((codes << 4 & 0x07f007f0) | (codes << 8 & 0x80008000));
-    odd = finish((codes >> 4 & 0x07f007f0) | (codes & 0x80008000));
+    even = two(codes << 8, codes << 4 & 0x07f007f0);
+    odd = two(codes, codes >> 4 & 0x07f007f0);
   }
 };
 
 template <>
 struct Widen<__half, Code::e4m3> {
-  static __device__ uint32_t finish(uint32_t bits) {
-    constexpr uint32_t kTwoTo8 = 0x5c005c00, k448 = 0x5f005f00;
-    const auto y = __hmul2(pair_from_bits<__half2>(bits), pair_from_bits<__half2>(kTwoTo8));
-    return bits_of_pair(y) | __hgt2_mask(__habs2(y), pair_from_bits<__half2>(k448));
+  static __device__ uint32_t two(uint32_t codes, uint32_t magnitude) {
+    const uint32_t nan =
+        __hgt2_mask(pair_from_bits<__half2>(magnitude), pair_from_bits<__half2>(0x3f003f00));
+    const uint32_t bits = and_or(codes, 0x80008000, magnitude) | nan;
+    return bits_of_pair(
+        __hmul2(pair_from_bits<__half2>(bits), pair_from_bits<__half2>(0x5c005c00)));  // 2^8
   }
   static __device__ void four(uint32_t codes, uint32_t& even, uint32_t& odd) {
-    even = finish((codes << 7 & 0x3f803f80) | (codes << 8 & 0x80008000));
-    odd = finish((codes >> 1 & 0x3f803f80) | (codes & 0x80008000));
+    even = two(codes << 8, codes << 7 & 0x3f803f80);
+    odd = two(codes, codes >> 1 & 0x3f803f80);
   }
 };
 

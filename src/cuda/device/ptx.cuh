@@ -178,6 +178,13 @@ __device__ inline int recomputed(int x) {
   return x;
 }
 
+// (a & b) | c in one instruction also where two of them are constants.
+__device__ inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
 // ---- warp groups ------------------------------------------------------------------------------
 
 template <int kRegisters>

@@ -153,6 +153,28 @@ __device__ void run_clerks(const Work<Tr>& work) {
   }
 }
 
+// The keys and values at `keys`, of which the first is first_key.
+template <class Tr>
+__device__ void attend_tile(const AttendParams& params, const Rows<Tr>& rows,
+                            const QueryFragments<Tr>& q, uint32_t keys, int first_key,
+                            WarpState<Tr>& state) {
+  const uint32_t values = keys + Tr::kKeyBytes, key_scales = keys + Tr::kScalesAt;
+  const uint32_t value_scales = key_scales + 4 * Tr::kTileKeys;
+  Scores<Tr> s;
+#pragma unroll
+  for (int sub = 0; sub < Tr::kSubs; ++sub) {
+    multiply_keys<Tr>(s[sub], keys + sub * 16 * Tr::KeyTile::kRowBytes, q);
+    scale_logits<Tr>(s[sub], key_scales + sub * 64);
+    finish_logits<Tr>(s[sub], params.score, rows, first_key + 16 * sub);
+  }
+  update_softmax<Tr>(s, state);
+#pragma unroll
+  for (int sub = 0; sub < Tr::kSubs; ++sub) {
+    scale_weights<Tr>(s[sub], value_scales + sub * 64, params);
+    multiply_values<Tr>(state, values + sub * 16 * Tr::ValueTile::kRowBytes, s[sub]);
+  }
+}
+
 template <class Tr>
 __device__ void run_stream(const Work<Tr>& work) {
   auto& shared = work.shared;
@@ -180,14 +202,8 @@ __device__ void run_stream(const Work<Tr>& work) {
     state.clear();
     for (; tile * Tr::kTileKeys < end; tile += Tr::kStreams) {
       loader.wait(n);
-      const uint32_t keys = ring + stage * Tr::kStageBytes;
-      float s[Tr::kRowTiles][4];
-      multiply_keys<Tr>(s, keys, q);
-      scale_logits<Tr>(s, keys + Tr::kScalesAt);
-      finish_logits<Tr>(s, work.params.score, rows, tile * Tr::kTileKeys);
-      update_softmax<Tr>(s, state);
-      scale_weights<Tr>(s, keys + Tr::kScalesAt, work.params);
-      multiply_values<Tr>(state, keys + Tr::kKeyBytes, s);
+      attend_tile<Tr>(work.params, rows, q, ring + stage * Tr::kStageBytes, tile * Tr::kTileKeys,
+                      state);
       __syncwarp();  // all lanes have read the tile
       --loader.pending;
       loader.load_next(n);

@@ -115,30 +115,34 @@ class Worker {
                 [&](int index, int end, int stage) { return walk.find(index, end, stage); });
   }
 
-  // find(index, end, stage): the first tile of keys from `index` on to visit.
+  // find(index, end, slot): the first tile of keys from `index` on to visit. Tiles are known two
+  // ahead, so that their page ids are there when they are asked for.
   template <bool kMasked, class Find>
   __device__ void visit(const Rows& rows, const PrefillTile& tile, int head, int first, int end,
                         Find find) {
     const PagedKeys keys(params_, tile.req);
-    int index = find(first, end, 0);
-    if (index < end) loader_.load(keys, tile, head, index, 0);
+    int index = find(first, end, 0), next = find(index + 1, end, 1);
+    if (index < end) loader_.load(loader_.look_up(keys, tile, index), tile, head, index, 0);
     cp_async_commit();
-    for (int stage = 0; index < end; stage ^= 1) {
+    auto place = loader_.look_up(keys, tile, next);
+    for (int stage = 0, words = 0; index < end; stage ^= 1, words = words == 2 ? 0 : words + 1) {
       cp_async_wait<0>();
       __syncthreads();
-      const int next = find(index + 1, end, stage ^ 1);
-      if (next < end) loader_.load(keys, tile, head, next, stage ^ 1);
+      if (next < end) loader_.load(place, tile, head, next, stage ^ 1);
       cp_async_commit();
+      const int after = find(next + 1, end, words == 0 ? 2 : words - 1);
+      place = loader_.look_up(keys, tile, after);
       if (loader_.has_codes()) {
         loader_.widen(stage);
         __syncthreads();
       }
       multiply_keys(loader_.key_rows(stage));
-      finish_logits<kMasked>(rows, index, stage);
+      finish_logits(rows, index, stage);
+      if constexpr (kMasked) hide(words);
       update_softmax();
       scale_weights(stage);
       multiply_values(loader_.value_rows(stage));
-      index = next;
+      index = next, next = after;
     }
   }
 
@@ -165,8 +169,7 @@ class Worker {
     }
   }
 
-  // From q . k to masked logits in base 2.
-  template <bool kMasked>
+  // From q . k to logits in base 2 that the built-in mask lets through.
   __device__ void finish_logits(const Rows& rows, int index, int stage) {
     const int c = threadIdx.x % 4, first = index * Tr::kKeys + 2 * c;
     const Score2& score = params_.score;
@@ -175,11 +178,17 @@ class Worker {
       for (int n = 0; n < kScores; ++n)
         for (int i = 0; i < 4; ++i) s_[n][i] *= shared_.key_scale[stage][8 * n + 2 * c + i % 2];
     }
+    if (score.cap == 0 && score.alibi == Alibi::none) {
 #pragma unroll
-    for (int n = 0; n < kScores; ++n)
-      for (int i = 0; i < 4; ++i)
-        s_[n][i] = logit2(score, s_[n][i], rows.slope2[i / 2], rows.position[i / 2],
-                          first + 8 * n + i % 2);
+      for (auto& tile : s_)
+        for (float& s : tile) s *= score.scale;
+    } else {
+#pragma unroll
+      for (int n = 0; n < kScores; ++n)
+        for (int i = 0; i < 4; ++i)
+          s_[n][i] = logit2(score, s_[n][i], rows.slope2[i / 2], rows.position[i / 2],
+                            first + 8 * n + i % 2);
+    }
     if (index * Tr::kKeys < rows.all_begin || (index + 1) * Tr::kKeys > rows.all_end) {
 #pragma unroll
       for (int n = 0; n < kScores; ++n)
@@ -189,15 +198,14 @@ class Worker {
           if (key < seen.begin || key >= seen.end) s_[n][i] = -INFINITY;
         }
     }
-    if constexpr (kMasked) hide(stage);
   }
 
   // What the bits of the block mask do not show.
-  __device__ void hide(int stage) {
+  __device__ void hide(int slot) {
     const int c = threadIdx.x % 4, row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
 #pragma unroll
     for (int w = 0; w < Tr::kWords; ++w) {
-      const uint32_t words[2] = {shared_.words[stage][row][w], shared_.words[stage][row + 8][w]};
+      const uint32_t words[2] = {shared_.words[slot][row][w], shared_.words[slot][row + 8][w]};
       if (words[0] == ~0u && words[1] == ~0u) continue;
 #pragma unroll
       for (int n = 0; n < 4; ++n)
@@ -208,6 +216,8 @@ class Worker {
 
   // Turns logits into weights against the running maximum, which it moves, and o with it.
   __device__ void update_softmax() {
+    float rescale[2];
+    bool moved = false;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       float m = m_[e];
@@ -216,7 +226,8 @@ class Worker {
       m = fmaxf(m, __shfl_xor_sync(~0u, m, 1));
       m = fmaxf(m, __shfl_xor_sync(~0u, m, 2));
       const float reference = finite_or_zero(m);
-      const float rescale = exp2_approx(m_[e] - reference);
+      moved |= m != m_[e];
+      rescale[e] = exp2_approx(m_[e] - reference);
       float sum = 0;
 #pragma unroll
       for (auto& tile : s_)
@@ -224,11 +235,12 @@ class Worker {
           tile[i] = exp2_approx(tile[i] - reference);
           sum += tile[i];
         }
-      m_[e] = m, l_[e] = l_[e] * rescale + sum;
-#pragma unroll
-      for (auto& tile : o_)
-        for (int i = 2 * e; i < 2 * e + 2; ++i) tile[i] *= rescale;
+      m_[e] = m, l_[e] = l_[e] * rescale[e] + sum;
     }
+    if (!__any_sync(~0u, moved)) return;
+#pragma unroll
+    for (auto& tile : o_)
+      for (int i = 0; i < 4; ++i) tile[i] *= rescale[i / 2];
   }
 
   // Behind the sum of the weights, which does not see the scales of values.

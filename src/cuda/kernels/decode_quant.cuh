@@ -98,7 +98,7 @@ __device__ constexpr int value_column(int g, int half) {
   return Tr::kValueCode == Code::same ? g + 8 * half : 2 * g + half;
 }
 
-// s times the scales of the thread's keys. scales: [2, kTileKeys], of keys, then of values
+// s times the scales of the thread's keys. scales: of these sixteen, [16]
 template <class Tr>
 __device__ void scale_logits(float (&s)[Tr::kRowTiles][4], uint32_t scales) {
   if constexpr (Tr::kKeyCode != Code::same) {
@@ -117,9 +117,8 @@ __device__ void scale_weights(float (&p)[Tr::kRowTiles][4], uint32_t scales,
   if constexpr (Tr::kValueCode != Code::same) {
     if (params.value_scale.data == nullptr) return;
     const int g = threadIdx.x % 32 / 4;
-    constexpr int kValues = 4 * Tr::kTileKeys;
-    const float scale[2] = {kWeightFactor<Tr> * load_shared(scales + kValues + 4 * g),
-                            kWeightFactor<Tr> * load_shared(scales + kValues + 4 * (g + 8))};
+    const float scale[2] = {kWeightFactor<Tr> * load_shared(scales + 4 * g),
+                            kWeightFactor<Tr> * load_shared(scales + 4 * (g + 8))};
 #pragma unroll
     for (int n = 0; n < Tr::kRowTiles; ++n)
       for (int i = 0; i < 4; ++i) p[n][i] *= scale[i / 2];

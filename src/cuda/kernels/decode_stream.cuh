@@ -80,6 +80,10 @@ __device__ void load_query(QueryFragments<Tr>& q, const uint8_t* query) {
                         Tr::QueryTile::offset(8 * n + lane % 8, 2 * step + lane / 8 % 2));
 }
 
+// S^T of a tile, by sixteen keys.
+template <class Tr>
+using Scores = float[Tr::kSubs][Tr::kRowTiles][4];
+
 // s = K Q^T for the 16 keys at `keys`.
 template <class Tr>
 __device__ void multiply_keys(float (&s)[Tr::kRowTiles][4], uint32_t keys,
@@ -98,7 +102,7 @@ __device__ void multiply_keys(float (&s)[Tr::kRowTiles][4], uint32_t keys,
     for (int i = 0; i < 4; ++i) s[n][i] += odd[n][i];
 }
 
-// From q . k to masked logits in base 2.
+// From q . k to masked logits in base 2, of sixteen keys.
 template <class Tr>
 __device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const Score2& score,
                               const Rows<Tr>& rows, int first_key) {
@@ -114,7 +118,7 @@ __device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const Score2& score,
         s[n][i] = logit2(score, s[n][i], rows.slope2[n][i % 2], rows.position[n][i % 2],
                          first_key + g + 8 * (i / 2));
   }
-  if (first_key >= rows.all_begin && first_key + Tr::kTileKeys <= rows.all_end) return;
+  if (first_key >= rows.all_begin && first_key + 16 <= rows.all_end) return;
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
     for (int i = 0; i < 4; ++i) {
@@ -126,14 +130,16 @@ __device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const Score2& score,
 
 // Turns logits into weights against the running maximum, which it moves, and o with it.
 template <class Tr>
-__device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& state) {
+__device__ void update_softmax(Scores<Tr>& s, WarpState<Tr>& state) {
   bool moved = false;
   float rescale[Tr::kRowTiles][2];
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      float m = fmaxf(s[n][e], s[n][e + 2]);
+      float m = fmaxf(s[0][n][e], s[0][n][e + 2]);
+#pragma unroll
+      for (int sub = 1; sub < Tr::kSubs; ++sub) m = fmaxf(m, fmaxf(s[sub][n][e], s[sub][n][e + 2]));
 #pragma unroll
       for (int lanes = 4; lanes < 32; lanes *= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, lanes));
       m = fmaxf(m, state.m[n][e]);
@@ -141,8 +147,11 @@ __device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& stat
       const float reference = finite_or_zero(m);
       rescale[n][e] = exp2_approx(state.m[n][e] - reference);
       state.m[n][e] = m;
-      s[n][e] = exp2_approx(s[n][e] - reference);
-      s[n][e + 2] = exp2_approx(s[n][e + 2] - reference);
+#pragma unroll
+      for (auto& sub : s) {
+        sub[n][e] = exp2_approx(sub[n][e] - reference);
+        sub[n][e + 2] = exp2_approx(sub[n][e + 2] - reference);
+      }
     }
   if (__any_sync(~0u, moved)) {
 #pragma unroll
@@ -156,7 +165,8 @@ __device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& stat
   }
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
-    for (int e = 0; e < 2; ++e) state.l[n][e] += s[n][e] + s[n][e + 2];
+    for (int e = 0; e < 2; ++e)
+      for (const auto& sub : s) state.l[n][e] += sub[n][e] + sub[n][e + 2];
 }
 
 // o += V^T P^T for the 16 keys at `values`.

@@ -32,26 +32,37 @@ class Loader {
         key_(params.key, params.key_scale, params.key_format),
         value_(params.value, params.value_scale, params.value_format) {}
 
+  // Where eight keys of a tile lie; the first lanes of each warp have one of these each.
+  struct Place {
+    int32_t page = 0, row = 0;
+  };
+  __device__ Place look_up(const PagedKeys& keys, const PrefillTile& tile, int index) const {
+    const int lane = threadIdx.x % 32, first = index * Tr::kKeys + lane * kKeysPerLookup;
+    const bool used = lane < Tr::kKeys / kKeysPerLookup && first < tile.key_end &&
+                      first + kKeysPerLookup > tile.key_begin;
+    return used ? Place{keys.page_of(first), keys.row_of(first)} : Place{};
+  }
+
   // The copies of tile `index` into a stage; the caller commits. Rows that no query of the work
   // sees become zeros: their bytes may be anything, NaN included, and 0 * NaN would reach the
   // output.
-  __device__ void load(const PagedKeys& keys, const PrefillTile& tile, int head, int index,
+  __device__ void load(const Place& place, const PrefillTile& tile, int head, int index,
                        int stage) const {
+    const int64_t key_at = offset_of(key_.view, place, head);
+    const int64_t value_at = offset_of(value_.view, place, head);
 #pragma unroll 1
     for (int row = threadIdx.x / kLanes; row < Tr::kKeys; row += Tr::kThreads / kLanes) {
-      const int key = index * Tr::kKeys + row, eight = key / kKeysPerLookup * kKeysPerLookup;
-      const bool seen = key >= tile.key_begin && key < tile.key_end;
-      const int64_t page = seen ? keys.page_of(eight) : 0;
-      const int64_t in_page = seen ? keys.row_of(eight) + key % kKeysPerLookup : 0;
-      load_row<Tr::kHeadDim, typename Tr::KeyTile>(shared_.key, key_, page, in_page, head, row,
-                                                   stage, seen);
-      load_row<Tr::kHeadDimV, typename Tr::ValueTile>(shared_.value, value_, page, in_page, head,
-                                                      row, stage, seen);
-      if (threadIdx.x % kLanes == 0)
-        load_scale(shared_.key_scale[stage][row], key_, page, in_page, head, seen);
-      if (threadIdx.x % kLanes == 1)
-        load_scale(shared_.value_scale[stage][row], value_, page, in_page, head, seen);
+      const int eight = row / kKeysPerLookup, in_eight = row % kKeysPerLookup;
+      const bool seen = is_seen(tile, index, row);
+      load_row<Tr::kHeadDim, typename Tr::KeyTile>(
+          shared_.key, key_, __shfl_sync(~0u, key_at, eight) + in_eight * key_.view.token_stride,
+          row, stage, seen);
+      load_row<Tr::kHeadDimV, typename Tr::ValueTile>(
+          shared_.value, value_,
+          __shfl_sync(~0u, value_at, eight) + in_eight * value_.view.token_stride, row, stage,
+          seen);
     }
+    if (key_.scale.data) load_scales(place, tile, head, index, stage);
   }
 
   __device__ bool has_codes() const {
@@ -83,13 +94,19 @@ class Loader {
     return shared_address(ring.stages[1]) + stage * Tr::kKeys * kDim;
   }
 
+  static __device__ bool is_seen(const PrefillTile& tile, int index, int row) {
+    const int key = index * Tr::kKeys + row;
+    return key >= tile.key_begin && key < tile.key_end;
+  }
+  static __device__ int64_t offset_of(const KeyView& view, const Place& place, int head) {
+    return place.page * view.page_stride + place.row * view.token_stride + head * view.head_stride;
+  }
+
   template <int kDim, class Tile, class Ring>
-  static __device__ void load_row(Ring& ring, const Side& side, int64_t page, int64_t in_page,
-                                  int head, int row, int stage, bool seen) {
+  static __device__ void load_row(Ring& ring, const Side& side, int64_t offset, int row, int stage,
+                                  bool seen) {
     const int lane = threadIdx.x % kLanes;
-    const auto* source = static_cast<const uint8_t*>(side.view.data) +
-                         page * side.view.page_stride + in_page * side.view.token_stride +
-                         head * side.view.head_stride;
+    const auto* source = static_cast<const uint8_t*>(side.view.data) + offset;
     if (side.code == Code::same) {
       const uint32_t to = shared_address(ring.stages[stage]);
 #pragma unroll
@@ -108,12 +125,20 @@ class Loader {
     }
   }
 
-  static __device__ void load_scale(float& to, const Side& side, int64_t page, int64_t in_page,
-                                    int head, bool seen) {
-    if (side.scale.data == nullptr) return;
-    const float* scale = side.scale.data + page * side.scale.page_stride +
-                         in_page * side.scale.token_stride + head * side.scale.head_stride;
-    cp_async_4(shared_address(&to), scale, seen);
+  // A thread for each key, and one for each value.
+  __device__ void load_scales(const Place& place, const PrefillTile& tile, int head, int index,
+                              int stage) const {
+    const int row = threadIdx.x % Tr::kKeys, side = threadIdx.x / Tr::kKeys;
+    const int64_t page = __shfl_sync(~0u, place.page, row / kKeysPerLookup);
+    const int64_t in_page =
+        __shfl_sync(~0u, place.row, row / kKeysPerLookup) + row % kKeysPerLookup;
+    const KeyScales& scales = side == 0 ? key_.scale : value_.scale;
+    if (side > 1 || scales.data == nullptr) return;
+    float& to = side == 0 ? shared_.key_scale[stage][row] : shared_.value_scale[stage][row];
+    cp_async_4(shared_address(&to),
+               scales.data + page * scales.page_stride + in_page * scales.token_stride +
+                   head * scales.head_stride,
+               is_seen(tile, index, row));
   }
 
   template <int kDim, class Tile, class Ring>

@@ -26,12 +26,12 @@ class MaskWalk {
   }
 
   // The first tile of keys from `index` on of which some row sees a key, below `end`; otherwise
-  // `end`. Leaves its bits in the words of the stage. By all threads.
-  __device__ int find(int index, int end, int stage) {
+  // `end`. Leaves its bits in words `slot`. By all threads.
+  __device__ int find(int index, int end, int slot) {
     while (index < end) {
       uint32_t bits;
       const int own = look_at(index, bits);
-      if (word_ < Tr::kWords) shared_.words[stage][threadIdx.x % Tr::kRows][word_] = bits;
+      if (word_ < Tr::kWords) shared_.words[slot][threadIdx.x % Tr::kRows][word_] = bits;
       const int next = smallest(own);
       if (next == index) return index;
       index = next;

@@ -37,7 +37,7 @@ struct Traits {
     Ring<KeyTile> key;
     Ring<ValueTile> value;
     float key_scale[2][kKeys], value_scale[2][kKeys];
-    uint32_t words[2][kRows][kWords];  // of the block mask
+    uint32_t words[3][kRows][kWords];  // of the block mask: this tile's and the next two's
     int32_t next[kThreads / 32];
   };
   static_assert(sizeof(Shared) <= 99 * 1024);  // what the smaller chips of 8.x have
