@@ -31,7 +31,6 @@ class TileProducer {
 
   __device__ void produce(const PrefillTile& tile, int head) {
     const KeyTiles<Tr> tiles(tile);
-    if (tiles.first >= tiles.end) return;
     const PagedKeys keys(params_.attend, tile.req);
     Box box = find_box(tile, keys, tiles.end - 1);
     for (int i = tiles.end - 1; i >= tiles.first; --i) {
@@ -89,22 +88,21 @@ class WorkSource {
         num_tiles_(params.attend.schedule->num_prefill_tiles),
         total_(num_tiles_ * params.attend.num_kv_heads) {}
 
-  // The index of this block's next piece of work; the first needs no counter.
+  // The index of this block's next piece of work, for lane 0, which does not wait for the answer
+  // before it uses it. The first needs no counter.
   __device__ int first() const { return blockIdx.x; }
   __device__ int next() const {
-    int index = 0;
-    if (threadIdx.x % 32 == 0) {
-      index = static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
-      // Every block asks until it gets nothing, so the last one to ask is known by its number.
-      if (index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0)
-        *params_.attend.next_tile = 0;
-    }
-    return __shfl_sync(~0u, index, 0);
+    if (threadIdx.x % 32 != 0) return 0;
+    return static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
   }
 
-  // Puts the work where all warps see it; returns whether there was any.
+  // Puts the work of lane 0's index where all warps see it; returns whether there is any.
   __device__ bool publish(int index) {
     const int lane = threadIdx.x % 32;
+    index = __shfl_sync(~0u, index, 0);
+    // Every block asks until it gets nothing, so the last one to ask is known by its number.
+    if (lane == 0 && index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0)
+      *params_.attend.next_tile = 0;
     mbarrier_wait(shared_.work_empty[position_.slot], position_.parity ^ 1);
     auto& work = shared_.work[position_.slot];
     const bool any = index < total_;
@@ -133,12 +131,17 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
   WorkSource<Tr> source(params, shared);
   TileProducer<Tr, typename Tr::KeyTile> producer(params, params.key_map,
                                                   {shared.key, shared.key_full, shared.key_empty});
-  int index = source.first();
-  while (source.publish(index)) {
+  bool more = source.publish(source.first());
+  int ahead = more ? source.next() : 0;
+  for (bool is_first = true; more; is_first = false) {
     const PrefillTile tile = source.published().tile;
     const int head = source.published().head;
-    index = source.next();
-    producer.produce(tile, head);
+    // The next work is published before this one's keys are sent for, so that its queries can
+    // come; but nothing is put in front of the block's first keys.
+    if (is_first) producer.produce(tile, head);
+    more = source.publish(ahead);
+    if (more) ahead = source.next();
+    if (!is_first) producer.produce(tile, head);
   }
 }
 

@@ -33,7 +33,7 @@ struct Traits {
   static constexpr int kStages = 2;
   static constexpr int kQueries =
       2 * QueryTile::kBytes + kStages * (KeyTile::kBytes + ValueTile::kBytes) <= 224 * 1024 ? 2 : 1;
-  static constexpr int kTiles = 2;  // tiles of work between the producer and its readers
+  static constexpr int kTiles = 3;  // tiles of work between the producer and its readers
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 
   struct Work {
@@ -65,13 +65,15 @@ struct RingPosition {
   }
 };
 
-// Tiles of kKeys keys that hold [key_begin, key_end), counted from key 0.
+// Tiles of kKeys keys that hold [key_begin, key_end), counted from key 0. There is always one: work
+// without keys goes through the same motions with a tile that nobody fills and nobody sees.
 template <class Tr>
 struct KeyTiles {
   int first, end;
 
   __device__ explicit KeyTiles(const PrefillTile& tile)
-      : first(tile.key_begin / Tr::kKeys), end((tile.key_end + Tr::kKeys - 1) / Tr::kKeys) {}
+      : first(tile.key_begin / Tr::kKeys),
+        end(max((tile.key_end + Tr::kKeys - 1) / Tr::kKeys, first + 1)) {}
 };
 
 }  // namespace pagoda::cuda::prefill
