@@ -14,6 +14,7 @@
 
 #include "../device/element.cuh"
 #include "../device/wgmma.cuh"
+#include "prefill_output.cuh"
 #include "prefill_producer.cuh"
 #include "prefill_rows.cuh"
 #include "prefill_traits.cuh"
@@ -32,31 +33,48 @@ class Consumer {
     factor_ = plain_ ? score.scale : 1;
   }
 
-  // Takes all work that there is. A tile's first scores are under way before the tile in front of
-  // it is written out. Behind the last tile they are of nothing, and nobody looks at them.
+  // Takes all work that there is. Behind the last tile scores of nothing are under way, at which
+  // nobody looks: products that may or may not be begun are not kept apart by the compiler.
   __device__ void run() {
     WorkReader<Tr> reader(shared_);
-    PrefillTile tile;
-    int head;
-    if (!reader.read(tile, head)) return;
+    const Work* work = reader.next();
+    if (!work) return;
     begin_tile(true);
-    for (bool more = true; more;) {
-      attend(Rows(params_, tile, head, 64 * group_), tile);
-      PrefillTile next;
-      int next_head;
-      more = reader.read(next, next_head);
-      if constexpr (Tr::kQueries > 1) begin_tile(more);
-      wgmma_wait<Tr::kQueries == 1 ? 0 : 1>();
-      pin_registers(o_);
-      release(shared_.value_empty, count_ - 1);
-      finish(tile, head);
-      if constexpr (Tr::kQueries == 1) begin_tile(more);
-      tile = next, head = next_head;
+    while (work) {
+      attend(*work);
+      const Work* next;
+      if constexpr (Tr::kQueries > 1) {  // the next tile's first scores under this one's end
+        next = reader.next();
+        begin_tile(next != nullptr);
+        finish_values<1>();
+        finish(*work);
+      } else {
+        finish_values<0>();
+        finish(*work);
+        next = reader.next();
+        begin_tile(next != nullptr);
+      }
+      reader.release();
+      work = next;
     }
     wgmma_wait<0>();
   }
 
  private:
+  using Work = typename Tr::Work;
+
+  // What the thread knows of its rows.
+  struct Rows {
+    KeyRange seen[2], all;  // all: what every row of the warp group sees
+
+    __device__ Rows(const typename Tr::Ranges& ranges, int first, int group)
+        : seen{ranges.of_row[first], ranges.of_row[first + 8]}, all(ranges.of_all[group]) {}
+  };
+  // The first of them, in the tile.
+  __device__ int first_row() const {
+    return 64 * group_ + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
+  }
+
   static constexpr int kScores = Tr::kKeys / 2, kOut = Tr::kHeadDimV / 2;
   static constexpr int kWeights = kScores / 2;  // registers of two
 
@@ -71,42 +89,43 @@ class Consumer {
   }
 
   // From scores under way to the last product under way.
-  __device__ void attend(const Rows& rows, const PrefillTile& tile) {
-    const KeyTiles<Tr> tiles(tile);
+  __device__ void attend(const Work& work) {
+    const KeyTiles<Tr> tiles(work.tile);
+    const Rows rows(shared_.ranges[query_.slot], first_row(), group_);
     clear();
     wgmma_wait<0>();
     pin_registers(s_);
     release(shared_.key_empty, count_);
     int index = tiles.end - 1;
-    finish_logits(rows, index);
+    finish_logits(work, rows, index);
     settle({kLarge, kLarge});
     add_up(weigh(p_));
     ++count_;
     wait(shared_.value_full, count_ - 1);
-    clear_unseen_values(tile, index);
+    clear_stale_values(work.tile, index);
 
-    const int plain_end = plain_ ? rows.all_end / Tr::kKeys : 0;
-    const int plain_begin = (rows.all_begin + Tr::kKeys - 1) / Tr::kKeys;
+    const int plain_end = plain_ ? rows.all.end / Tr::kKeys : 0;
+    const int plain_begin = (rows.all.begin + Tr::kKeys - 1) / Tr::kKeys;
     for (--index; index >= tiles.first;) {
       if (index >= plain_begin && index < plain_end) {
 #pragma unroll 1
         do {
-          step<true>(rows, index);
+          step<true>(work, rows, index);
         } while (--index >= plain_begin);
       } else {
-        step<false>(rows, index--);
+        step<false>(work, rows, index--);
       }
     }
     release_query();
     wait(shared_.value_full, count_ - 1);
-    if (tiles.first < tiles.end - 1) clear_unseen_values(tile, tiles.first);
+    if (tiles.first < tiles.end - 1) clear_stale_values(work.tile, tiles.first);
     begin_values();
   }
 
   // The scores of tile `index` and the product of the values before it. kAllSeen: every row sees
   // every key, and the logit is the scale alone.
   template <bool kAllSeen>
-  __device__ void step(const Rows& rows, int index) {
+  __device__ void step(const Work& work, const Rows& rows, int index) {
     wait(shared_.key_full, count_);
     wait(shared_.value_full, count_ - 1);
     begin_scores();
@@ -114,7 +133,7 @@ class Consumer {
     wgmma_wait<1>();
     pin_registers(s_);
     release(shared_.key_empty, count_);
-    if constexpr (!kAllSeen) finish_logits(rows, index);
+    if constexpr (!kAllSeen) finish_logits(work, rows, index);
     uint32_t weights[kWeights];
     Sums sums = weigh(weights);
     if (__any_sync(~0u, (sums.large[0] | sums.large[1]) & kLarge)) {
@@ -125,9 +144,7 @@ class Consumer {
       sums = weigh(weights);
     }
     add_up(sums);
-    wgmma_wait<0>();
-    pin_registers(o_);
-    release(shared_.value_empty, count_ - 1);
+    finish_values<0>();
 #pragma unroll
     for (int i = 0; i < kWeights; ++i) p_[i] = moved(weights[i]);
     ++count_;
@@ -161,8 +178,10 @@ class Consumer {
   __device__ void begin_scores() {
     using QueryTile = typename Tr::QueryTile;
     using KeyTile = typename Tr::KeyTile;
+    int query_row = group_ * 64;
+    if constexpr (Tr::kHeadDim > 128) query_row = recomputed(query_row);  // too many to keep
     const uint64_t query =
-        matrix_descriptor<true>(shared_address(shared_.query[query_.slot]) + group_ * 64 * 128, 0);
+        matrix_descriptor<true>(shared_address(shared_.query[query_.slot]) + query_row * 128, 0);
     const uint64_t key =
         matrix_descriptor<true>(shared_address(shared_.key[count_ % Tr::kStages]), 0);
     wgmma_fence();
@@ -195,35 +214,47 @@ class Consumer {
     }
     wgmma_commit();
   }
+  // Until o is there; kPending products were begun after it.
+  template <int kPending>
+  __device__ void finish_values() {
+    wgmma_wait<kPending>();
+    pin_registers(o_);
+    release(shared_.value_empty, count_ - 1);
+  }
   template <int kColumns>
   __device__ void multiply_values(int column, int step, uint64_t row) {
     const uint64_t b = advance(row, column / 64 * Tr::ValueTile::kSlabBytes + column % 64 * 2);
     Wgmma<typename Tr::Type, kColumns>::values(o_ + column / 2, p_ + 4 * step, b, true);
   }
 
-  // Makes zeros of the values that no row of the tile sees: their bytes may be anything, NaN
-  // included, and 0 * NaN would reach the output. Both groups do, each before it reads.
-  __device__ void clear_unseen_values(const PrefillTile& tile, int index) {
+  // Makes zeros of the values that are not the request's or lie in front of what the tile sees:
+  // their bytes may be anything, NaN included, and 0 * NaN would reach the output. Both groups do,
+  // each before it reads.
+  __device__ void clear_stale_values(const PrefillTile& tile, int index) {
     const int first = index * Tr::kKeys;
-    if (first >= tile.key_begin && first + Tr::kKeys <= tile.key_end) return;
-    constexpr int kChunks = Tr::ValueTile::kSlabs * 8;
-    const uint32_t value = shared_address(shared_.value[(count_ - 1) % Tr::kStages]);
-    for (int i = threadIdx.x % 128; i < Tr::kKeys * kChunks; i += 128) {
-      const int key = first + i / kChunks;
-      if (key < tile.key_begin || key >= tile.key_end)
-        store_zero_16(value + Tr::ValueTile::offset(i / kChunks, i % kChunks));
-    }
+    const int front = max(tile.key_begin - first, 0), end = min(tile.seq_len - first, Tr::kKeys);
+    if (front == 0 && end == Tr::kKeys) return;
+    clear_values(0, front);
+    clear_values(max(end, 0), Tr::kKeys);
     fence_async_proxy();
     named_barrier_sync(3 + group_, 128);
+  }
+  // Rows [begin, end) of the tile of values before.
+  __device__ void clear_values(int begin, int end) {
+    constexpr int kChunks = Tr::ValueTile::kSlabs * 8;
+    const uint32_t value = shared_address(shared_.value[(count_ - 1) % Tr::kStages]);
+#pragma unroll 1
+    for (int i = begin * kChunks + threadIdx.x % 128; i < end * kChunks; i += 128)
+      store_zero_16(value + Tr::ValueTile::offset(i / kChunks, i % kChunks));
   }
 
   // ---- logits ---------------------------------------------------------------------------------
 
   // s from q . k to logits; in base 2 if they are not plain, see factor_.
-  __device__ void finish_logits(const Rows& rows, int index) {
+  __device__ void finish_logits(const Work& work, const Rows& rows, int index) {
     const int first = index * Tr::kKeys + 2 * (threadIdx.x % 4);
-    if (!plain_) apply_score(rows, first);
-    if (index * Tr::kKeys >= rows.all_begin && (index + 1) * Tr::kKeys <= rows.all_end) return;
+    if (!plain_) apply_score(work, first);
+    if (index * Tr::kKeys >= rows.all.begin && (index + 1) * Tr::kKeys <= rows.all.end) return;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const uint32_t seen =
@@ -242,7 +273,7 @@ class Consumer {
     return count == 32 ? ~0u : (1u << count) - 1;
   }
 
-  __device__ void apply_score(const Rows& rows, int first) {
+  __device__ void apply_score(const Work& work, int first) {
     const Score2& score = params_.score;
     if (score.cap > 0) {
 #pragma unroll
@@ -254,9 +285,15 @@ class Consumer {
     if (score.alibi == Alibi::none) return;
     const bool linear = score.alibi == Alibi::linear;
 #pragma unroll
-    for (int i = 0; i < kScores; ++i) {
-      const int e = i / 2 % 2;
-      s_[i] += alibi2(linear, rows.slope2[e], rows.position[e], first + i / 4 * 8 + i % 2);
+    for (int e = 0; e < 2; ++e) {
+      const TileRow row(params_, work.tile, work.head, first_row() + 8 * e);
+      const int position = row.position(work.tile);
+      const float slope2 = row.real ? kLog2e * params_.alibi_slopes[row.query_head] : 0;
+#pragma unroll
+      for (int i = 2 * e; i < kScores; i += 4) {
+        s_[i] += alibi2(linear, slope2, position, first + i / 4 * 8);
+        s_[i + 1] += alibi2(linear, slope2, position, first + i / 4 * 8 + 1);
+      }
     }
   }
 
@@ -332,62 +369,23 @@ class Consumer {
 
   // ---- output ---------------------------------------------------------------------------------
 
-  __device__ void finish(const PrefillTile& tile, int head) {
+  __device__ void finish(const Work& work) {
+    const PrefillTile& tile = work.tile;
+    float scale[2];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      l_[e] = over_row(l_[e], [](float a, float b) { return a + b; });
-      finish_row(tile, head, e);
+      const TileRow row(params_, tile, work.head, first_row() + 8 * e);
+      const float l = over_row(l_[e], [](float a, float b) { return a + b; });
+      scale[e] = finish_state(params_, row, tile.query_start, reference_[e], l);
+      if constexpr (!Tr::kStaged)
+        store_row<Tr>(o_, scale[e], out_of_row(params_, row, tile.query_start), row.real, e);
     }
-  }
-
-  // Row g + 8 e, by the four threads that hold it.
-  __device__ void finish_row(const PrefillTile& tile, int head, int e) {
-    const TileRow row(params_, tile, head, 64 * group_, e);
-    const int64_t token = tile.query_start + row.token, query_head = row.query_head;
-    float m = reference_[e], l = l_[e], scale = 1;
-    if (params_.sinks && row.real) {
-      const float sink = kLog2e * params_.sinks[query_head], before = m;
-      m = finite_or_zero(fmaxf(m, sink));
-      scale = exp2_approx(before - m);
-      l = l * scale + exp2_approx(sink - m);
-    }
-    scale = l > 0 ? scale / l : (l == 0 ? 0 : l);  // NaN stays
-    const int c = threadIdx.x % 4;
-    auto* out = static_cast<uint8_t*>(params_.out) + token * params_.out_token_stride +
-                query_head * params_.out_head_stride;
-#pragma unroll
-    for (int first = 0; first < Tr::kHeadDimV; first += 32) {
-      const int columns = min(32, Tr::kHeadDimV - first);
-      uint32_t parts[4];  // of eight columns each: two of this thread's
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const int i = first / 2 + 4 * k + 2 * e;
-        parts[k] = 8 * k < columns
-                       ? Element<typename Tr::Type>::pack(o_[i] * scale, o_[i + 1] * scale)
-                       : 0;
-      }
-      transpose_quad(parts);
-      if (row.real && 8 * c < columns)
-        *reinterpret_cast<uint4*>(out + 2 * first + 16 * c) =
-            make_uint4(parts[0], parts[1], parts[2], parts[3]);
-    }
-    if (params_.lse && c == 0 && row.real)
-      params_.lse[query_head * params_.lse_head_stride + token * params_.lse_token_stride] =
-          l == 0 ? -INFINITY : kLn2 * (m + log2f(l));
-  }
-
-  // Thread c of four gets part c of each.
-  static __device__ void transpose_quad(uint32_t (&parts)[4]) {
-    const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-#pragma unroll
-    for (int k = 0; k < 4; k += 2) {
-      const uint32_t got = __shfl_xor_sync(~0u, odd ? parts[k] : parts[k + 1], 1);
-      (odd ? parts[k] : parts[k + 1]) = got;
-    }
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      const uint32_t got = __shfl_xor_sync(~0u, high ? parts[k] : parts[k + 2], 2);
-      (high ? parts[k] : parts[k + 2]) = got;
+    if constexpr (Tr::kStaged) {
+      const StagedRows<Tr> staged(shared_, group_);
+      staged.put(o_, scale);
+      const int sent = threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 2;
+      const TileRow row(params_, tile, work.head, 64 * group_ + sent);
+      staged.send(row.real ? out_of_row(params_, row, tile.query_start) : nullptr);
     }
   }
 

@@ -1,9 +1,10 @@
 // Device only. The warp group that feeds the others. Its first warp hands out work and has the copy
 // engine bring keys, page by page; the second does so for values; the other two bring the queries,
-// whose rows are packed from several tokens and heads.
+// whose rows are packed from several tokens and heads, and find out what each row sees.
 #pragma once
 
 #include "paged_keys.cuh"
+#include "prefill_rows.cuh"
 #include "prefill_traits.cuh"
 
 namespace pagoda::cuda::prefill {
@@ -42,7 +43,8 @@ class TileProducer {
   }
 
  private:
-  // The rows of a tile that one lane sends for. A box without keys of the work may have no page.
+  // The rows of a tile that one lane sends for. A box in front of the work's keys or behind the
+  // request's may have no page.
   struct Box {
     int32_t page = -1, row = 0;
   };
@@ -50,7 +52,7 @@ class TileProducer {
   __device__ Box find_box(const PrefillTile& tile, const PagedKeys& keys, int index) const {
     const int first = index * Tr::kKeys + lane_ * params_.box_rows;
     const bool used =
-        lane_ < num_boxes_ && first < tile.key_end && first + params_.box_rows > tile.key_begin;
+        lane_ < num_boxes_ && first < tile.seq_len && first + params_.box_rows > tile.key_begin;
     return used ? Box{keys.page_of(first), keys.row_of(first)} : Box{};
   }
 
@@ -145,26 +147,29 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
   }
 }
 
-// The other warps' view of the work: waits for the next piece.
+// The other warps' view of the work, piece by piece.
 template <class Tr>
 class WorkReader {
  public:
   __device__ explicit WorkReader(typename Tr::Shared& shared) : shared_(shared) {}
 
-  // False at the end. What it filled in is a copy, so the slot is free again at once.
-  __device__ bool read(PrefillTile& tile, int& head) {
-    mbarrier_wait(shared_.work_full[position_.slot], position_.parity);
-    tile = shared_.work[position_.slot].tile;
-    head = shared_.work[position_.slot].head;
+  // Waits for the next piece, which stays where it is until it is released; null: there is none.
+  __device__ const typename Tr::Work* next() {
+    const uint32_t n = read_++;
+    mbarrier_wait(shared_.work_full[n % Tr::kTiles], n / Tr::kTiles & 1);
+    const typename Tr::Work& work = shared_.work[n % Tr::kTiles];
+    return work.head >= 0 ? &work : nullptr;
+  }
+  // Gives back the oldest piece that has not been.
+  __device__ void release() {
     __syncwarp();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.work_empty[position_.slot]);
-    position_.advance();
-    return head >= 0;
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.work_empty[released_ % Tr::kTiles]);
+    ++released_;
   }
 
  private:
   typename Tr::Shared& shared_;
-  RingPosition<Tr::kTiles> position_;
+  uint32_t read_ = 0, released_ = 0;
 };
 
 template <class Tr>
@@ -172,9 +177,10 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   TileProducer<Tr, typename Tr::ValueTile> producer(
       params, params.value_map, {shared.value, shared.value_full, shared.value_empty});
   WorkReader<Tr> reader(shared);
-  PrefillTile tile;
-  int head;
-  while (reader.read(tile, head)) producer.produce(tile, head);
+  while (const typename Tr::Work* work = reader.next()) {
+    producer.produce(work->tile, work->head);
+    reader.release();
+  }
 }
 
 // By the last warps of the group. Rows behind the last become zeros.
@@ -186,10 +192,13 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
-  PrefillTile tile;
-  int head;
-  while (reader.read(tile, head)) {
+  while (const typename Tr::Work* work = reader.next()) {
+    const PrefillTile tile = work->tile;
+    const int head = work->head;
+    reader.release();
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
+    find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
+                    32 * Tr::kQueryWarps);
     const uint32_t destination = shared_address(shared.query[position.slot]);
     for (int row = first_row; row < Tr::kRows; row += kRowsAtOnce) {
       const bool real = tile.first_row + row < tile.query_len * attend.group.value;
