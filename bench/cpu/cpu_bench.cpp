@@ -180,6 +180,7 @@ void add_formats() {
     add_decode("1x4096/" + kv, {.seq_len = 4096, .kv_format = format});
     add_decode("16x4096/" + kv, {.num_reqs = 16, .seq_len = 4096, .kv_format = format});
     add_decode("1x4096/" + kv + "/warm", {.seq_len = 4096, .kv_format = format}, false);
+    add_decode("1x512/" + kv + "/warm", {.seq_len = 512, .kv_format = format}, false);
     add_prefill("2048/" + kv, prefill(2048, {.kv_format = format}));
     add_update("512/" + kv, {.query_len = 512, .seq_len = 4096, .kv_format = format});
   }

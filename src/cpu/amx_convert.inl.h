@@ -76,22 +76,18 @@ inline int64_t converted_bytes(int dim) {
 }
 
 // rows: [num_rows] of dim codes, which become the rows of bf16 that they are converted to, one
-// after the other in `to`, with zeros behind their dimensions. next: [num_rows] what is read soon,
-// or null
-template <class Convert>
-inline void convert_rows(const char** rows, const char* const* next, int num_rows, int dim,
-                         char* to) {
+// after the other in `to`, with zeros behind their dimensions. Calls beside() after each row.
+template <class Convert, class Beside>
+inline void convert_rows(const char** rows, int num_rows, int dim, char* to, const Beside& beside) {
   for (int row = 0; row < num_rows; ++row, to += converted_bytes(dim)) {
     const char* from = rows[row];
     rows[row] = to;
     int d = 0;
-    for (; d + 64 <= dim; d += 64) {
-      if (next != nullptr) prefetch(next[row] + d);
+    for (; d + 64 <= dim; d += 64)
       convert_64<Convert>(from + d, reinterpret_cast<uint16_t*>(to) + d);
-    }
+    beside();
     if (d == dim) continue;
     alignas(64) char rest[64];
-    if (next != nullptr) prefetch(next[row] + d);
     _mm512_store_si512(rest, _mm512_maskz_loadu_epi8((1ull << (dim - d)) - 1, from + d));
     convert_64<Convert>(rest, reinterpret_cast<uint16_t*>(to) + d);
   }
@@ -102,10 +98,11 @@ inline bool is_code(Element element) {
 }
 
 // Whatever the element: rows of bf16 stay where they are.
-inline void make_bf16(Element element, const char** rows, const char* const* next, int num_rows,
-                      int dim, char* to) {
-  if (element == Element::int8) convert_rows<Int8ToBf16>(rows, next, num_rows, dim, to);
-  if (element == Element::e4m3) convert_rows<E4m3ToBf16>(rows, next, num_rows, dim, to);
+template <class Beside>
+inline void make_bf16(Element element, const char** rows, int num_rows, int dim, char* to,
+                      const Beside& beside) {
+  if (element == Element::int8) convert_rows<Int8ToBf16>(rows, num_rows, dim, to, beside);
+  if (element == Element::e4m3) convert_rows<E4m3ToBf16>(rows, num_rows, dim, to, beside);
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

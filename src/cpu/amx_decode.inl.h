@@ -27,28 +27,55 @@ inline void store_pair(__m512i a, __m512i b, char* to) {
   _mm512_store_si512(to + kTileBytes, _mm512_unpackhi_epi16(a, b));
 }
 
-// rows: [32] of a unit; next: what is read soon, or null; to: [2 x chunks] tiles
-inline void pair_rows(const char* const* rows, const char* const* next, int dim, char* to) {
-  for (int j = 0; j < 16; ++j)
+// Asks for the lines of the next unit a few at a time, beside all of the work on this one: memory
+// that is asked for in bursts, or long before its use, comes later.
+class NextLines {
+ public:
+  // keys, values: [32] rows of so many bytes, or null if there is no next unit
+  NextLines(const char* const* keys, int key_bytes, const char* const* values, int value_bytes)
+      : row_(keys),
+        end_(keys + kUnitKeys),
+        bytes_(key_bytes),
+        values_(values),
+        value_bytes_(value_bytes) {}
+
+  [[gnu::always_inline]] void touch(int lines) {
+    for (int i = 0; i < lines && row_ != nullptr; ++i) {
+      _mm_prefetch(*row_ + at_, _MM_HINT_T1);
+      at_ += 64;
+      if (at_ < bytes_) continue;
+      at_ = 0;
+      if (++row_ != end_) continue;
+      row_ = values_;
+      end_ = values_ + kUnitKeys;
+      bytes_ = value_bytes_;
+      values_ = nullptr;
+    }
+  }
+
+ private:
+  const char *const *row_, *const *end_;
+  int at_ = 0, bytes_;
+  const char* const* values_;
+  int value_bytes_;
+};
+
+// rows: [32] of a unit; to: [2 x chunks] tiles
+inline void pair_rows(const char* const* rows, int dim, NextLines& next, char* to) {
+  for (int j = 0; j < 16; ++j) {
     for (int c = 0; c < chunks_of(dim); ++c) {
       const int64_t at = int64_t{c} * kTileRowBytes;
-      if (next != nullptr) {
-        prefetch(next[j] + at);
-        prefetch(next[16 + j] + at);
-      }
       store_pair(_mm512_loadu_si512(rows[j] + at), _mm512_loadu_si512(rows[16 + j] + at),
                  to + 2 * c * kTileBytes + j * kTileRowBytes);
     }
+    next.touch(8);
+  }
 }
 
 template <class Convert>
-inline void pair_codes(const char* const* rows, const char* const* next, int dim, char* to) {
-  for (int j = 0; j < 16; ++j)
+inline void pair_codes(const char* const* rows, int dim, NextLines& next, char* to) {
+  for (int j = 0; j < 16; ++j) {
     for (int d = 0; d < dim; d += 64) {
-      if (next != nullptr) {
-        prefetch(next[j] + d);
-        prefetch(next[16 + j] + d);
-      }
       const char *a = rows[j] + d, *b = rows[16 + j] + d;
       const bool plain = __builtin_expect(Convert::is_plain(a) && Convert::is_plain(b), true);
       char* at = to + d / kChunkDims * 2 * kTileBytes + j * kTileRowBytes;
@@ -56,16 +83,18 @@ inline void pair_codes(const char* const* rows, const char* const* next, int dim
         store_pair(plain ? Convert::plain(a + half) : Convert::any(a + half),
                    plain ? Convert::plain(b + half) : Convert::any(b + half), at);
     }
+    next.touch(2);
+  }
 }
 
-inline void pair_values(Element element, const char* const* rows, const char* const* next, int dim,
+inline void pair_values(Element element, const char* const* rows, int dim, NextLines& next,
                         char* to) {
-  if (element == Element::int8) return pair_codes<Int8ToBf16>(rows, next, dim, to);
-  if (element == Element::e4m3) return pair_codes<E4m3ToBf16>(rows, next, dim, to);
-  pair_rows(rows, next, dim, to);
+  if (element == Element::int8) return pair_codes<Int8ToBf16>(rows, dim, next, to);
+  if (element == Element::e4m3) return pair_codes<E4m3ToBf16>(rows, dim, next, to);
+  pair_rows(rows, dim, next, to);
 }
 
-// Tiles 0 and 1 are scores, 2 queries, 3 and 4 keys or values, 5 outputs, 6 and 7 weights.
+// Tiles 0 and 1 are scores, 2 queries, 3 and 4 keys or values, 5 and 6 outputs, 7 weights.
 inline void configure_small_tiles() {
   TileLayout layout;
   for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kSmallRows * 4);
@@ -122,30 +151,38 @@ class SmallGroup {
     each_square([](float* columns, float* rows) { turn(columns, kGroupRows, rows, kWidth); });
   }
   void leave() {
+    finish_unit(none_);
     configure_full_tiles();
     _mm_storeu_ps(group_.m, _mm512_castps512_ps128(m_.v));
     _mm_storeu_ps(group_.l, _mm512_castps512_ps128(l_.v));
     each_square([](float* columns, float* rows) { turn(rows, kWidth, columns, kGroupRows); });
   }
 
+  // Weights and values of a unit are taken up only when the keys of the next one are converted:
+  // what was just stored cannot be loaded into a tile at once.
   void attend(Tile& tile, const Tile* next) {
-    multiply_keys(tile, next);
-    float key_scales[kTileKeys], value_scales[kTileKeys];
-    const TileScales scales{gather(task_.keys, tile.key_scales, key_scales),
-                            gather(task_.values, tile.value_scales, value_scales)};
-    const char* const* rows = next != nullptr ? next->values : nullptr;
-    const int64_t unit_bytes = int64_t{tiles_v_} * kTileBytes;
-    for (int unit = 0; unit < kUnits; ++unit)
-      pair_values(task_.value_element, tile.values + unit * kUnitKeys,
-                  rows != nullptr ? rows + unit * kUnitKeys : nullptr, task_.head_dim_v,
-                  scratch_.values + unit * unit_bytes);
-    weigh(0, scales, [] {});
-    bool added = false;
-    weigh(1, scales, [&] {
-      add_first_unit();
-      added = true;
-    });
-    added ? add_second_unit() : add_both_units();
+    const int key_bytes = row_bytes(task_.key_element, task_.head_dim);
+    const int value_bytes = row_bytes(task_.value_element, task_.head_dim_v);
+    const char* const* next_keys = next != nullptr ? next->keys : nullptr;
+    const char* const* next_values = next != nullptr ? next->values : nullptr;
+    scales_index_ = 1 - scales_index_;
+    const TileScales scales{gather(task_.keys, tile.key_scales, key_scales_[scales_index_]),
+                            gather(task_.values, tile.value_scales, value_scales_[scales_index_])};
+    for (int unit = 0; unit < kUnits; ++unit) {
+      const int first = unit * kUnitKeys;
+      const bool last = unit == kUnits - 1;
+      NextLines lines(last ? next_keys : tile.keys + first + kUnitKeys, key_bytes,
+                      last ? next_values : tile.values + first + kUnitKeys, value_bytes);
+      make_bf16(task_.key_element, tile.keys + first, kUnitKeys, task_.head_dim,
+                scratch_.converted_keys, [&] { lines.touch(1); });
+      finish_unit(lines);
+      multiply_keys(tile.keys + first, lines);
+      pair_values(task_.value_element, tile.values + first, task_.head_dim_v, lines,
+                  scratch_.values);
+      open_ = true;
+      open_scales_ = {scales.keys != nullptr ? scales.keys + first : nullptr,
+                      scales.values != nullptr ? scales.values + first : nullptr};
+    }
   }
 
  private:
@@ -174,38 +211,28 @@ class SmallGroup {
         body(group_.o + int64_t{column_of(t, n)} * kGroupRows, outputs(t) + n);
   }
 
+  static int row_bytes(Element element, int dim) { return is_code(element) ? dim : 2 * dim; }
   float* outputs(int tile) const { return scratch_.sums + tile * kSmallRows * kWidth; }
-  const float* scores(int unit) const { return scratch_.scores + unit * kUnitVectors * kWidth; }
-  char* weights(int unit) const { return scratch_.weights + unit * kSmallRows * kTileRowBytes; }
 
-  void multiply_keys(Tile& tile, const Tile* next) {
-    make_bf16(task_.key_element, tile.keys, next != nullptr ? next->keys : nullptr, kTileKeys,
-              task_.head_dim, scratch_.converted_keys);
+  // rows: [32] of a unit
+  void multiply_keys(const char* const* rows, NextLines& lines) const {
     const int64_t key_bytes = int64_t{chunks_of(task_.head_dim)} * kTileBytes;
     const int64_t stride =
         is_code(task_.key_element) ? converted_bytes(task_.head_dim) : task_.keys.token_stride;
-    for (int unit = 0; unit < kUnits; ++unit) {
-      TileRows keys[2];
-      for (int i = 0; i < 2; ++i)
-        keys[i] = rows_at(stride, tile.keys + (2 * unit + i) * 16, task_.head_dim,
-                          scratch_.keys + (2 * unit + i) * key_bytes);
-      multiply_unit(keys, unit);
-    }
-  }
-
-  void multiply_unit(const TileRows (&keys)[2], int unit) {
+    const TileRows a = rows_at(stride, rows, task_.head_dim, scratch_.keys);
+    const TileRows b = rows_at(stride, rows + 16, task_.head_dim, scratch_.keys + key_bytes);
     clear_tile<0>();
     clear_tile<1>();
     for (int c = 0; c < chunks_of(task_.head_dim); ++c) {
       load_tile<2>(scratch_.queries + c * kTileBytes);
-      load_tile<3>(keys[0].first + c * kTileRowBytes, keys[0].stride);
+      load_tile<3>(a.first + c * kTileRowBytes, a.stride);
       product_bf16<0, 3, 2>();
-      load_tile<4>(keys[1].first + c * kTileRowBytes, keys[1].stride);
+      load_tile<4>(b.first + c * kTileRowBytes, b.stride);
       product_bf16<1, 4, 2>();
+      lines.touch(8);
     }
-    float* to = scratch_.scores + unit * kUnitVectors * kWidth;
-    store_tile<0>(to, kSmallRows * 4);
-    store_tile<1>(to + 16 * kSmallRows, kSmallRows * 4);
+    store_tile<0>(scratch_.scores, kSmallRows * 4);
+    store_tile<1>(scratch_.scores + 16 * kSmallRows, kSmallRows * 4);
   }
 
   struct Unit {
@@ -219,19 +246,21 @@ class SmallGroup {
     }
   };
 
-  // The softmax of a unit. rises() comes before outputs are rescaled.
-  template <class Rises>
-  [[gnu::always_inline]] void weigh(int unit, const TileScales& scales, const Rises& rises) {
+  void finish_unit(NextLines& lines) {
+    if (!open_) return;
+    open_ = false;
+    weigh(open_scales_.keys, open_scales_.values);
+    add_values(lines);
+  }
+
+  // The softmax of a unit. Scales: [32] or null
+  void weigh(const float* key_scales, const float* value_scales) {
     Unit it;
-    const float* from = scores(unit);
-    const float* value_scales =
-        scales.values != nullptr ? scales.values + unit * kUnitKeys : nullptr;
 #pragma GCC unroll 8
     for (int i = 0; i < kUnitVectors; ++i) {
-      it.s[i] = load(from + i * kWidth);
+      it.s[i] = load(scratch_.scores + i * kWidth);
       if (logits_.plain) continue;
-      if (scales.keys != nullptr)
-        it.s[i] = it.s[i] * scales_of_keys(scales.keys + unit * kUnitKeys + 4 * i);
+      if (key_scales != nullptr) it.s[i] = it.s[i] * scales_of_keys(key_scales + 4 * i);
       it.s[i] = it.s[i] * logit_scale_;
     }
     const F32 lowest = broadcast(kMinusInfinity), scale = broadcast(logits_.logit_scale());
@@ -240,12 +269,11 @@ class SmallGroup {
     F32 sum = weights_of(it, value_scales);
     const Lanes rising = less(broadcast(kMostSum), sum);
     if (__builtin_expect(rising.bits != 0, false)) {
-      rises();
       raise(rising, it.largest() * scale);
       sum = weights_of(it, value_scales);
     }
     l_ = l_ + sum;
-    store_weights(it, weights(unit));
+    store_weights(it, scratch_.weights);
   }
 
   [[gnu::always_inline]] F32 weights_of(Unit& it, const float* value_scales) const {
@@ -302,36 +330,18 @@ class SmallGroup {
     _mm512_store_si512(to + 3 * kTileRowBytes, _mm512_shuffle_i32x4(b, e, 0xdd));
   }
 
-  void add_first_unit() const {
-    load_tile<6>(weights(0));
-    for (int t = 0; t < tiles_v_; ++t) {
+  void add_values(NextLines& lines) const {
+    load_tile<7>(scratch_.weights);
+    for (int t = 0; t < tiles_v_; t += 2) {
       load_tile<5>(outputs(t));
       load_tile<3>(scratch_.values + t * kTileBytes);
-      product_bf16<5, 6, 3>();
+      product_bf16<5, 7, 3>();
+      load_tile<6>(outputs(t + 1));
+      load_tile<4>(scratch_.values + (t + 1) * kTileBytes);
+      product_bf16<6, 7, 4>();
       store_tile<5>(outputs(t));
-    }
-  }
-  void add_second_unit() const {
-    const char* values = scratch_.values + int64_t{tiles_v_} * kTileBytes;
-    load_tile<7>(weights(1));
-    for (int t = 0; t < tiles_v_; ++t) {
-      load_tile<5>(outputs(t));
-      load_tile<4>(values + t * kTileBytes);
-      product_bf16<5, 7, 4>();
-      store_tile<5>(outputs(t));
-    }
-  }
-  void add_both_units() const {
-    const char* second = scratch_.values + int64_t{tiles_v_} * kTileBytes;
-    load_tile<6>(weights(0));
-    load_tile<7>(weights(1));
-    for (int t = 0; t < tiles_v_; ++t) {
-      load_tile<5>(outputs(t));
-      load_tile<3>(scratch_.values + t * kTileBytes);
-      product_bf16<5, 6, 3>();
-      load_tile<4>(second + t * kTileBytes);
-      product_bf16<5, 7, 4>();
-      store_tile<5>(outputs(t));
+      store_tile<6>(outputs(t + 1));
+      lines.touch(8);
     }
   }
 
@@ -342,6 +352,12 @@ class SmallGroup {
   const int tiles_v_;
   const F32 logit_scale_;
   F32 m_, l_;
+
+  bool open_ = false;       // there is a unit whose scores and values wait
+  TileScales open_scales_;  // of the unit
+  NextLines none_{nullptr, 0, nullptr, 0};
+  int scales_index_ = 0;
+  float key_scales_[2][kTileKeys], value_scales_[2][kTileKeys];  // of this tile and the one before
 };
 
 // Few rows, of which SmallGroup serves what it can.
@@ -370,7 +386,7 @@ inline void attend_decode(const AttendTask& task, const AmxScratch& scratch) {
     }
     in_small = whole;
     whole ? small.attend(tile, found ? &next : nullptr)
-          : attend_few_tile(task, logits, scratch, tile, found ? &next : nullptr);
+          : attend_few_tile(task, logits, scratch, tile);
     current = 1 - current;
   }
   in_small ? small.leave() : from_outputs(outputs, task.head_dim_v, group);

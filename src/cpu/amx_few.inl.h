@@ -210,13 +210,13 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
 }
 
 inline void attend_few_tile(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-                            Tile& tile, const Tile* next) {
+                            Tile& tile) {
   float key_scales[kTileKeys], value_scales[kTileKeys];
   const TileScales scales{gather(task.keys, tile.key_scales, key_scales),
                           gather(task.values, tile.value_scales, value_scales)};
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * kTileBytes;
-  make_bf16(task, scratch, units_of(tile.end), tile, next);
+  make_bf16(task, scratch, units_of(tile.end), tile);
   const int64_t key_stride =
       is_code(task.key_element) ? converted_bytes(task.head_dim) : task.keys.token_stride;
   const int64_t value_stride =
@@ -245,7 +245,7 @@ inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
     Tile& next = tiles[1 - current];
     uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
     found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
-    attend_few_tile(task, logits, scratch, tile, found ? &next : nullptr);
+    attend_few_tile(task, logits, scratch, tile);
     current = 1 - current;
   }
   for (int row = 0; row < task.num_rows; row += kGroupRows) {

@@ -46,7 +46,7 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   packed.any = tile.seen.any;
   packed.keys = keys;
   packed.values = values;
-  make_bf16(task, scratch, packed.units, tile, nullptr);
+  make_bf16(task, scratch, packed.units, tile);
   for (int i = 0; i < 2 * packed.units; ++i)
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
   packed.finite = true;

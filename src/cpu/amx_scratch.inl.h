@@ -78,14 +78,12 @@ inline void clear(const AttendTask& task) {
   }
 }
 
-// Keys and values of a tile as bf16. next: the tile that is read after it, or null
-inline void make_bf16(const AttendTask& task, const AmxScratch& scratch, int units, Tile& tile,
-                      const Tile* next) {
+// Keys and values of a tile as bf16.
+inline void make_bf16(const AttendTask& task, const AmxScratch& scratch, int units, Tile& tile) {
   const int count = units * kUnitKeys;
-  make_bf16(task.key_element, tile.keys, next != nullptr ? next->keys : nullptr, count,
-            task.head_dim, scratch.converted_keys);
-  make_bf16(task.value_element, tile.values, next != nullptr ? next->values : nullptr, count,
-            task.head_dim_v, scratch.converted_values);
+  make_bf16(task.key_element, tile.keys, count, task.head_dim, scratch.converted_keys, [] {});
+  make_bf16(task.value_element, tile.values, count, task.head_dim_v, scratch.converted_values,
+            [] {});
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -17,7 +17,7 @@ void multiply_tiles(const void* a, const void* b, float* c) {
 
 void convert_codes(Element element, const void* codes, int32_t dim, void* bf16) {
   const char* row = static_cast<const char*>(codes);
-  make_bf16(element, &row, nullptr, 1, dim, static_cast<char*>(bf16));
+  make_bf16(element, &row, 1, dim, static_cast<char*>(bf16), [] {});
 }
 
 inline int32_t padded_dim(int32_t head_dim_v) {
