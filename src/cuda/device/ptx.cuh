@@ -56,6 +56,18 @@ __device__ inline void mbarrier_arrive(uint64_t& barrier) {
   maybe_delay();
   asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
 }
+// Threads that have met report to a barrier through one of them. A build for racecheck
+// (PAGODA_RACECHECK), which does not follow that, has each report for itself.
+__device__ constexpr int arrivals_of(int threads) {
+#ifdef PAGODA_RACECHECK
+  return threads;
+#else
+  return threads > 0 ? 1 : 0;
+#endif
+}
+__device__ inline void mbarrier_arrive_for_all(uint64_t& barrier, bool is_first) {
+  if (is_first || arrivals_of(2) == 2) mbarrier_arrive(barrier);
+}
 // Arrives when this thread's earlier cp.async have landed; counts as one of the barrier's arrivals.
 __device__ inline void mbarrier_arrive_after_copies(uint64_t& barrier) {
   maybe_delay();

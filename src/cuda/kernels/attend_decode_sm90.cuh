@@ -98,7 +98,7 @@ class Finisher {
       merge_leaf<Tr>(shared, shared.states + buffer * Tr::kRowTiles, first_leaf, item.num_rows,
                      count_, thread_, Tr::kClerks);
       meet();
-      if (thread_ == 0) mbarrier_arrive(shared.state_empty[buffer]);
+      mbarrier_arrive_for_all(shared.state_empty[buffer], thread_ == 0);
       ++count_;
       first_leaf = ends_split(item, end);
       if (!first_leaf) continue;
@@ -214,7 +214,7 @@ __device__ void run_stream(const Work<Tr>& work) {
       mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
     share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
     __syncwarp();
-    if (lane == 0) mbarrier_arrive(shared.state_full[buffer]);
+    mbarrier_arrive_for_all(shared.state_full[buffer], lane == 0);
     ++count;
     if (end == item.key_end) ++n;
   }
@@ -225,8 +225,8 @@ __device__ void init_barriers(typename Tr::Shared& shared) {
   for (uint64_t& barrier : shared.item_full) mbarrier_init(barrier, 32);
   for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, 32);
   for (int i = 0; i < Tr::kStateBuffers; ++i) {
-    mbarrier_init(shared.state_full[i], Tr::kStreams);
-    mbarrier_init(shared.state_empty[i], 1);
+    mbarrier_init(shared.state_full[i], Tr::kStreams * arrivals_of(32));
+    mbarrier_init(shared.state_empty[i], arrivals_of(Tr::kClerks));
   }
 }
 

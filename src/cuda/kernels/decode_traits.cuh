@@ -24,7 +24,7 @@ struct Traits {
   static constexpr int kClerks = 128, kThreads = 32 * kStreams + kClerks;
   // Codes take half the bytes and more work: a stream takes twice as many keys at once, so that its
   // chains of dependent instructions stand beside each other.
-  static constexpr int kTileKeys = kIsQuantised ? 32 : 16, kSubs = kTileKeys / 16;
+  static constexpr int kTileKeys = kValueCode != Code::same ? 32 : 16, kSubs = kTileKeys / 16;
   static constexpr int kRows = 8 * kRowTiles;
   // Of 16 bytes.
   static constexpr int kQueryChunks = kHeadDim / 8;
