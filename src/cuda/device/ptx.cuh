@@ -75,19 +75,6 @@ __device__ inline void copy_box_4d(uint32_t destination, const void* map, uint64
       "l"(map), "r"(shared_address(&barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
       : "memory");
 }
-// 16-byte pieces from shared memory to anywhere. A thread's copies since its last commit are a group.
-__device__ inline void bulk_store(void* destination, uint32_t source, int bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(destination),
-               "r"(source), "r"(bytes)
-               : "memory");
-}
-__device__ inline void bulk_commit() {
-  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-// Until this thread's groups have read what they copy.
-__device__ inline void bulk_wait_read() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
-}
 // Orders this thread's accesses to shared memory before later ones of the copy engine and wgmma.
 __device__ inline void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
