@@ -21,11 +21,16 @@ class StepRunner {
   }
 
   void schedule(cudaStream_t stream) const {
-    step_.schedule(decode_ ? decode_blocks(*decode_, num_sms_) : 1, stream);
+    const int teams = decode_ ? decode_teams(*decode_, num_sms_) : 1;
+    const bool beside = decode_ && prefill_;
+    step_.schedule(teams, beside ? decode_teams_beside(*decode_, *prefill_, num_sms_) : teams,
+                   stream);
   }
   void attend(int layer, cudaStream_t stream) const {
     const bool decodes = decode_ && !step_.spec.only_prefill;
-    if (decodes) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
+    AttendParams params = step_.layer(layer);
+    params.beside_prefill = prefill_ != nullptr;
+    if (decodes) launch_attend(*decode_, params, num_sms_, stream);
     if (prefill_ == nullptr) return;
     if (prefill_->config.phase == Phase::general)
       launch_attend(*prefill_, step_.layer(layer), num_sms_, stream);
