@@ -382,10 +382,10 @@ __global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
   wait_for_earlier_kernels();
   allow_next_kernel();
   Worker<Tr> worker(params, shared);
-  const int64_t num_tiles = int64_t{params.schedule->num_prefill_tiles} * params.num_kv_heads;
-  for (int64_t i = blockIdx.x; i < num_tiles; i += gridDim.x)
-    worker.attend(params.prefill_tiles[i / params.num_kv_heads],
-                  static_cast<int>(i % params.num_kv_heads));
+  const int heads = params.num_kv_heads;
+  const int num_tiles = params.schedule->num_prefill_tiles * heads;
+  for (int i = blockIdx.x; i < num_tiles; i += gridDim.x)
+    worker.attend(params.prefill_tiles[i / heads], i % heads);
 }
 
 }  // namespace pagoda::cuda::general
