@@ -81,8 +81,7 @@ void launch_attend(const KernelEntry& kernel, const Params& params, int num_sms,
 inline int decode_teams(const KernelEntry& decode, int num_sms) {
   return decode.teams * num_sms;
 }
-inline int decode_teams_beside(const KernelEntry& decode, const KernelEntry& prefill,
-                               int num_sms) {
+inline int decode_teams_beside(const KernelEntry& decode, const KernelEntry& prefill, int num_sms) {
   const bool shares = prefill.config.phase == Phase::prefill;
   return decode.teams * (shares ? num_sms / 3 : num_sms);
 }

@@ -83,8 +83,8 @@ struct ScheduleParams {
   int32_t rows_per_tile = 128;
   int32_t max_decode_rows = kMaxDecodeRows;  // 0: all requests, and padding, are tiles
   int32_t num_kv_heads = 1;
-  int32_t num_decode_teams = 1;         // of the launch
-  int32_t num_teams_beside = 1;         // that take items where there are prefill tiles
+  int32_t num_decode_teams = 1;          // of the launch
+  int32_t num_teams_beside = 1;          // that take items where there are prefill tiles
   int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;

@@ -303,15 +303,12 @@ class DeviceStep {
     params.block_mask = {.tile_q = spec.mask_tile_q,
                          .tile_kv = spec.mask_tile_kv,
                          .num_reqs = num_reqs,
-                         .num_tiles_q = tile_start.back(),
                          .num_heads = spec.mask_heads,
                          .tile_start = mask_tile_start_.get(),
                          .row_start = mask_row_start_.get(),
                          .tile = mask_tiles_.get(),
                          .bits_at = mask_bits_at_.get(),
-                         .bits = mask_bits_.get(),
-                         .num_entries = static_cast<int64_t>(tiles.size()),
-                         .num_words = static_cast<int64_t>(bits.size())};
+                         .bits = mask_bits_.get()};
   }
 
   void make_lengths() {

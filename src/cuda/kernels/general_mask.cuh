@@ -61,7 +61,7 @@ class MaskWalk {
     return own;
   }
 
-  const mask::BlockMask& mask_;
+  const BlockTiles& mask_;
   typename Tr::Shared& shared_;
   int32_t entry_ = 0, end_ = 0;  // of the row's list; none for rows that do not exist
   int64_t first_word_ = 0;       // of the row within a tile's bits
