@@ -15,17 +15,22 @@ class StepRunner {
                "counting multiprocessors");
     if (!step.is_general()) decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
     if (step.is_general() || (step.is_quantised() && step.max_rows() > kMaxDecodeRows))
-      prefill_ = find(Phase::general, kGeneralRows);
+      prefill_ = find(Phase::general, general_rows(step.spec.head_dim, step.spec.head_dim_v));
     else if (step.max_rows() > kMaxDecodeRows)
       prefill_ = find(Phase::prefill, 128);
   }
 
   void schedule(cudaStream_t stream) const {
-    step_.schedule(decode_ ? decode_blocks(*decode_, num_sms_) : 1, stream);
+    const int teams = decode_ ? decode_teams(*decode_, num_sms_) : 1;
+    const bool beside = decode_ && prefill_;
+    step_.schedule(teams, beside ? decode_teams_beside(*decode_, *prefill_, num_sms_) : teams,
+                   stream);
   }
   void attend(int layer, cudaStream_t stream) const {
     const bool decodes = decode_ && !step_.spec.only_prefill;
-    if (decodes) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
+    AttendParams params = step_.layer(layer);
+    params.beside_prefill = prefill_ != nullptr;
+    if (decodes) launch_attend(*decode_, params, num_sms_, stream);
     if (prefill_ == nullptr) return;
     if (prefill_->config.phase == Phase::general)
       launch_attend(*prefill_, step_.layer(layer), num_sms_, stream);

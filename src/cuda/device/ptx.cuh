@@ -56,6 +56,18 @@ __device__ inline void mbarrier_arrive(uint64_t& barrier) {
   maybe_delay();
   asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
 }
+// Threads that have met report to a barrier through one of them. A build for racecheck
+// (PAGODA_RACECHECK), which does not follow that, has each report for itself.
+__device__ constexpr int arrivals_of(int threads) {
+#ifdef PAGODA_RACECHECK
+  return threads;
+#else
+  return threads > 0 ? 1 : 0;
+#endif
+}
+__device__ inline void mbarrier_arrive_for_all(uint64_t& barrier, bool is_first) {
+  if (is_first || arrivals_of(2) == 2) mbarrier_arrive(barrier);
+}
 // Arrives when this thread's earlier cp.async have landed; counts as one of the barrier's arrivals.
 __device__ inline void mbarrier_arrive_after_copies(uint64_t& barrier) {
   maybe_delay();
@@ -97,19 +109,6 @@ __device__ inline void copy_box_4d(uint32_t destination, const void* map, uint64
       "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(destination),
       "l"(map), "r"(shared_address(&barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
       : "memory");
-}
-// 16-byte pieces from shared memory to anywhere. A thread's copies since its last commit are a group.
-__device__ inline void bulk_store(void* destination, uint32_t source, int bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(destination),
-               "r"(source), "r"(bytes)
-               : "memory");
-}
-__device__ inline void bulk_commit() {
-  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-// Until this thread's groups have read what they copy.
-__device__ inline void bulk_wait_read() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 // Orders this thread's accesses to shared memory before later ones of the copy engine and wgmma.
 __device__ inline void fence_async_proxy() {

@@ -16,7 +16,10 @@ class Loader {
   int pending = 0;  // tiles on the way or not yet released
 
   __device__ Loader(const Work<Tr>& work, uint32_t ring)
-      : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {
+      : work_(work),
+        ring_(ring),
+        stream_(threadIdx.x / 32 % Tr::kStreams),
+        lane_(threadIdx.x % 32) {
     for (int i = 0; i < Tr::kStages; ++i) load_next(0);
   }
 
@@ -123,7 +126,6 @@ class Loader {
 
   // A lane for each key: its scale and that of its value.
   __device__ void copy_scales(uint32_t destination) const {
-    static_assert(Tr::kTileKeys == 32);
     const AttendParams& params = work_.params;
     const int key = tile_ * Tr::kTileKeys + lane_;
     const bool seen = key >= key_begin_ && key < key_end_;
@@ -135,8 +137,9 @@ class Loader {
   __device__ void copy_scale(uint32_t destination, const KeyScales& scales, int64_t at,
                              bool seen) const {
     const int64_t eight = __shfl_sync(~0u, at, kLookups * position_ + lane_ / kKeysPerLookup);
-    cp_async_4(destination, scales.data + eight + lane_ % kKeysPerLookup * scales.token_stride,
-               seen);
+    if (lane_ < Tr::kTileKeys)
+      cp_async_4(destination, scales.data + eight + lane_ % kKeysPerLookup * scales.token_stride,
+                 seen);
   }
 
   // Rows that no query of the item sees become zeros: their bytes may be anything, NaN included,
@@ -148,9 +151,9 @@ class Loader {
     const auto is_seen = [&](int row) {
       return kAllSeen || (first + row >= key_begin_ && first + row < key_end_);
     };
-    uint32_t eights[kLookups];
-#pragma unroll
-    for (int i = 0; i < kLookups; ++i) eights[i] = __shfl_sync(~0u, at, kLookups * position_ + i);
+    const auto place_of = [&](int row) {
+      return int64_t{__shfl_sync(~0u, at, kLookups * position_ + row / kKeysPerLookup)} * 16;
+    };
     constexpr int kCopies = Tr::kTileKeys * kChunks;
     if constexpr (32 % kChunks == 0 && 32 / kChunks <= 8) {  // a copy stays within eight rows
       constexpr int kRows = 32 / kChunks;
@@ -159,19 +162,16 @@ class Loader {
 #pragma unroll
       for (int i = 0; i < kCopies / 32; ++i)
         cp_async_16(destination + Tile::offset(kRows * i, row, chunk),
-                    own + int64_t{eights[kRows * i / 8]} * 16 + kRows * i % 8 * token_stride,
+                    own + place_of(kRows * i) + kRows * i % 8 * token_stride,
                     is_seen(kRows * i + row));
     } else {
+      const int lane = recomputed(lane_);
 #pragma unroll
       for (int i = 0; i < (kCopies + 31) / 32; ++i) {
-        const int copy = i * 32 + lane_, row = copy / kChunks, chunk = copy % kChunks;
-        if (kCopies % 32 != 0 && copy >= kCopies) break;
-        uint32_t eight = eights[0];
-#pragma unroll
-        for (int other = 1; other < kLookups; ++other)
-          if (row / 8 == other) eight = eights[other];
-        cp_async_16(destination + Tile::offset(row, chunk),
-                    base + int64_t{eight} * 16 + row % 8 * token_stride + 16 * chunk, is_seen(row));
+        const int copy = i * 32 + lane, row = copy / kChunks, chunk = copy % kChunks;
+        const uint8_t* source = base + place_of(row) + row % 8 * token_stride + 16 * chunk;
+        if (kCopies % 32 == 0 || copy < kCopies)
+          cp_async_16(destination + Tile::offset(row, chunk), source, is_seen(row));
       }
     }
   }

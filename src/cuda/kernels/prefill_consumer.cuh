@@ -383,8 +383,8 @@ class Consumer {
     if constexpr (Tr::kStaged) {
       const StagedRows<Tr> staged(shared_, group_);
       staged.put(o_, scale);
-      const int sent = threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 2;
-      const TileRow row(params_, tile, work.head, 64 * group_ + sent);
+      const int sent = 64 * group_ + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 16;
+      const TileRow row(params_, tile, work.head, sent);
       staged.send(row.real ? out_of_row(params_, row, tile.query_start) : nullptr);
     }
   }
