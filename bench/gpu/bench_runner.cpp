@@ -1,4 +1,5 @@
-// The runner on a CUDA device with a real model: bench_runner MODEL GOLDEN OUT.json.
+// The runner on a CUDA device with a real model: bench_runner MODEL GOLDEN OUT.json, or, for a
+// profiler, bench_runner MODEL REQUESTS, which only writes texts of so many requests.
 //
 // Does the device choose the tokens that the CPU chooses in float, and how many tokens a second
 // does it read and write? GOLDEN is tests/engine/golden/smollm2_llamacpp.json, of which only the
@@ -202,6 +203,11 @@ Json compare(const Model& model, const std::vector<Tokens>& prompts) {
   return {{"texts", compare_texts(cpu, cuda)}, {"steps", compare_steps(model, prompts, cpu)}};
 }
 
+void run_decode(const std::string& model_path, int32_t num_reqs) {
+  const Model model(model_path);
+  std::printf("%s\n", decode_speed(model, num_reqs, {}, "greedy").dump().c_str());
+}
+
 void run(const std::string& model_path, const std::string& golden, const std::string& out) {
   const Model model(model_path);
   Json result = {{"model", model.file.config().name}};
@@ -225,12 +231,15 @@ void run(const std::string& model_path, const std::string& golden, const std::st
 }  // namespace pagoda::engine
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "bench_runner MODEL GOLDEN OUT.json\n");
+  if (argc != 3 && argc != 4) {
+    std::fprintf(stderr, "bench_runner MODEL GOLDEN OUT.json, or bench_runner MODEL REQUESTS\n");
     return 2;
   }
   try {
-    pagoda::engine::run(argv[1], argv[2], argv[3]);
+    if (argc == 4)
+      pagoda::engine::run(argv[1], argv[2], argv[3]);
+    else
+      pagoda::engine::run_decode(argv[1], std::stoi(argv[2]));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bench_runner: %s\n", error.what());
     return 1;

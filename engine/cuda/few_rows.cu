@@ -1,8 +1,9 @@
-// The kernel of few_rows.h. A block computes 16 outputs of all rows (with a gate 16 of each half):
-// its warps share out the inputs, multiply by mma.sync with the weights as the first operand, and
-// sum up over shared memory in the order of warps. A lane reads eight neighbouring inputs at a time
-// and passes them as the positions that mma expects of it; since weights and rows are permuted
-// alike, the sum is the same.
+// The kernel of few_rows.h. A block computes 16 outputs of all rows, or two such tiles whose
+// outputs meet at the end: gate and up, or the two halves of a head that is rotated by halves. Its
+// warps share out the inputs, multiply by mma.sync with the weights as the first operand, and sum
+// up over shared memory in the order of warps. A lane reads eight neighbouring inputs at a time and
+// passes them as the positions that mma expects of it; since weights and rows are permuted alike,
+// the sum is the same.
 #include "engine/cuda/device_memory.h"
 #include "engine/cuda/few_rows.h"
 #include "engine/cuda/rows.cuh"
@@ -60,8 +61,17 @@ class Block {
       : product_(product),
         shared_(shared),
         num_inputs_(static_cast<int>(product.matrix.num_inputs)),
-        num_outputs_(product.matrix.num_outputs / kTiles),
-        first_(int64_t{blockIdx.x} * kOutputs) {}
+        num_outputs_(product.matrix.num_outputs) {
+    const int64_t tile = blockIdx.x;
+    first_ = tile * kOutputs;
+    if constexpr (kTiles == 2) {
+      tile_distance_ = num_outputs_ / 2;
+      if (product.kind != FewRowsOut::kRotated) return;
+      tile_distance_ = product.rotate.head_dim / 2;
+      const int64_t tiles_of_head = tile_distance_ / kOutputs;
+      first_ = tile / tiles_of_head * product.rotate.head_dim + tile % tiles_of_head * kOutputs;
+    }
+  }
 
   __device__ void run() {
     let_next_kernel_begin();
@@ -95,11 +105,10 @@ class Block {
       for (int tile = 0; tile < kTiles; tile++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-          const int64_t output = min(first_ + in_tile + 8 * half, num_outputs_ - 1);
+          const int64_t output =
+              min(first_ + tile * tile_distance_ + in_tile + 8 * half, num_outputs_ - 1);
           weights[i][tile][half] =
-              input < num_inputs_
-                  ? load_weights(matrix + (tile * num_outputs_ + output) * num_inputs_ + input)
-                  : Bits{};
+              input < num_inputs_ ? load_weights(matrix + output * num_inputs_ + input) : Bits{};
         }
     }
   }
@@ -175,31 +184,71 @@ class Block {
   }
 
   __device__ void write() const {
+    const bool gated = product_.kind == FewRowsOut::kSiluTimes;
+    const int64_t limit = gated ? num_outputs_ / 2 : num_outputs_;
     for (int i = threadIdx.x; i < kOutputs * kColumns * kColumnRows; i += kThreads) {
       const int in_tile = i % kOutputs, row = i / kOutputs;
-      const int64_t output = first_ + in_tile;
-      if (row >= product_.num_rows || output >= num_outputs_) continue;
+      if (row >= product_.num_rows || first_ + in_tile >= limit) continue;
       const float scale = scale_of(row);
-      const float value = sum_of(0, in_tile, row) * scale;
-      const int64_t at = row * num_outputs_ + output;
-      if constexpr (kTiles == 2) {
-        const float up = sum_of(1, in_tile, row) * scale;
-        static_cast<__nv_bfloat16*>(product_.out)[at] =
-            __float2bfloat16(value / (1.0f + __expf(-value)) * up);
-      } else if (product_.kind == FewRowsOut::kTyped) {
-        static_cast<__nv_bfloat16*>(product_.out)[at] = __float2bfloat16(value);
-      } else {
-        float* const out = static_cast<float*>(product_.out) + at;
-        *out = product_.kind == FewRowsOut::kAddFloat ? *out + value : value;
-      }
+      if (product_.kind == FewRowsOut::kRotated)
+        write_rotated(in_tile, row, scale);
+      else if constexpr (kTiles == 2)
+        write_gated(in_tile, row, scale);
+      else
+        write_plain(first_ + in_tile, row, sum_of(0, in_tile, row) * scale);
     }
+  }
+
+  __device__ void write_plain(int64_t output, int row, float value) const {
+    const int64_t at = row * num_outputs_ + output;
+    if (product_.kind == FewRowsOut::kTyped) return write_typed(at, value);
+    float* const out = static_cast<float*>(product_.out) + at;
+    *out = product_.kind == FewRowsOut::kAddFloat ? *out + value : value;
+  }
+
+  __device__ void write_gated(int in_tile, int row, float scale) const {
+    const float gate = sum_of(0, in_tile, row) * scale;
+    const float up = sum_of(kTiles - 1, in_tile, row) * scale;
+    write_typed(row * (num_outputs_ / 2) + first_ + in_tile, gate / (1.0f + __expf(-gate)) * up);
+  }
+
+  // With two tiles this thread has both elements of a pair, with one its neighbour has the other.
+  __device__ void write_rotated(int in_tile, int row, float scale) const {
+    const RotateHeads& rotate = product_.rotate;
+    const int64_t output = first_ + in_tile;
+    const int in_head = static_cast<int>(output % rotate.head_dim);
+    const bool turns = rotate.cosines != nullptr &&
+                       output < int64_t{rotate.num_heads + rotate.num_kv_heads} * rotate.head_dim;
+    const int64_t pair = kTiles == 2 ? in_head : in_head / 2;
+    const int64_t angle = turns ? int64_t{rotate.positions[row]} * rotate.num_pairs + pair : 0;
+    const float cosine = turns ? rotate.cosines[angle] : 1, sine = turns ? rotate.sines[angle] : 0;
+    const auto value_at = [&](int tile, int at) {
+      const float value = sum_of(tile, at, row) * scale;
+      return rotate.bias == nullptr ? value
+                                    : value + rotate.bias[first_ + tile * tile_distance_ + at];
+    };
+    const int64_t at = row * num_outputs_ + output;
+    if constexpr (kTiles == 2) {
+      const float a = value_at(0, in_tile), b = value_at(1, in_tile);
+      write_typed(at, a * cosine - b * sine);
+      write_typed(at + tile_distance_, a * sine + b * cosine);
+    } else {
+      const float own = value_at(0, in_tile);
+      const float other = turns ? value_at(0, in_tile ^ 1) : 0;
+      write_typed(at, in_head % 2 == 0 ? own * cosine - other * sine : other * sine + own * cosine);
+    }
+  }
+
+  __device__ void write_typed(int64_t at, float value) const {
+    static_cast<__nv_bfloat16*>(product_.out)[at] = __float2bfloat16(value);
   }
 
   const FewRows& product_;
   Shared<kTiles, kColumns>& shared_;
   const int num_inputs_;
-  const int64_t num_outputs_;  // of a tile's part of the matrix
-  const int64_t first_;        // output of this block
+  const int64_t num_outputs_;
+  int64_t first_;              // output of this block
+  int64_t tile_distance_ = 0;  // in outputs
   float sums_[kTiles][kColumns][4] = {};
   float squares_[kColumns] = {};
 };
@@ -213,9 +262,9 @@ __global__ void __launch_bounds__(kThreads)
 
 template <int kTiles, int kColumns, bool kNormed>
 void launch(const FewRows& product, cudaStream_t stream) {
-  const int64_t num_outputs = product.matrix.num_outputs / kTiles;
   check_cuda(launch_early(few_rows_kernel<kTiles, kColumns, kNormed>,
-                          blocks_for(num_outputs, kOutputs), kThreads, stream, product),
+                          blocks_for(product.matrix.num_outputs, kTiles * kOutputs), kThreads,
+                          stream, product),
              "launching a product of few rows");
 }
 
@@ -229,7 +278,8 @@ void launch_normed(const FewRows& product, cudaStream_t stream) {
 
 template <int kColumns>
 void launch_kind(const FewRows& product, cudaStream_t stream) {
-  if (product.kind == FewRowsOut::kSiluTimes)
+  const bool by_halves = product.kind == FewRowsOut::kRotated && !product.rotate.interleaved;
+  if (product.kind == FewRowsOut::kSiluTimes || by_halves)
     launch_normed<2, kColumns>(product, stream);
   else
     launch_normed<1, kColumns>(product, stream);
@@ -242,6 +292,12 @@ void launch_kind(const FewRows& product, cudaStream_t stream) {
 bool has_few_rows(const DeviceMatrix& matrix, int64_t num_rows, pagoda_dtype dtype) {
   const bool is_small = matrix.num_outputs * matrix.num_inputs <= kSmallMatrix;
   return dtype == PAGODA_BF16 && num_rows <= (is_small ? kMaxFewRows : kMaxFewRows / 4);
+}
+
+bool can_rotate(const RotateHeads& rotate) {
+  const int32_t tiles = rotate.interleaved ? kOutputs : 2 * kOutputs;
+  const bool whole = rotate.cosines == nullptr || 2 * rotate.num_pairs == rotate.head_dim;
+  return rotate.query_norm == nullptr && whole && rotate.head_dim % tiles == 0;
 }
 
 void queue_few_rows(const FewRows& product, cudaStream_t stream) {
