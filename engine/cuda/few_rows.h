@@ -13,7 +13,7 @@
 
 namespace pagoda::engine::cuda {
 
-inline constexpr int64_t kMaxFewRows = 32;
+inline constexpr int64_t kMaxFewRows = 16;
 
 // Whether a product is better made here than by cuBLASLt. The choice changes the order of sums.
 bool has_few_rows(const DeviceMatrix& matrix, int64_t num_rows, pagoda_dtype dtype);
