@@ -37,11 +37,12 @@ struct Model {
   explicit Model(const std::string& path)
       : file(ModelFile::open(path)), tokenizer(Tokenizer::from_model(file)) {}
 
-  // On the CPU in f32, on the device in a type of 16 bits.
+  // On the CPU in f32 with all weights as floats, on the device in a type of 16 bits.
   Runner runner(pagoda_dtype dtype, int32_t max_reqs, int32_t max_seq_len, int32_t chunk,
                 bool prefix_cache) const {
     RunnerOptions options;
     options.device = dtype == PAGODA_F32 ? Device::kCpu : Device::kCuda;
+    options.expand_weights = dtype == PAGODA_F32;
     options.dtype = dtype;
     options.max_reqs = max_reqs;
     options.max_seq_len = max_seq_len;
