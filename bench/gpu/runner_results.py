@@ -43,7 +43,7 @@ def main(programs, out):
     result.update(json.loads(measured.read_text()))
     measured.unlink()
     out.write_text(json.dumps(result, indent=1) + "\n")
-    clear = result["against_cpu"]["steps"]["clear_steps_different"]
+    clear = result["against_cpu"]["f16"]["steps"]["clear_steps_different"]
     return result["checks"]["passed"] == 0 or result["checks"]["failed"] > 0 or clear > 0
 
 

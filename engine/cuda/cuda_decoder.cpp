@@ -51,7 +51,8 @@ void CudaDecoder::queue_normed(const Normed& normed, FewRowsOut few, ProductOut 
                     .weight = normed.weight,
                     .epsilon = config_.norm_epsilon,
                     .out = out,
-                    .kind = few},
+                    .kind = few,
+                    .rotate = normed.rotate},
                    stream);
     return;
   }
@@ -80,36 +81,48 @@ void CudaDecoder::queue_added(const DeviceMatrix& matrix, int64_t num_rows, cuda
                     .weight = nullptr,
                     .epsilon = 0,
                     .out = residual,
-                    .kind = FewRowsOut::kAddFloat},
+                    .kind = FewRowsOut::kAddFloat,
+                    .rotate = {}},
                    stream);
   else
     products_.queue(matrix, in, num_rows, residual, ProductOut::kAddFloat, stream);
 }
 
+RotateHeads CudaDecoder::rotation_of(int layer, int64_t num_tokens,
+                                     const int32_t* positions) const {
+  const DeviceLayer& w = weights_->layers()[static_cast<size_t>(layer)];
+  const bool use_rope = config_.layers[static_cast<size_t>(layer)].use_rope;
+  return {.qkv = activations_.wide.data(),
+          .bias = w.qkv_bias,
+          .query_norm = w.query_norm,
+          .key_norm = w.key_norm,
+          .cosines = use_rope ? cosines_.data() : nullptr,
+          .sines = sines_.data(),
+          .positions = positions,
+          .num_rows = num_tokens,
+          .num_heads = static_cast<int32_t>(config_.num_heads),
+          .num_kv_heads = static_cast<int32_t>(config_.num_kv_heads),
+          .head_dim = static_cast<int32_t>(config_.head_dim),
+          .num_pairs = static_cast<int32_t>(config_.rope.num_dims / 2),
+          .interleaved = config_.rope.style == RopeStyle::kInterleaved,
+          .epsilon = config_.norm_epsilon,
+          .dtype = dtype_};
+}
+
 void CudaDecoder::queue_attention_part(int layer, int64_t num_tokens, const int32_t* positions,
                                        cudaStream_t stream) {
   const DeviceLayer& w = weights_->layers()[static_cast<size_t>(layer)];
-  const bool use_rope = config_.layers[static_cast<size_t>(layer)].use_rope;
+  const RotateHeads rotate = rotation_of(layer, num_tokens, positions);
+  const bool at_once = has_few_rows(w.qkv, num_tokens, dtype_) && can_rotate(rotate);
   uint16_t* const qkv = activations_.wide.data();
-  queue_normed(
-      {.matrix = w.qkv, .weight = w.attention_norm, .rows = nullptr, .num_rows = num_tokens},
-      FewRowsOut::kTyped, ProductOut::kTyped, qkv, stream);
-  queue_rotate({.qkv = qkv,
-                .bias = w.qkv_bias,
-                .query_norm = w.query_norm,
-                .key_norm = w.key_norm,
-                .cosines = use_rope ? cosines_.data() : nullptr,
-                .sines = sines_.data(),
-                .positions = positions,
+  queue_normed({.matrix = w.qkv,
+                .weight = w.attention_norm,
+                .rows = nullptr,
                 .num_rows = num_tokens,
-                .num_heads = static_cast<int32_t>(config_.num_heads),
-                .num_kv_heads = static_cast<int32_t>(config_.num_kv_heads),
-                .head_dim = static_cast<int32_t>(config_.head_dim),
-                .num_pairs = static_cast<int32_t>(config_.rope.num_dims / 2),
-                .interleaved = config_.rope.style == RopeStyle::kInterleaved,
-                .epsilon = config_.norm_epsilon,
-                .dtype = dtype_},
+                .rotate = rotate},
+               at_once ? FewRowsOut::kRotated : FewRowsOut::kTyped, ProductOut::kTyped, qkv,
                stream);
+  if (!at_once) queue_rotate(rotate, stream);
   attention_.queue(layer, qkv, activations_.narrow.data(), num_tokens, stream);
   queue_added(w.attention_out, num_tokens, stream);
   if (w.attention_out_bias != nullptr)
@@ -122,7 +135,11 @@ void CudaDecoder::queue_ffn_part(int layer, int64_t num_tokens, cudaStream_t str
   uint16_t* const gate_up = activations_.wide.data();
   uint16_t* const gated = activations_.narrow.data();
   const bool few = has_few_rows(w.gate_up, num_tokens, dtype_);
-  queue_normed({.matrix = w.gate_up, .weight = w.ffn_norm, .rows = nullptr, .num_rows = num_tokens},
+  queue_normed({.matrix = w.gate_up,
+                .weight = w.ffn_norm,
+                .rows = nullptr,
+                .num_rows = num_tokens,
+                .rotate = {}},
                FewRowsOut::kSiluTimes, ProductOut::kTyped, few ? gated : gate_up, stream);
   if (!few) queue_silu_times(gate_up, gated, num_tokens, config_.ffn_size, dtype_, stream);
   queue_added(w.down, num_tokens, stream);
@@ -135,7 +152,8 @@ void CudaDecoder::queue_draws(const StepShape& shape, const StepLayout& layout, 
   queue_normed({.matrix = output,
                 .weight = weights_->output_norm(),
                 .rows = reinterpret_cast<const int32_t*>(arrays + layout.draw_rows),
-                .num_rows = shape.num_draws},
+                .num_rows = shape.num_draws,
+                .rotate = {}},
                FewRowsOut::kFloat, ProductOut::kFloat, buffers.logits.data(), stream);
   queue_draw({.logits = buffers.logits.data(),
               .stride = output.num_outputs,

@@ -60,7 +60,10 @@ class CudaDecoder {
     const float* weight;  // [hidden_size] of the norm
     const int32_t* rows;  // [num_rows] tokens, or null: row i is token i
     int64_t num_rows;
+    RotateHeads rotate;  // what few rows do with it at once
   };
+
+  RotateHeads rotation_of(int layer, int64_t num_tokens, const int32_t* positions) const;
 
   void queue_normed(const Normed& normed, FewRowsOut few, ProductOut many, void* out,
                     cudaStream_t stream);

@@ -1,7 +1,7 @@
 // Products of few rows with a matrix, in bf16. The weights' way from memory is then all that takes
 // time, so these kernels read them once, begin to before the kernel in front has ended
-// (programmatic dependent launch), and compute the norm in front and the gate behind in the same
-// launch.
+// (programmatic dependent launch), and compute the norm in front and the rotation or the gate
+// behind in the same launch.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -13,7 +13,7 @@
 
 namespace pagoda::engine::cuda {
 
-inline constexpr int64_t kMaxFewRows = 32;
+inline constexpr int64_t kMaxFewRows = 16;
 
 // Whether a product is better made here than by cuBLASLt. The choice changes the order of sums.
 bool has_few_rows(const DeviceMatrix& matrix, int64_t num_rows, pagoda_dtype dtype);
@@ -23,7 +23,11 @@ enum class FewRowsOut : uint8_t {
   kFloat,      // written, float
   kAddFloat,   // added to float
   kSiluTimes,  // silu of the first half of the outputs times the second: bf16, half as many
+  kRotated,    // queries, keys and values as queue_rotate leaves them
 };
+
+// Whether kRotated does what queue_rotate does: no norm of heads, which looks at whole ones.
+bool can_rotate(const RotateHeads& rotate);
 
 struct FewRows {
   DeviceMatrix matrix;
@@ -36,6 +40,7 @@ struct FewRows {
   float epsilon;
   void* out;  // [num_rows, outputs], of a type by `kind`
   FewRowsOut kind;
+  RotateHeads rotate = {};  // of kRotated; its qkv is not read
 };
 
 void queue_few_rows(const FewRows& product, cudaStream_t stream);
