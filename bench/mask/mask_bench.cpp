@@ -113,8 +113,8 @@ int main(int argc, char** argv) {
   if (prefill) std::printf("prefill of one request, tiles of 128 x 128, median\n");
   for (const GalleryMask& mask : gallery())
     for (const int32_t length : {4096, 16384, 131072})
-      if (prefill && wanted(mask.name, {"causal", "window", "document", "neighbourhood",
-                                        "shared-prefix"}))
+      if (prefill &&
+          wanted(mask.name, {"causal", "window", "document", "neighbourhood", "shared-prefix"}))
         bench_prefill(mask, length);
   if (decode) std::printf("\ndecode, one token per request and step\n");
   for (const GalleryMask& mask : gallery())

@@ -10,11 +10,6 @@ namespace {
 // Changes speed, never results: fewer steps than these are not worth an analysis of their own.
 constexpr int64_t kShortest = 32;
 
-// What the rows of a tile show, over their words.
-struct Seen {
-  uint64_t shown = 0, hidden = 0;  // not 0: some key is
-};
-
 template <class Word>
 Word load(const uint32_t* from) {
   Word word;
@@ -24,7 +19,7 @@ Word load(const uint32_t* from) {
 
 // One row of bits, by 64 where there are so many. Cut from a tape that is read `shift` bits behind
 // `from`; of the keys that exist, if `exists` says which. exists, to: [kWords].
-template <size_t kWords>
+template <size_t kWords, class Seen = void>
 void cut(const uint32_t* from, uint32_t shift, const uint32_t* exists, uint32_t* to, Seen* seen) {
   using Word = std::conditional_t<kWords % 2 == 0, uint64_t, uint32_t>;
   constexpr size_t kStep = sizeof(Word) / sizeof(uint32_t);
@@ -35,9 +30,10 @@ void cut(const uint32_t* from, uint32_t shift, const uint32_t* exists, uint32_t*
     const Word exist = exists == nullptr ? static_cast<Word>(~Word{0}) : load<Word>(exists + w);
     const Word word = (low | high) & exist;
     std::memcpy(to + w, &word, sizeof(word));
-    if (seen == nullptr) continue;
-    seen->shown |= word;
-    seen->hidden |= word ^ exist;
+    if constexpr (!std::is_void_v<Seen>) {
+      seen->shown |= word;
+      seen->hidden |= word ^ exist;
+    }
   }
 }
 
@@ -141,9 +137,9 @@ void DecodeRows::find_kinds(Row& row, const Pruning* prunings) const {
     const Pruning& pruning = prunings[i];
     const int64_t valid = std::min<int64_t>(tile_kv_, row.end_query - row.tiles[i].tile * tile_kv_);
     Kind& kind = row.tiles[i].kind;
-    kind = pruning.same_rows                                         ? Kind::still
+    kind = pruning.same_rows                                     ? Kind::still
            : pruning.same_distance && fits_tape(distance, valid) ? Kind::sliding
-                                                                  : Kind::general;
+                                                                 : Kind::general;
     if (kind != Kind::general) continue;
     if (row.num_general < kMaxGeneral)
       row.prunings[row.num_general++] = pruning;
@@ -205,9 +201,8 @@ void DecodeRows::evaluate_general(const Request& request, const Point& point, Ti
   int at = 0;
   for (int i = 0; i < row.num_tiles; ++i) {
     if (row.tiles[i].kind != Kind::general) continue;
-    const TileBits found =
-        decider.evaluate(row.tiles[i].tile, request.seq_len - request.query_len, request.query_len,
-                         request.seq_len, row.prunings[at]);
+    const TileBits found = decider.evaluate(row.tiles[i].tile, request.seq_len - request.query_len,
+                                            request.query_len, request.seq_len, row.prunings[at]);
     std::copy_n(found.bits, found.words,
                 general_.data() + at++ * kMaxDecodeQueries * (tile_kv_ / 32));
   }
@@ -253,42 +248,61 @@ DecodeRows::Filled DecodeRows::fill(const Row& row, const Request& request, bool
 template <size_t kWords>
 DecodeRows::Filled DecodeRows::fill_words(const Row& row, const Request& request, bool in_place,
                                           uint32_t* out, int64_t room) {
-  const auto before = static_cast<uint64_t>(row.end_query - 1 - (request.seq_len - request.query_len));
-  const int64_t size = request.query_len * int64_t{kWords};
+  constexpr int64_t kSize = kWords;
+  const int64_t size = request.query_len * kSize;
+  const auto before =
+      static_cast<uint64_t>(row.end_query - 1 - (request.seq_len - request.query_len));
   const uint32_t* tape = tape_of(row, 0);
   const uint32_t* general = general_.data();
   Filled filled{.fits = true, .shown = row.fixed_shown, .hidden = row.fixed_hidden, .words = 0};
+  // Behind the bits of this row may lie those of the next, which may stay.
+  uint32_t bits[kMaxDecodeQueries * kWords];
   for (int i = 0; i < row.num_tiles; ++i, tape += tape_stride_) {
     const Tile& tile = row.tiles[i];
-    if (in_place && tile.kind == Kind::still && tile.is_fixed) {
-      filled.words += tile.is_partial ? size : 0;
+    const bool is_fixed_partial = tile.is_fixed && tile.is_partial;
+    const bool stays = in_place && tile.is_fixed && tile.kind == Kind::still;
+    if (stays) {
+      filled.words += is_fixed_partial ? size : 0;
       continue;
     }
-    if (filled.words + size > room) return {};
-    uint32_t* to = out + filled.words;
-    if (tile.is_fixed && tile.is_partial && request.query_len == 1) {
+    if (is_fixed_partial && size == kSize && filled.words + size <= room) {
       const uint64_t at = tile.kind == Kind::sliding ? before : 0;
-      cut<kWords>(tape + at / 32, at % 32, nullptr, to, nullptr);
+      cut<kWords, void>(tape + at / 32, at % 32, nullptr, out + filled.words, nullptr);
       filled.words += size;
       continue;
     }
-    uint32_t existing[kWords];  // bits of the keys that exist
-    for (size_t w = 0; w < kWords; ++w) {
-      const int64_t keys = request.seq_len - tile.tile * tile_kv_ - 32 * static_cast<int64_t>(w);
-      existing[w] = static_cast<uint32_t>((uint64_t{1} << std::clamp<int64_t>(keys, 0, 32)) - 1);
-    }
-    Seen seen;
-    for (int64_t j = 0; j < request.query_len; ++j, to += kWords) {
-      const uint64_t at = tile.kind == Kind::sliding ? before - static_cast<uint64_t>(j) : 0;
-      const uint32_t* from = tile.kind == Kind::general ? general + j * int64_t{kWords} : tape;
-      cut<kWords>(from + at / 32, at % 32, existing, to, &seen);
-    }
+    const uint32_t* from = tile.kind == Kind::general ? general : tape;
+    const Seen seen = cut_rows<kWords>(row, request, tile, from, bits);
     if (tile.kind == Kind::general) general += kMaxDecodeQueries * kWords;
     filled.shown |= uint64_t{seen.shown != 0} << i;
     filled.hidden |= uint64_t{seen.hidden != 0} << i;
-    if (seen.shown != 0 && seen.hidden != 0) filled.words += size;
+    if (seen.shown == 0 || seen.hidden == 0) continue;
+    if (filled.words + size > room) return {};
+    for (int64_t j = 0; j < size; j += kSize)
+      std::memcpy(out + filled.words + j, bits + j, sizeof(uint32_t) * kWords);
+    filled.words += size;
   }
   return filled;
+}
+
+// The rows of one tile, and what they show of the keys that exist. bits: [query_len, kWords].
+template <size_t kWords>
+DecodeRows::Seen DecodeRows::cut_rows(const Row& row, const Request& request, const Tile& tile,
+                                      const uint32_t* from, uint32_t* bits) const {
+  uint32_t existing[kWords];
+  const bool is_last = tile.tile == (row.end_query - 1) / tile_kv_;
+  for (size_t w = 0; is_last && w < kWords; ++w) {
+    const int64_t keys = request.seq_len - tile.tile * tile_kv_ - 32 * static_cast<int64_t>(w);
+    existing[w] = static_cast<uint32_t>((uint64_t{1} << std::clamp<int64_t>(keys, 0, 32)) - 1);
+  }
+  const int64_t before = row.end_query - 1 - (request.seq_len - request.query_len);
+  Seen seen;
+  for (int64_t j = 0; j < request.query_len; ++j, bits += kWords) {
+    const auto at = static_cast<uint64_t>(tile.kind == Kind::sliding ? before - j : 0);
+    cut<kWords>(from + at / 32, at % 32, is_last ? existing : nullptr, bits, &seen);
+    if (tile.kind == Kind::general) from += kWords;
+  }
+  return seen;
 }
 
 void DecodeRows::emit(const Row& row, int64_t words, TileWriter& writer) const {

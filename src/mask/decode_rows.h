@@ -1,7 +1,7 @@
 // What is remembered of a request with few queries. While its sequence grows within one tile of
-// keys, analysis over all the positions to come proves most tiles empty or full for good. Of the few
-// that it cannot decide, most show every query the same keys, or the same keys as seen from it: their
-// bits are found once and cut out at each step. What is left is evaluated at each step.
+// keys, analysis over all the positions to come proves most tiles empty or full for good. Of the
+// few that it cannot decide, most show every query the same keys, or the same keys as seen from it:
+// their bits are found once and cut out at each step. What is left is evaluated at each step.
 #pragma once
 
 #include <vector>
@@ -76,6 +76,10 @@ class DecodeRows {
     Pruning prunings[kMaxGeneral];  // of the general tiles, in order
   };
 
+  struct Seen {
+    uint64_t shown = 0, hidden = 0;  // not 0: some key is
+  };
+
   struct Filled {
     bool fits;
     uint64_t shown, hidden;
@@ -97,6 +101,9 @@ class DecodeRows {
   template <size_t kWords>
   Filled fill_words(const Row& row, const Request& request, bool in_place, uint32_t* out,
                     int64_t room);
+  template <size_t kWords>
+  Seen cut_rows(const Row& row, const Request& request, const Tile& tile, const uint32_t* from,
+                uint32_t* bits) const;
   void emit(const Row& row, int64_t words, TileWriter& writer) const;
 
   const int32_t tile_kv_;

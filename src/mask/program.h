@@ -82,6 +82,12 @@ struct Program {
   bool uses(Variable which) const { return (variables >> static_cast<int>(which) & 1) != 0; }
 };
 
-Program compile(const Expr& expr);
+// How the keys of a stretch lie in the sequence.
+enum class KeyOrder : uint8_t {
+  in_order,
+  dealt,  // they are those of a core/shard.h: each has a position of its own, k is lanes
+};
+
+Program compile(const Expr& expr, KeyOrder order = KeyOrder::in_order);
 
 }  // namespace pagoda::mask

@@ -66,7 +66,8 @@ template <class T>
 constexpr T floor_divide(T a, T b) {
   if (b == 0) return 0;
   if (b == -1) return wrap_negate(a);
-  if (b > 0 && (b & (b - 1)) == 0) return a >> std::countr_zero(static_cast<std::make_unsigned_t<T>>(b));
+  if (b > 0 && (b & (b - 1)) == 0)
+    return a >> std::countr_zero(static_cast<std::make_unsigned_t<T>>(b));
   const T quotient = a / b;
   return a % b != 0 && (a < 0) != (b < 0) ? quotient - 1 : quotient;
 }

@@ -1,6 +1,7 @@
-// Rows of bits that are all pieces of one. Where what is seen depends on q - k alone, the row of the
-// next query is the row before moved by one key, so the rows of the first and the last query hold
-// every bit of those between: laid behind one another they are a tape, and a row is read from it.
+// Rows of bits that are all pieces of one. Where what is seen depends on q - k alone, the row of
+// the next query is the row before moved by one key, so the rows of the first and the last query
+// hold every bit of those between: laid behind one another they are a tape, and a row is read from
+// it.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +16,8 @@ constexpr int64_t tape_words(int64_t words) {
   return 2 * words + 1;
 }
 
-// Whether the rows of queries `distance` apart, of which the first `valid` bits mean something, leave
-// no gap.
+// Whether the rows of queries `distance` apart, of which the first `valid` bits mean something,
+// leave no gap.
 constexpr bool fits_tape(int64_t distance, int64_t valid) {
   return distance <= valid;
 }
@@ -33,8 +34,7 @@ inline void lay_tape(const uint32_t* first_row, const uint32_t* last_row, int64_
     tape[distance / 32 + w] |= static_cast<uint32_t>(moved);
     tape[distance / 32 + w + 1] |= static_cast<uint32_t>(moved >> 32);
   }
-  for (int64_t w = 0; w < words; ++w)
-    tape[w] = (tape[w] & ~below(w)) | (last_row[w] & below(w));
+  for (int64_t w = 0; w < words; ++w) tape[w] = (tape[w] & ~below(w)) | (last_row[w] & below(w));
 }
 
 // Word w of the row of the query `before_last` before the last one.

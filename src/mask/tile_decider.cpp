@@ -21,12 +21,15 @@ uint32_t existing(int64_t first, int64_t limit) {
 }  // namespace
 
 TileDecider::TileDecider(const Program& program, const Bindings& bindings, int32_t tile_q,
-                         int32_t tile_kv)
+                         int32_t tile_kv, const Shard& shard)
     : program_(program),
       tile_kv_(tile_kv),
+      shard_(shard),
       analyzer_(program, bindings),
       rows_(program, bindings),
-      bits_(static_cast<size_t>(tile_q) * static_cast<size_t>(tile_kv / 32)) {}
+      bits_(static_cast<size_t>(tile_q) * static_cast<size_t>(tile_kv / 32)) {
+  rows_.deal_keys(shard);
+}
 
 void TileDecider::set_request(const Box& box, const Point& point) {
   analyzer_.set_request(box);
@@ -53,6 +56,12 @@ int64_t TileDecider::steady_end(int64_t first, int64_t end, int64_t shortest) {
   return std::max(steady, first + shortest);
 }
 
+// The keys of a shard lie between the positions of the first and the last.
+Truth TileDecider::decide(int64_t first_key, int64_t last_key) {
+  return analyzer_.decide(position_of(shard_, static_cast<int32_t>(first_key)),
+                          position_of(shard_, static_cast<int32_t>(last_key)));
+}
+
 void TileDecider::divide(int64_t tile) {
   ++num_evaluated;
   const int64_t middle = first_query_ + (last_query_ - first_query_ + 1) / 2;
@@ -69,7 +78,7 @@ void TileDecider::evaluate_part(int64_t first_query, int64_t last_query, int64_t
   uint32_t* to = bits_.data() + (first_query - first_query_) * stride + first_key % tile_kv_ / 32;
   const int64_t last_key = std::min<int64_t>(first_key + tile_kv_ / 2, num_keys_) - 1;
   Truth truth = Truth::empty;
-  if (last_key >= first_key) truth = analyzer_.decide(first_key, last_key);
+  if (last_key >= first_key) truth = decide(first_key, last_key);
   if (truth == Truth::undecided) rows_.set_keys(first_key, tile_kv_ / 2, analyzer_.pruning());
   for (int64_t query = first_query; query <= last_query; ++query, to += stride) {
     if (truth == Truth::undecided)

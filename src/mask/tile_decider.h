@@ -20,7 +20,10 @@ struct TileBits {
 
 class TileDecider {
  public:
-  TileDecider(const Program& program, const Bindings& bindings, int32_t tile_q, int32_t tile_kv);
+  // With a shard, tiles and keys are counted among those of the shard, and the program is one for
+  // dealt keys; queries are positions all the same.
+  TileDecider(const Program& program, const Bindings& bindings, int32_t tile_q, int32_t tile_kv,
+              const Shard& shard = {});
 
   // One request and head, as for Analyzer and RowEvaluator.
   void set_request(const Box& box, const Point& point);
@@ -47,7 +50,11 @@ class TileDecider {
   int64_t steady_end(int64_t first, int64_t end, int64_t shortest);
 
   // Within `undecided`: what evaluation of the tile may leave out.
-  Pruning pruning() const { return analyzer_.pruning(); }
+  Pruning pruning() const {
+    Pruning pruning = analyzer_.pruning();
+    pruning.same_distance &= shard_.is_whole();  // neighbours are not one position apart
+    return pruning;
+  }
 
   // The same by evaluation alone, for one tile of `num_queries` from `first_query` on and keys
   // below `num_keys`, all of them within the box of `pruning`.
@@ -75,8 +82,11 @@ class TileDecider {
   void evaluate_tape(int64_t first_query, int64_t num_queries, int64_t valid);
   TileBits classify(int64_t tile, int64_t num_queries, int64_t num_keys);
 
+  Truth decide(int64_t first_key, int64_t last_key);
+
   const Program& program_;
   const int32_t tile_kv_;
+  const Shard shard_;
   Analyzer analyzer_;
   RowEvaluator rows_;
   std::vector<uint32_t> bits_;  // [tile_q, tile_kv / 32]
@@ -88,7 +98,7 @@ void TileDecider::descend(int64_t first, int64_t count, const Full& full,
                           const Undecided& undecided) {
   ++num_analysed;
   const int64_t end_key = std::min((first + count) * tile_kv_, num_keys_);
-  const Truth truth = analyzer_.decide(first * tile_kv_, end_key - 1);
+  const Truth truth = decide(first * tile_kv_, end_key - 1);
   if (truth == Truth::empty) return;
   if (truth == Truth::full) return full(first, first + count);
   if (count == 1) return undecided(first);

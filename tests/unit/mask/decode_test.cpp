@@ -102,7 +102,8 @@ TEST(Decode, EveryStepOfEveryKindEqualsAFreshBuild) {
            "q - k + 9223372036854775807 > 20",
        })
     for (const int32_t tile_kv : {32, 64, 256}) {
-      const BlockMaskShape shape{.tile_q = 16, .tile_kv = tile_kv, .num_heads = 2, .num_kv_heads = 2};
+      const BlockMaskShape shape{
+          .tile_q = 16, .tile_kv = tile_kv, .num_heads = 2, .num_kv_heads = 2};
       for (uint64_t seed = 0; seed < 6; ++seed)
         run_steps(parse_mask(text, test_symbols()), data.bindings, shape, seed, 120, text);
       if (HasFailure()) return;
