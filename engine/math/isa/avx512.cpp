@@ -81,6 +81,22 @@ void multiply(const Panel& panel, const CodedRows& rows, int64_t first, int64_t 
   kMultiply[static_cast<int>(panel.format)](panel, rows, first, count, out);
 }
 
+// Halves are what the machine converts by itself.
+void to_halves(const float* in, int64_t size, uint16_t* out) {
+  for (int64_t i = 0; i < size; i += 16) {
+    const auto lanes = static_cast<__mmask16>(size - i >= 16 ? 0xffffu : (1u << (size - i)) - 1);
+    const __m512 floats = _mm512_maskz_loadu_ps(lanes, in + i);
+    _mm256_mask_storeu_epi16(out + i, lanes, _mm512_cvtps_ph(floats, _MM_FROUND_TO_NEAREST_INT));
+  }
+}
+
+void from_halves(const uint16_t* in, int64_t size, float* out) {
+  for (int64_t i = 0; i < size; i += 16) {
+    const auto lanes = static_cast<__mmask16>(size - i >= 16 ? 0xffffu : (1u << (size - i)) - 1);
+    _mm512_mask_storeu_ps(out + i, lanes, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, in + i)));
+  }
+}
+
 extern const MathKernels kKernels = {
     .name = "avx512",
     .code_row = code_row,
@@ -88,7 +104,10 @@ extern const MathKernels kKernels = {
     .rms_norm = rms_norm,
     .silu_times = silu_times,
     .rotate = rotate,
-    .largest = largest,
+    .to_bfloats = to_bfloats,
+    .from_bfloats = from_bfloats,
+    .to_halves = to_halves,
+    .from_halves = from_halves,
 };
 
 }  // namespace pagoda::engine::avx512
