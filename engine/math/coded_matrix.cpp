@@ -59,17 +59,15 @@ void CodedMatrix::pack(const StoredPart& part) {
   num_outputs_ += part.num_rows;
 }
 
-void CodedMatrix::multiply(const float* in, int64_t num_rows, float* out,
+void CodedMatrix::multiply(const Team& team, const float* in, int64_t num_rows, float* out,
                            const ProductOptions& options) const {
   if (num_rows == 0) return;
-  Threads& threads = products_->threads();
-  const CodedRows rows =
-      products_->coded_rows().code(products_->kernels(), threads, in, num_rows, num_inputs());
+  CodedRowBuffer& buffer = products_->coded_rows(team.thread());
+  const CodedRows rows = buffer.code(products_->kernels(), team, in, num_rows, num_inputs());
   const auto num_panels = static_cast<int64_t>(panels_.size());
   const int64_t row_parts = divide_up(num_rows, kRowsPerItem);
-  const int64_t panel_parts =
-      num_rows < kManyRows ? std::min(num_panels, kItemsPerThread * threads.size()) : num_panels;
-  threads.for_each(row_parts * panel_parts, [&](int64_t item, int thread) {
+  const int64_t panel_parts = std::min(num_panels, kItemsPerThread * team.size());
+  team.for_each(row_parts * panel_parts, [&](int64_t item, int thread) {
     const int64_t row_part = item / panel_parts, panel_part = item % panel_parts;
     multiply_panels({.begin = num_panels * panel_part / panel_parts,
                      .end = num_panels * (panel_part + 1) / panel_parts},
@@ -81,25 +79,25 @@ void CodedMatrix::multiply(const float* in, int64_t num_rows, float* out,
 
 void CodedMatrix::multiply_panels(Range panels, Range row_range, const CodedRows& rows, int thread,
                                   float* out, const ProductOptions& options) const {
-  const MultiplyMany multiply_many = products_->multiply_many();
   const int64_t count = row_range.end - row_range.begin;
+  const TileKernels* const tiles = count >= kManyRows ? products_->tiles() : nullptr;
+  constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
+  uint8_t* const scratch = reinterpret_cast<uint8_t*>(
+      products_->scratch(thread, many_rows_scratch(num_groups_) / kFloatBytes));
+  if (tiles != nullptr) tiles->begin();
   for (int64_t i = panels.begin; i < panels.end; i++) {
     const Placed& at = panels_[static_cast<size_t>(i)];
     const PanelOut to = {.data = out + at.first,
-                         .stride = num_outputs_,
+                         .stride = options.out_stride > 0 ? options.out_stride : num_outputs_,
                          .num_columns = at.num_columns,
                          .bias = options.bias ? options.bias + at.first : nullptr,
                          .add = options.add_to_out};
-    if (multiply_many != nullptr && count >= kManyRows) {
-      constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
-      float* const scratch =
-          products_->scratch(thread, many_rows_scratch(num_groups_) / kFloatBytes);
-      multiply_many(at.panel, rows, row_range.begin, count, to,
-                    reinterpret_cast<uint8_t*>(scratch));
-    } else {
+    if (tiles != nullptr)
+      tiles->multiply(at.panel, rows, row_range.begin, count, to, scratch);
+    else
       products_->kernels().multiply(at.panel, rows, row_range.begin, count, to);
-    }
   }
+  if (tiles != nullptr) tiles->end();
 }
 
 }  // namespace pagoda::engine

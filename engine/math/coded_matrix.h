@@ -33,8 +33,9 @@ class CodedMatrix {
   int64_t num_outputs() const { return num_outputs_; }
   int64_t num_inputs() const { return num_groups_ * kGroupInputs; }
 
-  // in: [num_rows, num_inputs], out: [num_rows, num_outputs], both dense
-  void multiply(const float* in, int64_t num_rows, float* out, const ProductOptions& options) const;
+  // in: [num_rows, num_inputs] dense, out: [num_rows, num_outputs]
+  void multiply(const Team& team, const float* in, int64_t num_rows, float* out,
+                const ProductOptions& options) const;
 
  private:
   struct Placed {

@@ -27,11 +27,11 @@ void CodedRowBuffer::reserve(int64_t num_rows, int64_t num_groups) {
   std::fill_n(sums_.data(), wanted, 0.0f);
 }
 
-CodedRows CodedRowBuffer::code(const MathKernels& kernels, Threads& threads, const float* in,
+CodedRows CodedRowBuffer::code(const MathKernels& kernels, const Team& team, const float* in,
                                int64_t num_rows, int64_t num_inputs) {
   const int64_t num_groups = num_inputs / kGroupInputs;
   reserve(num_rows, num_groups);
-  threads.for_each((num_rows + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item, int) {
+  team.for_each((num_rows + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item, int) {
     const int64_t end = std::min(num_rows, (item + 1) * kRowsPerItem);
     for (int64_t row = item * kRowsPerItem; row < end; row++) {
       const int64_t at = row * num_groups;

@@ -6,7 +6,7 @@
 #include "engine/math/array.h"
 #include "engine/math/coded_panel.h"
 #include "engine/math/isa/kernels.h"
-#include "engine/math/threads.h"
+#include "engine/math/team.h"
 
 namespace pagoda::engine {
 
@@ -14,7 +14,7 @@ class CodedRowBuffer {
  public:
   // The codes of `in` [num_rows, num_inputs], valid until the next call. Memory only grows.
   // num_inputs is a multiple of 32.
-  CodedRows code(const MathKernels& kernels, Threads& threads, const float* in, int64_t num_rows,
+  CodedRows code(const MathKernels& kernels, const Team& team, const float* in, int64_t num_rows,
                  int64_t num_inputs);
 
  private:

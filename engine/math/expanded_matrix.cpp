@@ -51,23 +51,25 @@ ExpandedMatrix::ExpandedMatrix(Products& products, int64_t num_outputs, int64_t 
   });
 }
 
-void ExpandedMatrix::multiply(const float* in, int64_t num_rows, float* out,
-                              const ProductOptions& options) const {
-  if (num_rows == 0) return;
+void ExpandedMatrix::prepare(int64_t num_rows) const {
   for (const Slice* slice : {&slices_.front(), &slices_.back()}) {
     const int tile = slice->shape->tile_rows();
     if (num_rows >= tile || !slice->shape->any_rows()) slice->shape->prepare(tile);
     if (slice->shape->any_rows() && num_rows % tile != 0)
       slice->shape->prepare(static_cast<int>(num_rows % tile));
   }
+}
+
+void ExpandedMatrix::multiply(const Team& team, const float* in, int64_t num_rows, float* out,
+                              const ProductOptions& options) const {
+  if (num_rows == 0) return;
   // A matrix of few slices is cut along the rows too.
-  Threads& threads = products_->threads();
   const auto num_slices = static_cast<int64_t>(slices_.size());
-  const int64_t items_wanted = 2 * int64_t{threads.size()};
+  const int64_t items_wanted = 2 * int64_t{team.size()};
   const int64_t row_parts = std::clamp(divide_up(items_wanted, num_slices), int64_t{1},
                                        divide_up(num_rows, kMaxTileRows));
   const int64_t part_rows = round_up(divide_up(num_rows, row_parts), kMaxTileRows);
-  threads.for_each(num_slices * row_parts, [&](int64_t item, int thread) {
+  team.for_each(num_slices * row_parts, [&](int64_t item, int thread) {
     const int64_t first = item % row_parts * part_rows;
     const Rows rows = {.first = first, .count = std::min(part_rows, num_rows - first)};
     if (rows.count > 0)
@@ -81,6 +83,7 @@ void ExpandedMatrix::multiply_slice(const Slice& slice, Rows rows, int thread, c
   const SliceShape& shape = *slice.shape;
   const int64_t columns = shape.num_outputs();
   const int64_t tile_rows = shape.tile_rows();
+  const int64_t stride = options.out_stride > 0 ? options.out_stride : num_outputs_;
   float* const result = products_->scratch(thread, tile_rows * (columns + num_inputs_));
   float* const filled = result + tile_rows * columns;  // [tile_rows, num_inputs]
 
@@ -95,7 +98,7 @@ void ExpandedMatrix::multiply_slice(const Slice& slice, Rows rows, int thread, c
     }
     shape.multiply(thread, static_cast<int>(called_with), tile_in, slice.packed, result);
     for (int64_t i = 0; i < count; i++) {
-      float* const to = out + (rows.first + row + i) * num_outputs_ + slice.first;
+      float* const to = out + (rows.first + row + i) * stride + slice.first;
       float* const from = result + i * columns;
       if (options.bias)
         for (int64_t j = 0; j < columns; j++) from[j] += options.bias[slice.first + j];

@@ -18,6 +18,7 @@ namespace pagoda::engine {
 struct ProductOptions {
   const float* bias = nullptr;  // [num_outputs] or null
   bool add_to_out = false;      // out += product
+  int64_t out_stride = 0;       // elements from row to row of out; 0: num_outputs
 };
 
 // Writes rows [first, first + count) of a plain matrix to out: [count, num_inputs].
@@ -31,8 +32,12 @@ class ExpandedMatrix {
   int64_t num_outputs() const { return num_outputs_; }
   int64_t num_inputs() const { return num_inputs_; }
 
-  // in: [num_rows, num_inputs], out: [num_rows, num_outputs], both dense
-  void multiply(const float* in, int64_t num_rows, float* out, const ProductOptions& options) const;
+  // Makes multiply ready for this number of rows; not while another thread multiplies.
+  void prepare(int64_t num_rows) const;
+
+  // in: [num_rows, num_inputs] dense, out: [num_rows, num_outputs]
+  void multiply(const Team& team, const float* in, int64_t num_rows, float* out,
+                const ProductOptions& options) const;
 
  private:
   struct Slice {

@@ -44,10 +44,11 @@ Form make_form(Products& products, std::span<const StoredPart> parts) {
 }  // namespace
 
 Matrix::Matrix(Products& products, int64_t num_outputs, int64_t num_inputs, const FillRows& fill)
-    : form_(std::in_place_type<ExpandedMatrix>, products, num_outputs, num_inputs, fill) {}
+    : products_(&products),
+      form_(std::in_place_type<ExpandedMatrix>, products, num_outputs, num_inputs, fill) {}
 
 Matrix::Matrix(Products& products, std::span<const StoredPart> parts)
-    : form_(make_form(products, parts)) {}
+    : products_(&products), form_(make_form(products, parts)) {}
 
 int64_t Matrix::num_outputs() const {
   return std::visit([](const auto& form) { return form.num_outputs(); }, form_);
@@ -58,7 +59,18 @@ int64_t Matrix::num_inputs() const {
 
 void Matrix::multiply(const float* in, int64_t num_rows, float* out,
                       const ProductOptions& options) const {
-  std::visit([&](const auto& form) { form.multiply(in, num_rows, out, options); }, form_);
+  if (num_rows == 0) return;
+  prepare(num_rows);
+  multiply(Team(products_->threads()), in, num_rows, out, options);
+}
+
+void Matrix::multiply(const Team& team, const float* in, int64_t num_rows, float* out,
+                      const ProductOptions& options) const {
+  std::visit([&](const auto& form) { form.multiply(team, in, num_rows, out, options); }, form_);
+}
+
+void Matrix::prepare(int64_t num_rows) const {
+  if (const auto* expanded = std::get_if<ExpandedMatrix>(&form_)) expanded->prepare(num_rows);
 }
 
 }  // namespace pagoda::engine

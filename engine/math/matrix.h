@@ -23,11 +23,20 @@ class Matrix {
   int64_t num_inputs() const;
   bool is_coded() const { return std::holds_alternative<CodedMatrix>(form_); }
 
-  // in: [num_rows, num_inputs], out: [num_rows, num_outputs], both dense
+  // By all threads.
+  //   in [num_rows, num_inputs] dense, out [num_rows, num_outputs]
   void multiply(const float* in, int64_t num_rows, float* out,
                 const ProductOptions& options = {}) const;
 
+  // By a team, after prepare with this number of rows.
+  void multiply(const Team& team, const float* in, int64_t num_rows, float* out,
+                const ProductOptions& options = {}) const;
+
+  // Makes ready for this number of rows; not while another thread multiplies.
+  void prepare(int64_t num_rows) const;
+
  private:
+  Products* products_;
   std::variant<ExpandedMatrix, CodedMatrix> form_;
 };
 

@@ -9,7 +9,7 @@
 #include "engine/math/coded_rows.h"
 #include "engine/math/isa/select.h"
 #include "engine/math/slice_product.h"
-#include "engine/math/threads.h"
+#include "engine/math/team.h"
 
 namespace pagoda::engine {
 
@@ -25,13 +25,14 @@ class Products {
         chosen_(choose_kernels(options.isa)),
         expand_(options.expand),
         shapes_(threads.size()),
+        coded_rows_(static_cast<size_t>(threads.size())),
         scratch_(static_cast<size_t>(threads.size())) {}
 
   Threads& threads() { return threads_; }
   SliceShapes& shapes() { return shapes_; }
-  CodedRowBuffer& coded_rows() { return coded_rows_; }
+  CodedRowBuffer& coded_rows(int thread) { return coded_rows_[static_cast<size_t>(thread)]; }
   const MathKernels& kernels() const { return *chosen_.kernels; }
-  MultiplyMany multiply_many() const { return chosen_.multiply_many; }  // or null
+  const TileKernels* tiles() const { return chosen_.tiles; }  // or null
   bool expand() const { return expand_; }
 
   // [size] floats, aligned to 64 bytes, that belong to this thread until its next call; only grows.
@@ -46,8 +47,8 @@ class Products {
   ChosenKernels chosen_;
   bool expand_;
   SliceShapes shapes_;
-  CodedRowBuffer coded_rows_;
-  std::vector<Array<float>> scratch_;  // [threads]
+  std::vector<CodedRowBuffer> coded_rows_;  // [threads]
+  std::vector<Array<float>> scratch_;       // [threads]
   std::vector<SystemMemory> weight_memory_;
   int64_t weight_memory_left_ = 0;  // bytes, of the last piece
 };

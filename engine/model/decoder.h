@@ -17,7 +17,7 @@
 #include "engine/model/kv_memory.h"
 #include "engine/model/step_mask.h"
 #include "engine/model/tensor_share.h"
-#include "engine/model/weights.h"
+#include "engine/progress.h"
 
 namespace pagoda::engine {
 

@@ -262,7 +262,21 @@ TEST(MathKernels, SmallOperationsHaveTheSameBitsOnEveryInstructionSet) {
       plain.silu_times(a.data(), b.data(), size, expected.data());
       kernels.silu_times(a.data(), b.data(), size, out.data());
       EXPECT_EQ(out, expected) << isa << ", " << size;
-      EXPECT_EQ(kernels.largest(a.data(), size), *std::max_element(a.begin(), a.begin() + size));
+      std::vector<uint16_t> expected_short(a.size()), shorts(a.size());
+      plain.to_bfloats(a.data(), size, expected_short.data());
+      kernels.to_bfloats(a.data(), size, shorts.data());
+      EXPECT_EQ(shorts, expected_short) << isa << ", " << size;
+      kernels.from_bfloats(shorts.data(), size, out.data());
+      for (int64_t i = 0; i < size; i++)
+        EXPECT_EQ(out[static_cast<size_t>(i)],
+                  bfloat_to_float(float_to_bfloat(a[static_cast<size_t>(i)])));
+      plain.to_halves(a.data(), size, expected_short.data());
+      kernels.to_halves(a.data(), size, shorts.data());
+      EXPECT_EQ(shorts, expected_short) << isa << ", " << size;
+      kernels.from_halves(shorts.data(), size, out.data());
+      for (int64_t i = 0; i < size; i++)
+        EXPECT_EQ(out[static_cast<size_t>(i)],
+                  half_to_float(float_to_half(a[static_cast<size_t>(i)])));
       for (bool interleaved : {false, true}) {
         expected = out = a;
         const int64_t pairs = size / 4;

@@ -41,8 +41,10 @@ class ModelBench {
     ModelOptions& flags = options_.model;
     flags.no_prefix_cache = true;  // a repetition computes everything again
     flags.runner.max_reqs = options_.num_requests;
-    int32_t longest = options_.num_generated + 1;
+    int32_t longest = 0;
     for (int32_t size : options_.prompts) longest = std::max(longest, size + 1);
+    if (flags.runner.num_pages == 0) flags.runner.num_pages = pages_needed(longest);
+    longest = std::max(longest, options_.num_generated + 1);
     vocab_size_ = model.file.config().vocab_size;
     runner_ = make_runner(model, flags, longest, options_.num_requests);
   }
@@ -86,6 +88,15 @@ class ModelBench {
   }
 
  private:
+  // Of the largest case, and the null page: memory that no case needs would still be touched, since
+  // the page that was free for longest is the next to be used.
+  int64_t pages_needed(int32_t longest_prompt) const {
+    const int64_t size = options_.model.runner.page_size;
+    const auto pages_of = [size](int64_t tokens) { return (tokens + size - 1) / size; };
+    return 1 + std::max(pages_of(longest_prompt),
+                        options_.num_requests * pages_of(options_.num_generated + 1));
+  }
+
   void run(int32_t num_requests, int32_t prompt_size, int32_t num_generated, uint32_t seed) {
     for (int32_t i = 0; i < num_requests; i++)
       runner_->add(random_prompt(prompt_size, vocab_size_, seed + static_cast<uint32_t>(i)),

@@ -26,10 +26,11 @@ struct alignas(64) TileConfig {
 
 // The compiler's own intrinsic says that it reads eight bytes of the configuration, and the rest
 // may be optimised away.
-inline void configure_tiles(const TileConfig& config) {
+void configure_tiles() {
+  const TileConfig config;
   __asm__ volatile("ldtilecfg %0" ::"m"(config));
 }
-inline void release_tiles() {
+void release_tiles() {
   __asm__ volatile("tilerelease");
 }
 
@@ -151,12 +152,9 @@ void multiply_format(const Panel& panel, const CodedRows& rows, int64_t first, i
   auto* const dots = reinterpret_cast<int32_t*>(scratch);
   uint8_t* const unpacked = scratch + 4 * kDots * sizeof(int32_t);
   unpack_panel<kFormat>(panel, unpacked);
-  const TileConfig config;
-  configure_tiles(config);
   const int64_t end = first + count;
   for (int64_t tile = first; tile < end; tile += kTileRows)
     multiply_tile<kFormat>(panel, rows, tile, end - tile, unpacked, dots, out);
-  release_tiles();
 }
 
 using MultiplyFormat = void (*)(const Panel&, const CodedRows&, int64_t, int64_t, const PanelOut&,
@@ -169,11 +167,12 @@ constexpr MultiplyFormat kMultiply[kNumPanelFormats] = {
     multiply_format<PanelFormat::kQ8_0>, multiply_format<PanelFormat::kQ4_K>,
     multiply_format<PanelFormat::kQ5_K>, multiply_format<PanelFormat::kQ6_K>};
 
-void multiply_many(const Panel& panel, const CodedRows& rows, int64_t first, int64_t count,
-                   const PanelOut& out, uint8_t* scratch) {
+void multiply(const Panel& panel, const CodedRows& rows, int64_t first, int64_t count,
+              const PanelOut& out, uint8_t* scratch) {
   kMultiply[static_cast<int>(panel.format)](panel, rows, first, count, out, scratch);
 }
 
-extern const MultiplyMany kMultiplyMany = multiply_many;
+extern const TileKernels kTileKernels = {
+    .begin = configure_tiles, .multiply = multiply, .end = release_tiles};
 
 }  // namespace pagoda::engine::amx

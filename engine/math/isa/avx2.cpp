@@ -184,6 +184,25 @@ void multiply(const Panel& panel, const CodedRows& rows, int64_t first, int64_t 
   kMultiply[static_cast<int>(panel.format)](panel, rows, first, count, out);
 }
 
+// Halves are what the machine converts by itself.
+void to_halves(const float* in, int64_t size, uint16_t* out) {
+  int64_t i = 0;
+  for (; i + 8 <= size; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT));
+  for (; i < size; i++)
+    out[i] = static_cast<uint16_t>(
+        _mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(in[i]), _MM_FROUND_TO_NEAREST_INT), 0));
+}
+
+void from_halves(const uint16_t* in, int64_t size, float* out) {
+  int64_t i = 0;
+  for (; i + 8 <= size; i += 8)
+    _mm256_storeu_ps(out + i,
+                     _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i))));
+  for (; i < size; i++) out[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(in[i])));
+}
+
 extern const MathKernels kKernels = {
     .name = "avx2",
     .code_row = code_row,
@@ -191,7 +210,10 @@ extern const MathKernels kKernels = {
     .rms_norm = rms_norm,
     .silu_times = silu_times,
     .rotate = rotate,
-    .largest = largest,
+    .to_bfloats = to_bfloats,
+    .from_bfloats = from_bfloats,
+    .to_halves = to_halves,
+    .from_halves = from_halves,
 };
 
 }  // namespace pagoda::engine::avx2

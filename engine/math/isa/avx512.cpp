@@ -28,11 +28,22 @@ inline void dot_halves(const __m512i* weights, const int8_t* codes, const int32_
 }
 
 // sums[kRows]: rows `first` and following times a panel.
+// Asks for a group's share of the panel behind this one, which lies behind it in memory: with one
+// row the products wait for memory. Returns where the next share begins.
+template <int64_t kBytes>
+inline const uint8_t* fetch(const uint8_t* from) {
+  for (int64_t i = 0; i < kBytes; i += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
+  return from + kBytes;
+}
+
 template <PanelFormat kFormat, int kRows>
 inline void multiply_rows(const Panel& panel, const CodedRows& rows, int64_t first, __m512* sums) {
   constexpr PanelTraits kTraits = panel_traits(kFormat);
   for (int row = 0; row < kRows; row++) sums[row] = _mm512_setzero_ps();
+  const uint8_t* ahead = panel.codes + panel_bytes(kFormat, panel.num_groups);
   for (int64_t g = 0; g < panel.num_groups; g++) {
+    if constexpr (kRows == 1) ahead = fetch<kTraits.group_bytes()>(ahead);
     __m512i weights[8];
     unpack_group<kTraits.code_bits>(panel.codes + g * kTraits.code_bytes(), weights);
     const GroupScales scales = load_scales<kFormat>(panel, g);
@@ -81,6 +92,22 @@ void multiply(const Panel& panel, const CodedRows& rows, int64_t first, int64_t 
   kMultiply[static_cast<int>(panel.format)](panel, rows, first, count, out);
 }
 
+// Halves are what the machine converts by itself.
+void to_halves(const float* in, int64_t size, uint16_t* out) {
+  for (int64_t i = 0; i < size; i += 16) {
+    const auto lanes = static_cast<__mmask16>(size - i >= 16 ? 0xffffu : (1u << (size - i)) - 1);
+    const __m512 floats = _mm512_maskz_loadu_ps(lanes, in + i);
+    _mm256_mask_storeu_epi16(out + i, lanes, _mm512_cvtps_ph(floats, _MM_FROUND_TO_NEAREST_INT));
+  }
+}
+
+void from_halves(const uint16_t* in, int64_t size, float* out) {
+  for (int64_t i = 0; i < size; i += 16) {
+    const auto lanes = static_cast<__mmask16>(size - i >= 16 ? 0xffffu : (1u << (size - i)) - 1);
+    _mm512_mask_storeu_ps(out + i, lanes, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, in + i)));
+  }
+}
+
 extern const MathKernels kKernels = {
     .name = "avx512",
     .code_row = code_row,
@@ -88,7 +115,10 @@ extern const MathKernels kKernels = {
     .rms_norm = rms_norm,
     .silu_times = silu_times,
     .rotate = rotate,
-    .largest = largest,
+    .to_bfloats = to_bfloats,
+    .from_bfloats = from_bfloats,
+    .to_halves = to_halves,
+    .from_halves = from_halves,
 };
 
 }  // namespace pagoda::engine::avx512

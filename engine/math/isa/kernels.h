@@ -37,14 +37,22 @@ struct MathKernels {
   void (*rotate)(float* heads, int64_t num_heads, int64_t head_dim, const float* cosines,
                  const float* sines, int64_t num_pairs, bool interleaved);
 
-  // The largest element, or NaN if it comes first; -infinity of none.
-  float (*largest)(const float* in, int64_t size);
+  // convert.h says what these do.
+  void (*to_bfloats)(const float* in, int64_t size, uint16_t* out);
+  void (*from_bfloats)(const uint16_t* in, int64_t size, float* out);
+  void (*to_halves)(const float* in, int64_t size, uint16_t* out);
+  void (*from_halves)(const uint16_t* in, int64_t size, float* out);
 };
 
-// Many rows times a panel, by the tile registers. Same sums, same bits.
-//   scratch [many_rows_scratch(num_groups)] aligned to 64
-using MultiplyMany = void (*)(const Panel& panel, const CodedRows& rows, int64_t first,
-                              int64_t count, const PanelOut& out, uint8_t* scratch);
+// Many rows times a panel, by the tile registers: same sums, same bits. A thread calls begin before
+// its first product and end behind its last one.
+struct TileKernels {
+  void (*begin)();
+  //   scratch [many_rows_scratch(num_groups)] aligned to 64
+  void (*multiply)(const Panel& panel, const CodedRows& rows, int64_t first, int64_t count,
+                   const PanelOut& out, uint8_t* scratch);
+  void (*end)();
+};
 
 constexpr int64_t many_rows_scratch(int64_t num_groups) {
   return num_groups * kGroupInputs * kPanelColumns + 4 * 1024;
@@ -60,7 +68,7 @@ namespace avx512 {
 extern const MathKernels kKernels;
 }
 namespace amx {
-extern const MultiplyMany kMultiplyMany;
+extern const TileKernels kTileKernels;
 }
 
 }  // namespace pagoda::engine

@@ -71,18 +71,18 @@ void rotate(float* heads, int64_t num_heads, int64_t head_dim, const float* cosi
   }
 }
 
-float largest(const float* in, int64_t size) {
-  float lanes[kLanes];
-  for (float& lane : lanes) lane = -__builtin_inff();
-  const int64_t whole = size / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes)
-    for (int64_t lane = 0; lane < kLanes; lane++)
-      lanes[lane] = in[i + lane] > lanes[lane] ? in[i + lane] : lanes[lane];
-  for (int64_t i = whole; i < size; i++)
-    lanes[i - whole] = in[i] > lanes[i - whole] ? in[i] : lanes[i - whole];
-  float most = lanes[0];
-  for (int64_t lane = 1; lane < kLanes; lane++) most = lanes[lane] > most ? lanes[lane] : most;
-  return most;
+void to_bfloats(const float* in, int64_t size, uint16_t* out) {
+  for (int64_t i = 0; i < size; i++) {
+    const uint32_t bits = __builtin_bit_cast(uint32_t, in[i]);
+    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    out[i] =
+        static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? bits >> 16 | 0x40 : rounded);
+  }
+}
+
+void from_bfloats(const uint16_t* in, int64_t size, float* out) {
+  for (int64_t i = 0; i < size; i++)
+    out[i] = __builtin_bit_cast(float, static_cast<uint32_t>(in[i]) << 16);
 }
 
 // Below this no quotient by the largest code is taken: the group counts as zeros.

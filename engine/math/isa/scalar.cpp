@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "engine/formats/quants.h"
+#include "engine/math/convert.h"
 #include "engine/math/isa/kernels.h"
 #include "engine/math/ops.h"
 
@@ -114,7 +115,10 @@ const MathKernels kKernels = {
     .rms_norm = rms_norm,
     .silu_times = silu_times,
     .rotate = rotate,
-    .largest = largest,
+    .to_bfloats = to_bfloats,
+    .from_bfloats = from_bfloats,
+    .to_halves = floats_to_halves,
+    .from_halves = halves_to_floats,
 };
 
 }  // namespace pagoda::engine::scalar

@@ -37,7 +37,7 @@ Machine this_machine() {
 }
 
 ChosenKernels kernels_of(const std::string& isa) {
-  if (isa == "amx") return {&avx512::kKernels, amx::kMultiplyMany};
+  if (isa == "amx") return {&avx512::kKernels, &amx::kTileKernels};
   if (isa == "avx512") return {&avx512::kKernels, nullptr};
   if (isa == "avx2") return {&avx2::kKernels, nullptr};
   return {&scalar::kKernels, nullptr};

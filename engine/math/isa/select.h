@@ -9,7 +9,7 @@ namespace pagoda::engine {
 
 struct ChosenKernels {
   const MathKernels* kernels;
-  MultiplyMany multiply_many;  // null without tile registers
+  const TileKernels* tiles;  // null without tile registers
 };
 
 // isa: "scalar", "avx2", "avx512" (no tiles), "amx" (AVX-512 and tiles), or empty: the best there

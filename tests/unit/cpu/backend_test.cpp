@@ -144,6 +144,28 @@ TEST(CpuThreads, CallersTakeTurns) {
   EXPECT_EQ(runs, 2 * 200 * 3);
 }
 
+// The last task first, all on the caller: a host may have fewer threads than were asked for.
+void run_backwards(void* host, int32_t count, void (*task)(void* argument, int32_t index),
+                   void* argument) {
+  static_cast<std::vector<int32_t>*>(host)->push_back(count);
+  for (int32_t i = count; i-- > 0;) task(argument, i);
+}
+
+TEST(CpuThreads, AHostsThreadsDoTheWork) {
+  std::vector<int32_t> counts;
+  ThreadPool pool(5, {.run_tasks = run_backwards, .host = &counts});
+  ASSERT_EQ(pool.num_threads(), 5);
+  std::vector<int> order;
+  const std::thread::id here = std::this_thread::get_id();
+  for (int job = 0; job < 2; ++job)
+    pool.run([&](int thread) {
+      EXPECT_EQ(std::this_thread::get_id(), here);
+      order.push_back(thread);
+    });
+  EXPECT_EQ(order, (std::vector<int>{4, 3, 2, 1, 0, 4, 3, 2, 1, 0}));
+  EXPECT_EQ(counts, (std::vector<int32_t>{5, 5}));
+}
+
 TEST(CpuThreads, TooManyAreRefused) {
   const std::string wrong = failure_of({.num_threads = 100000}, PAGODA_INVALID_ARGUMENT);
   EXPECT_NE(wrong.find("100000"), std::string::npos) << wrong;
