@@ -80,9 +80,7 @@ void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t
                    .rows_per_tile = kernel.prefill->config.rows,
                    .max_decode_rows = decode ? kMaxDecodeRows : 0,
                    .num_kv_heads = problem.num_kv_heads,
-                   .num_decode_teams = decode ? decode_teams(*decode, num_sms) : 1,
-                   .num_teams_beside =
-                       decode ? decode_teams_beside(*decode, *kernel.prefill, num_sms) : 1,
+                   .num_decode_blocks = decode ? decode_blocks(*decode, num_sms) : 1,
                    .max_items = clamp_to_int32(max_items(problem)),
                    .max_slots = clamp_to_int32(max_slots(problem)),
                    .mask = problem.mask,
