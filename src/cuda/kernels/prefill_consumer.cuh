@@ -345,8 +345,8 @@ class Consumer {
     }
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float max_seen = over_row(fmaxf(m[e][0], m[e][1]),
-                                      [](float a, float b) { return fmaxf(a, b); });
+      const float max_seen =
+          over_row(fmaxf(m[e][0], m[e][1]), [](float a, float b) { return fmaxf(a, b); });
       const uint32_t any = over_row(large[e], [](uint32_t a, uint32_t b) { return a | b; });
       const float before = reference_[e];
       if (any & kLarge)

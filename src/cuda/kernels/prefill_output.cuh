@@ -11,8 +11,8 @@ namespace pagoda::cuda::prefill {
 
 // Writes a row's lse and returns what its output is to be multiplied with. m: the reference of l,
 // in base 2. The sink joins here, once.
-__device__ inline float finish_state(const AttendParams& params, const TileRow& row, int query_start,
-                                     float m, float l) {
+__device__ inline float finish_state(const AttendParams& params, const TileRow& row,
+                                     int query_start, float m, float l) {
   float scale = 1;
   if (params.sinks && row.real) {
     const float sink = kLog2e * params.sinks[row.query_head], before = m;
@@ -61,9 +61,8 @@ __device__ void store_row(const float* o, float scale, uint8_t* out, bool real, 
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int i = first / 2 + 4 * k + 2 * e;
-      parts[k] = 8 * k < columns
-                     ? Element<typename Tr::Type>::pack(o[i] * scale, o[i + 1] * scale)
-                     : 0;
+      parts[k] =
+          8 * k < columns ? Element<typename Tr::Type>::pack(o[i] * scale, o[i + 1] * scale) : 0;
     }
     transpose_quad(parts);
     if (real && 8 * c < columns)
