@@ -9,7 +9,6 @@
 #include "../core/kv_format.h"
 #include "../core/mask.h"
 #include "../core/score.h"
-#include "../mask/block_mask.h"
 #include "divisor.h"
 
 namespace pagoda::cuda {
@@ -31,6 +30,18 @@ struct KeyScales {
 struct OutScales {
   const float* data = nullptr;  // [num_kv_heads, head_dim_v]; null: 1 for all
   int64_t head_stride = 0, channel_stride = 0;
+};
+
+// A block mask as pagoda_block_mask describes it. Arrays on the device; null: there is none.
+struct BlockTiles {
+  int32_t tile_q = 0, tile_kv = 0;
+  int32_t num_reqs = 0;
+  int32_t num_heads = 0;                // 1, num_kv_heads or the heads of the queries
+  const int32_t* tile_start = nullptr;  // [num_reqs + 1]
+  const int32_t* row_start = nullptr;   // [num_heads * tile_start[num_reqs] + 1]
+  const int32_t* tile = nullptr;        // [num_entries]
+  const int32_t* bits_at = nullptr;     // [num_entries]
+  const uint32_t* bits = nullptr;       // [num_words]
 };
 
 // The logit in base 2, so that the kernels need one multiplication before exp2.
@@ -71,7 +82,7 @@ struct AttendParams {
   int32_t num_kv_heads = 0;
   Divisor group;  // query heads of one key head
   Mask mask;
-  mask::BlockMask block_mask;  // on the device; without one its arrays are null
+  BlockTiles block_mask;
   int32_t num_heads = 0;
   Score2 score;
   const float* alibi_slopes = nullptr;  // [num_heads] or null

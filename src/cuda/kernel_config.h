@@ -24,7 +24,10 @@ struct KernelConfig {
   constexpr bool operator==(const KernelConfig&) const = default;
 };
 
-inline constexpr int32_t kGeneralRows = 64;
+// Packed rows of a tile of the general kernel: as many as registers hold.
+constexpr int32_t general_rows(int32_t head_dim, int32_t head_dim_v) {
+  return head_dim + head_dim_v > 256 ? 64 : 128;
+}
 
 inline constexpr KernelConfig kKernelConfigs[] = {
     // phase, dtype, head_dim, head_dim_v, rows
@@ -106,20 +109,20 @@ inline constexpr KernelConfig kKernelConfigs[] = {
     {Phase::decode, PAGODA_F16, 256, 256, 8, Code::int8, Code::int8},
     {Phase::decode, PAGODA_F16, 256, 256, 8, Code::int8, Code::same},
 
-    {Phase::general, PAGODA_BF16, 64, 64, kGeneralRows},
-    {Phase::general, PAGODA_BF16, 80, 80, kGeneralRows},
-    {Phase::general, PAGODA_BF16, 96, 96, kGeneralRows},
-    {Phase::general, PAGODA_BF16, 128, 128, kGeneralRows},
-    {Phase::general, PAGODA_BF16, 192, 128, kGeneralRows},
-    {Phase::general, PAGODA_BF16, 192, 192, kGeneralRows},
-    {Phase::general, PAGODA_BF16, 256, 256, kGeneralRows},
-    {Phase::general, PAGODA_F16, 64, 64, kGeneralRows},
-    {Phase::general, PAGODA_F16, 80, 80, kGeneralRows},
-    {Phase::general, PAGODA_F16, 96, 96, kGeneralRows},
-    {Phase::general, PAGODA_F16, 128, 128, kGeneralRows},
-    {Phase::general, PAGODA_F16, 192, 128, kGeneralRows},
-    {Phase::general, PAGODA_F16, 192, 192, kGeneralRows},
-    {Phase::general, PAGODA_F16, 256, 256, kGeneralRows},
+    {Phase::general, PAGODA_BF16, 64, 64, general_rows(64, 64)},
+    {Phase::general, PAGODA_BF16, 80, 80, general_rows(80, 80)},
+    {Phase::general, PAGODA_BF16, 96, 96, general_rows(96, 96)},
+    {Phase::general, PAGODA_BF16, 128, 128, general_rows(128, 128)},
+    {Phase::general, PAGODA_BF16, 192, 128, general_rows(192, 128)},
+    {Phase::general, PAGODA_BF16, 192, 192, general_rows(192, 192)},
+    {Phase::general, PAGODA_BF16, 256, 256, general_rows(256, 256)},
+    {Phase::general, PAGODA_F16, 64, 64, general_rows(64, 64)},
+    {Phase::general, PAGODA_F16, 80, 80, general_rows(80, 80)},
+    {Phase::general, PAGODA_F16, 96, 96, general_rows(96, 96)},
+    {Phase::general, PAGODA_F16, 128, 128, general_rows(128, 128)},
+    {Phase::general, PAGODA_F16, 192, 128, general_rows(192, 128)},
+    {Phase::general, PAGODA_F16, 192, 192, general_rows(192, 192)},
+    {Phase::general, PAGODA_F16, 256, 256, general_rows(256, 256)},
 };
 inline constexpr int kNumKernelConfigs = sizeof(kKernelConfigs) / sizeof(kKernelConfigs[0]);
 

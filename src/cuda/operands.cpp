@@ -93,6 +93,19 @@ KeyView key_view_of_call(const TensorView& view, const void* instead) {
           .head_stride = bytes_of(view, 1)};
 }
 
+BlockTiles block_tiles_of(const Batch& batch) {
+  const auto& mask = batch.block_mask;
+  return {.tile_q = mask.tile_q,
+          .tile_kv = mask.tile_kv,
+          .num_reqs = mask.num_reqs,
+          .num_heads = mask.num_heads,
+          .tile_start = mask.tile_start,
+          .row_start = mask.row_start,
+          .tile = mask.tile,
+          .bits_at = mask.bits_at,
+          .bits = mask.bits};
+}
+
 MergeSide merge_side_of(const TensorView& out, const TensorView& lse) {
   return {.out = out.data,
           .out_token_stride = bytes_of(out, 0),
@@ -159,7 +172,7 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
   params.group = Divisor(problem.group());
   if (cached) add_formats(kv_format_of(problem.kv_format), layer, params);
   params.mask = step.mask;
-  params.block_mask = batch.block_mask;
+  params.block_mask = block_tiles_of(batch);
   params.num_heads = problem.num_heads;
   params.score = Score2::from(problem.score);
   params.alibi_slopes = problem.score.alibi == Alibi::none ? nullptr : layer.alibi_slopes;

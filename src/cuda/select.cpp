@@ -40,7 +40,8 @@ CudaKernel kernel_of_codes(const KernelEntry& decode) {
   kernel.name =
       name_of_row("sm90", decode.config) + name_of_codes(decode.config.key, decode.config.value);
   kernel.decode[0] = &decode;
-  kernel.prefill = find_like(general, Phase::general, kGeneralRows);
+  kernel.prefill =
+      find_like(general, Phase::general, general_rows(general.head_dim, general.head_dim_v));
   return kernel;
 }
 

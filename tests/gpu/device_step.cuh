@@ -301,15 +301,12 @@ class DeviceStep {
     params.block_mask = {.tile_q = spec.mask_tile_q,
                          .tile_kv = spec.mask_tile_kv,
                          .num_reqs = num_reqs,
-                         .num_tiles_q = tile_start.back(),
                          .num_heads = spec.mask_heads,
                          .tile_start = mask_tile_start_.get(),
                          .row_start = mask_row_start_.get(),
                          .tile = mask_tiles_.get(),
                          .bits_at = mask_bits_at_.get(),
-                         .bits = mask_bits_.get(),
-                         .num_entries = static_cast<int64_t>(tiles.size()),
-                         .num_words = static_cast<int64_t>(bits.size())};
+                         .bits = mask_bits_.get()};
   }
 
   void make_lengths() {
@@ -444,7 +441,7 @@ class DeviceStep {
     const int max_items = (num_reqs + 32) * kMaxSplits + num_tokens * group / 8 + 1;
     const int rows_in_slots = spec.max_slots ? spec.max_slots : std::max(256 * num_reqs, 8192);
     const int64_t max_slots = int64_t(rows_in_slots) * spec.num_kv_heads;
-    const int64_t max_tiles = num_reqs + int64_t(num_tokens) * group / kGeneralRows + 1;
+    const int64_t max_tiles = num_reqs + int64_t(num_tokens) * group / 64 + 1;
     header_ = DeviceArray<ScheduleHeader>(1);
     items_ = DeviceArray<DecodeItem>(max_items);
     tiles_ = DeviceArray<PrefillTile>(max_tiles);
@@ -468,7 +465,9 @@ class DeviceStep {
                        .num_tokens = num_tokens,
                        .group = group,
                        .rows_per_item = rows,
-                       .rows_per_tile = is_general() || is_quantised() ? kGeneralRows : 128,
+                       .rows_per_tile = is_general() || is_quantised()
+                                            ? general_rows(spec.head_dim, spec.head_dim_v)
+                                            : 128,
                        .max_decode_rows = is_general() ? 0 : kMaxDecodeRows,
                        .num_kv_heads = spec.num_kv_heads,
                        .max_items = max_items,

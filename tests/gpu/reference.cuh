@@ -56,8 +56,9 @@ __device__ inline double scale_at(const AttendParams& p, const KeyScales& scales
 __device__ inline bool is_shown(const AttendParams& p, int req, int within, int key, int head) {
   const auto& mask = p.block_mask;
   if (!mask.tile_start) return true;
-  const int64_t list = int64_t(head) * mask.num_heads / p.num_heads * mask.num_tiles_q +
-                       mask.tile_start[req] + within / mask.tile_q;
+  const int64_t list =
+      int64_t(head) * mask.num_heads / p.num_heads * mask.tile_start[mask.num_reqs] +
+      mask.tile_start[req] + within / mask.tile_q;
   for (int i = mask.row_start[list]; i < mask.row_start[list + 1]; ++i) {
     if (mask.tile[i] != key / mask.tile_kv) continue;
     if (mask.bits_at[i] < 0) return true;

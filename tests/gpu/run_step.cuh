@@ -15,7 +15,7 @@ class StepRunner {
                "counting multiprocessors");
     if (!step.is_general()) decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
     if (step.is_general() || (step.is_quantised() && step.max_rows() > kMaxDecodeRows))
-      prefill_ = find(Phase::general, kGeneralRows);
+      prefill_ = find(Phase::general, general_rows(step.spec.head_dim, step.spec.head_dim_v));
     else if (step.max_rows() > kMaxDecodeRows)
       prefill_ = find(Phase::prefill, 128);
   }

@@ -162,9 +162,10 @@ class Loader {
                     own + place_of(kRows * i) + kRows * i % 8 * token_stride,
                     is_seen(kRows * i + row));
     } else {
+      const int lane = recomputed(lane_);
 #pragma unroll
       for (int i = 0; i < (kCopies + 31) / 32; ++i) {
-        const int copy = i * 32 + lane_, row = copy / kChunks, chunk = copy % kChunks;
+        const int copy = i * 32 + lane, row = copy / kChunks, chunk = copy % kChunks;
         const uint8_t* source = base + place_of(row) + row % 8 * token_stride + 16 * chunk;
         if (kCopies % 32 == 0 || copy < kCopies)
           cp_async_16(destination + Tile::offset(row, chunk), source, is_seen(row));

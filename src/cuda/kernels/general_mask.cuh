@@ -1,5 +1,5 @@
 // Device only. Which tiles of keys the block mask shows to the rows at work, and the bits of those.
-// Each thread follows one row through its list of tiles, for 32 of the keys of every tile.
+// Each thread follows one row through its list of tiles.
 #pragma once
 
 #include "general_traits.cuh"
@@ -12,10 +12,8 @@ class MaskWalk {
   __device__ MaskWalk(const AttendParams& params, typename Tr::Shared& shared,
                       const PrefillTile& tile, int head)
       : mask_(params.block_mask), shared_(shared) {
-    const int row = threadIdx.x % Tr::kRows;
-    word_ = threadIdx.x / Tr::kRows;
-    const int packed = tile.first_row + row;
-    if (word_ >= Tr::kWords || packed >= tile.query_len * params.group.value) return;
+    const int packed = tile.first_row + static_cast<int>(threadIdx.x);
+    if (threadIdx.x >= Tr::kRows || packed >= tile.query_len * params.group.value) return;
     const PackedRow place(params, packed, head);
     const int64_t mask_head = int64_t{place.query_head} * mask_.num_heads / params.num_heads;
     // The number of tiles is read here, so that a replayed graph follows another mask.
@@ -31,7 +29,7 @@ class MaskWalk {
     while (index < end) {
       uint32_t bits;
       const int own = look_at(index, bits);
-      if (word_ < Tr::kWords) shared_.words[slot][threadIdx.x % Tr::kRows][word_] = bits;
+      if (threadIdx.x < Tr::kRows) shared_.words[slot][threadIdx.x] = bits;
       const int next = smallest(own);
       if (next == index) return index;
       index = next;
@@ -40,15 +38,15 @@ class MaskWalk {
   }
 
  private:
-  // The bits of this thread's row and keys; the next tile that it wants, `index` if it sees some.
+  // The bits of this thread's row; the next tile that it wants, `index` if it sees some.
   __device__ int look_at(int index, uint32_t& bits) {
-    const int64_t key = int64_t{index} * Tr::kKeys + 32 * word_;
+    const int64_t key = int64_t{index} * Tr::kKeys;
     const int32_t tile_kv = mask_.tile_kv;
     bits = 0;
     while (entry_ < end_ && (int64_t{mask_.tile[entry_]} + 1) * tile_kv <= key) ++entry_;
     if (entry_ >= end_) return INT32_MAX;
     const int64_t first = int64_t{mask_.tile[entry_]} * tile_kv;
-    if (first > key) return max(index + 1, static_cast<int>(first / Tr::kKeys));
+    if (first > key) return static_cast<int>(first / Tr::kKeys);
     const int32_t at = mask_.bits_at[entry_];
     bits = at < 0 ? ~0u : mask_.bits[at + first_word_ + (key - first) / 32];
     return bits ? index : index + 1;
@@ -63,9 +61,8 @@ class MaskWalk {
     return own;
   }
 
-  const mask::BlockMask& mask_;
+  const BlockTiles& mask_;
   typename Tr::Shared& shared_;
-  int word_;
   int32_t entry_ = 0, end_ = 0;  // of the row's list; none for rows that do not exist
   int64_t first_word_ = 0;       // of the row within a tile's bits
 };

@@ -18,10 +18,11 @@ struct Traits {
   static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_;
   static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
 
-  static constexpr int kRows = kGeneralRows, kThreads = 2 * kRows;  // sixteen rows a warp
-  static constexpr int kKeys = kHeadDim + kHeadDimV > 256 ? 32 : 64;
-  static constexpr int kWords = kKeys / 32;  // of mask bits for one row and tile
-  static_assert(kRows * kWords <= kThreads);
+  static constexpr int kThreads = 128, kWarps = kThreads / 32;
+  static constexpr int kRows = general_rows(kHeadDim, kHeadDimV);
+  static constexpr int kWarpRows = kRows / kWarps, kRowTiles = kWarpRows / 16;
+  static constexpr int kKeys = 32;  // a word of mask bits for each row
+  static_assert(kRows <= kThreads);
 
   using KeyTile = RowTile<kHeadDim / 8>;  // of queries too
   using ValueTile = RowTile<kHeadDimV / 8>;
@@ -37,8 +38,8 @@ struct Traits {
     Ring<KeyTile> key;
     Ring<ValueTile> value;
     float key_scale[2][kKeys], value_scale[2][kKeys];
-    uint32_t words[3][kRows][kWords];  // of the block mask: this tile's and the next two's
-    int32_t next[kThreads / 32];
+    uint32_t words[3][kRows];  // of the block mask: this tile's and the next two's
+    int32_t next[kWarps];
   };
   static_assert(sizeof(Shared) <= 99 * 1024);  // what the smaller chips of 8.x have
   static constexpr int kBlocksPerSm = 2;
