@@ -94,7 +94,6 @@ struct AttendParams {
   const struct PrefillTile* prefill_tiles = nullptr;  // [schedule->num_prefill_tiles]
   float* partial_out = nullptr;   // [slots, head_dim_v], a slot for each row, head and piece
   float* partial_ml = nullptr;    // [slots, 2]
-  bool beside_prefill = false;    // decode: a prefill kernel follows that works beside it
   uint32_t* next_tile = nullptr;  // of prefill; 0 between launches
   uint32_t* arrivals = nullptr;   // [slots], 0 between launches
 };

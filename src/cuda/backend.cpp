@@ -87,12 +87,11 @@ class CudaBackend final : public Backend {
     if (prepared.batch.num_tokens == 0) return;
     const DeviceScope scope(device_);
     const cudaStream_t stream = stream_of(prepared.stream);
-    AttendParams params = attend_params_of(prepared, step, layer, operands);
+    const AttendParams params = attend_params_of(prepared, step, layer, operands);
     const int num_sms = properties_.multiProcessorCount;
     const KernelEntry* decode = decode_of(prepared);
-    params.beside_prefill = max_rows(prepared) > kMaxDecodeRows;
     if (decode != nullptr) launch_attend(*decode, params, num_sms, stream);
-    if (decode != nullptr && !params.beside_prefill) return;
+    if (decode != nullptr && max_rows(prepared) <= kMaxDecodeRows) return;
     const KernelEntry& prefill = *kernel_of(prepared).prefill;
     if (prefill.config.phase == Phase::general)
       launch_attend(prefill, params, num_sms, stream);

@@ -23,9 +23,8 @@ KernelEntry decode_entry(const KernelConfig& row) {
   return {.config = row,
           .function = reinterpret_cast<const void*>(&decode::attend_decode<Tr>),
           .threads = Tr::kThreads,
-          .shared_bytes = Tr::kTeams * sizeof(typename Tr::Shared),
-          .blocks_per_sm = 1,
-          .teams = Tr::kTeams};
+          .shared_bytes = sizeof(typename Tr::Shared),
+          .blocks_per_sm = Tr::kBlocksPerSm};
 }
 
 template <class Tr>

@@ -13,7 +13,6 @@ struct KernelEntry {
   int32_t threads;
   int32_t shared_bytes;
   int32_t blocks_per_sm;
-  int32_t teams = 1;  // of a decode kernel's block: each takes items of its own
 };
 
 // The rows that one compilation of instantiate.cu, and of instantiate_general.cu, holds.

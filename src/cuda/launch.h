@@ -76,14 +76,8 @@ void launch_attend(const KernelEntry& kernel, const Params& params, int num_sms,
          params, stream, "launching an attention kernel");
 }
 
-// Teams that share a step's decode items, and how many of them do so where a prefill kernel works
-// beside them: their multiprocessors, a third, keep the memory busy, and the others multiply.
-inline int decode_teams(const KernelEntry& decode, int num_sms) {
-  return decode.teams * num_sms;
-}
-inline int decode_teams_beside(const KernelEntry& decode, const KernelEntry& prefill, int num_sms) {
-  const bool shares = prefill.config.phase == Phase::prefill;
-  return decode.teams * (shares ? num_sms / 3 : num_sms);
+inline int decode_blocks(const KernelEntry& kernel, int num_sms) {
+  return kernel.blocks_per_sm * num_sms;
 }
 
 void launch_schedule(const ScheduleParams& params, cudaStream_t stream);

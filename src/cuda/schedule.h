@@ -69,7 +69,7 @@ static_assert(sizeof(PrefillTile) == 32);
 struct alignas(16) ScheduleHeader {
   int32_t num_decode_items;
   int32_t num_prefill_tiles;
-  int32_t num_decode_teams;  // that share the items
+  int32_t num_decode_blocks;  // that share the items
   int32_t unused;
 };
 
@@ -83,8 +83,7 @@ struct ScheduleParams {
   int32_t rows_per_tile = 128;
   int32_t max_decode_rows = kMaxDecodeRows;  // 0: all requests, and padding, are tiles
   int32_t num_kv_heads = 1;
-  int32_t num_decode_teams = 1;          // of the launch
-  int32_t num_teams_beside = 1;          // that take items where there are prefill tiles
+  int32_t num_decode_blocks = 1;         // of the launch
   int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;

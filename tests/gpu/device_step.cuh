@@ -161,12 +161,10 @@ class DeviceStep {
     make_schedule_memory();
   }
 
-  // num_decode_teams: of the decode kernel's launch; num_teams_beside: of those where there are
-  // prefill tiles.
-  void schedule(int num_decode_teams, int num_teams_beside, cudaStream_t stream) const {
+  // num_decode_blocks: of the decode kernel's launch.
+  void schedule(int num_decode_blocks, cudaStream_t stream) const {
     ScheduleParams own = schedule_params;
-    own.num_decode_teams = num_decode_teams;
-    own.num_teams_beside = num_teams_beside;
+    own.num_decode_blocks = num_decode_blocks;
     launch_schedule(own, stream);
   }
   AttendParams layer(int index) const {

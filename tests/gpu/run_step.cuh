@@ -21,16 +21,11 @@ class StepRunner {
   }
 
   void schedule(cudaStream_t stream) const {
-    const int teams = decode_ ? decode_teams(*decode_, num_sms_) : 1;
-    const bool beside = decode_ && prefill_;
-    step_.schedule(teams, beside ? decode_teams_beside(*decode_, *prefill_, num_sms_) : teams,
-                   stream);
+    step_.schedule(decode_ ? decode_blocks(*decode_, num_sms_) : 1, stream);
   }
   void attend(int layer, cudaStream_t stream) const {
     const bool decodes = decode_ && !step_.spec.only_prefill;
-    AttendParams params = step_.layer(layer);
-    params.beside_prefill = prefill_ != nullptr;
-    if (decodes) launch_attend(*decode_, params, num_sms_, stream);
+    if (decodes) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
     if (prefill_ == nullptr) return;
     if (prefill_->config.phase == Phase::general)
       launch_attend(*prefill_, step_.layer(layer), num_sms_, stream);

@@ -158,11 +158,6 @@ __device__ inline void ldmatrix_x4_trans(uint32_t (&r)[4], uint32_t address) {
                : "r"(address)
                : "memory");
 }
-__device__ inline void stmatrix_x4(uint32_t address, const uint32_t (&r)[4]) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
-               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
-               : "memory");
-}
 // Transposes an 8 x 8 matrix of 16-bit elements that lies across the warp.
 __device__ inline uint32_t movmatrix_trans(uint32_t a) {
   uint32_t d;

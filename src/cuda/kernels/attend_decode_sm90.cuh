@@ -3,8 +3,8 @@
 // stop.
 //
 // An item is up to 8 * kRowTiles packed rows of one request against one piece of its keys, for one
-// key head: a leaf, a split or all keys (schedule.h). Teams of eight warps, two of them in a
-// block where shared memory allows, walk the list of items:
+// key head: a leaf, a split or all keys (schedule.h). Blocks walk the list of items with eight
+// warps:
 //
 //   four streams   share a leaf by taking every fourth tile of 16 keys. Each has a ring of tiles in
 //                  shared memory that it fills and empties itself, across the borders of items, so
@@ -47,12 +47,11 @@ __device__ void fetch_item(const Work<Tr>& work, int n) {
   mbarrier_arrive_after_copies(work.shared.item_full[slot]);
 }
 
-// The team's first item, before it is known whether there is one: the list has room for it.
+// The block's first item, before it is known whether there is one: the list has room for it.
 template <class Tr>
 __device__ void fetch_first_item(const AttendParams& params, typename Tr::Shared& shared) {
   const int lane = threadIdx.x % 32;
-  const int first = static_cast<int>(Work<Tr>::team() * gridDim.x + blockIdx.x);
-  const int index = min(first / params.num_kv_heads, params.max_items - 1);
+  const int index = min(static_cast<int>(blockIdx.x) / params.num_kv_heads, params.max_items - 1);
   const auto* source = reinterpret_cast<const uint8_t*>(params.decode_items + index);
   if (lane < static_cast<int>(sizeof(DecodeItem) / 16))
     cp_async_16(shared_address(&shared.items[0]) + 16 * lane, source + 16 * lane, true);
@@ -125,7 +124,7 @@ class Finisher {
     merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
-  __device__ void meet() const { named_barrier_sync(1 + work_.team(), Tr::kClerks); }
+  __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
 
  private:
   const Work<Tr>& work_;
@@ -179,7 +178,7 @@ __device__ void attend_tile(const AttendParams& params, const Rows<Tr>& rows,
 template <class Tr>
 __device__ void run_stream(const Work<Tr>& work) {
   auto& shared = work.shared;
-  const int stream = threadIdx.x / 32 % Tr::kStreams, lane = threadIdx.x % 32;
+  const int stream = threadIdx.x / 32, lane = threadIdx.x % 32;
   const uint32_t ring = shared_address(shared.ring[stream]);
   Loader<Tr> loader(work, ring);
   WarpState<Tr> state;
@@ -232,23 +231,21 @@ __device__ void init_barriers(typename Tr::Shared& shared) {
 }
 
 template <class Tr>
-__global__ void __launch_bounds__(Tr::kThreads, 1)
+__global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
     attend_decode(const __grid_constant__ AttendParams params) {
   extern __shared__ uint8_t memory[];
-  auto& shared = reinterpret_cast<typename Tr::Shared*>(memory)[Work<Tr>::team()];
-  const int thread = threadIdx.x % Tr::kTeamThreads;
-  const bool fetches = thread / 32 == Tr::kStreams;
-  if (fetches && thread % 32 == 0) init_barriers<Tr>(shared);
+  auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
+  const bool fetches = threadIdx.x / 32 == Tr::kStreams;
+  if (fetches && threadIdx.x % 32 == 0) init_barriers<Tr>(shared);
   __syncwarp();
   wait_for_earlier_kernels();
   allow_next_kernel();
-  if (fetches && !params.beside_prefill) fetch_first_item<Tr>(params, shared);
+  if (fetches) fetch_first_item<Tr>(params, shared);
   const Work<Tr> work(params, shared);
-  if (fetches && params.beside_prefill) fetch_item(work, 0);
   __syncthreads();
   if (work.num_items == 0) return;
-  if (thread < 32 * Tr::kStreams) {
-    if constexpr (Tr::kTeams == 2)
+  if (threadIdx.x < 32 * Tr::kStreams) {
+    if constexpr (Tr::kBlocksPerSm == 2)
       take_registers<Tr::kStreamRegisters>();
     else
       give_registers<Tr::kStreamRegisters>();

@@ -127,7 +127,7 @@ struct Pieces {
 // Puts a stream's state where the others can read it. tiles: [kRowTiles]
 template <class Tr>
 __device__ void share_state(typename Tr::StateTile* tiles, const WarpState<Tr>& state) {
-  const int stream = threadIdx.x / 32 % Tr::kStreams, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  const int stream = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n) {
     auto& tile = tiles[n];

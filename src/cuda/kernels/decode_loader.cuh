@@ -16,10 +16,7 @@ class Loader {
   int pending = 0;  // tiles on the way or not yet released
 
   __device__ Loader(const Work<Tr>& work, uint32_t ring)
-      : work_(work),
-        ring_(ring),
-        stream_(threadIdx.x / 32 % Tr::kStreams),
-        lane_(threadIdx.x % 32) {
+      : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {
     for (int i = 0; i < Tr::kStages; ++i) load_next(0);
   }
 

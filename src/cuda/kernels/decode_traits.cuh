@@ -21,7 +21,7 @@ struct Traits {
   static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
 
   static constexpr int kStreams = 4;
-  static constexpr int kClerks = 128, kTeamThreads = 32 * kStreams + kClerks;
+  static constexpr int kClerks = 128, kThreads = 32 * kStreams + kClerks;
   // Codes take half the bytes and more work: a stream takes twice as many keys at once, so that its
   // chains of dependent instructions stand beside each other.
   static constexpr int kTileKeys = kValueCode != Code::same ? 32 : 16, kSubs = kTileKeys / 16;
@@ -71,15 +71,12 @@ struct Traits {
     uint32_t arrivals_before;  // of the item last reported
   };
   static_assert(sizeof(Shared) <= 227 * 1024);
-  // A block has the multiprocessor to itself, with as many teams as fit: so a step that leaves
-  // multiprocessors to prefill tiles leaves them whole.
-  static constexpr int kTeams = 2 * sizeof(Shared) <= 227 * 1024 ? 2 : 1;
-  static constexpr int kThreads = kTeams * kTeamThreads;
-  // Of the register file: a thread of two teams starts with 128, one of a single team with 255.
+  static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
+  // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
   // Clerks that multiply by scales at the end need some more.
   static constexpr int kMore = kIsQuantised ? 8 : 0;
-  static constexpr int kStreamRegisters = kTeams == 2 ? 176 - kMore : 240;
-  static constexpr int kClerkRegisters = kTeams == 2 ? 80 + kMore : 128;
+  static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 - kMore : 240;
+  static constexpr int kClerkRegisters = kBlocksPerSm == 2 ? 80 + kMore : 128;
 };
 
 // The end of the leaf of an item that starts at key `begin`. An item without keys has one leaf
@@ -93,25 +90,22 @@ __device__ inline bool ends_split(const DecodeItem& item, int end) {
   return end == item.key_end || end % item.split_len == 0;
 }
 
-// What all warps of a team know: the kernel's parameters and which items are this team's. The
-// team's n-th item has index first + n * stride in the list of items times key heads.
+// What all warps of a block know: the kernel's parameters and which items are this block's. The
+// block's n-th item has index first + n * stride in the list of items times key heads.
 template <class Tr>
 struct Work {
   const AttendParams& params;
   typename Tr::Shared& shared;
-  int num_items;  // of this team
+  int num_items;  // of this block
 
   __device__ Work(const AttendParams& params, typename Tr::Shared& shared)
       : params(params), shared(shared) {
     const int all = params.schedule->num_decode_items * params.num_kv_heads;
-    stride_ = params.schedule->num_decode_teams;
-    const int blocks = stride_ / Tr::kTeams, block = blockIdx.x;
-    first_ = team() * blocks + block;  // one team of every block, then the other
-    const bool works = block < blocks && first_ < all;
-    num_items = works ? (all - first_ + stride_ - 1) / stride_ : 0;
+    const int first = blockIdx.x;
+    stride_ = params.schedule->num_decode_blocks;
+    num_items = first < min(all, stride_) ? (all - first + stride_ - 1) / stride_ : 0;
   }
-  static __device__ int team() { return threadIdx.x / Tr::kTeamThreads; }
-  __device__ int index(int n) const { return first_ + n * stride_; }
+  __device__ int index(int n) const { return blockIdx.x + n * stride_; }
   __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
   // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
   __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }
@@ -124,7 +118,7 @@ struct Work {
   }
 
  private:
-  int first_, stride_;
+  int stride_;
 };
 
 }  // namespace pagoda::cuda::decode

@@ -345,8 +345,8 @@ class Consumer {
     }
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float max_seen = over_row(fmaxf(m[e][0], m[e][1]),
-                                      [](float a, float b) { return fmaxf(a, b); });
+      const float max_seen =
+          over_row(fmaxf(m[e][0], m[e][1]), [](float a, float b) { return fmaxf(a, b); });
       const uint32_t any = over_row(large[e], [](uint32_t a, uint32_t b) { return a | b; });
       const float before = reference_[e];
       if (any & kLarge)
@@ -371,21 +371,12 @@ class Consumer {
 
   __device__ void finish(const Work& work) {
     const PrefillTile& tile = work.tile;
-    float scale[2];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const TileRow row(params_, tile, work.head, first_row() + 8 * e);
       const float l = over_row(l_[e], [](float a, float b) { return a + b; });
-      scale[e] = finish_state(params_, row, tile.query_start, reference_[e], l);
-      if constexpr (!Tr::kStaged)
-        store_row<Tr>(o_, scale[e], out_of_row(params_, row, tile.query_start), row.real, e);
-    }
-    if constexpr (Tr::kStaged) {
-      const StagedRows<Tr> staged(shared_, group_);
-      staged.put(o_, scale);
-      const int sent = 64 * group_ + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 16;
-      const TileRow row(params_, tile, work.head, sent);
-      staged.send(row.real ? out_of_row(params_, row, tile.query_start) : nullptr);
+      const float scale = finish_state(params_, row, tile.query_start, reference_[e], l);
+      store_row<Tr>(o_, scale, out_of_row(params_, row, tile.query_start), row.real, e);
     }
   }
 

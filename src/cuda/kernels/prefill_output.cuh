@@ -1,6 +1,5 @@
-// Device only. The end of a tile: a warp's sixteen rows, divided by their sums and rounded, to the
-// output. Where shared memory has room they pass through it and leave as whole rows; otherwise
-// threads exchange columns until each has sixteen bytes of a row.
+// Device only. The end of a tile: rows, divided by their sums and rounded, to the output. The four
+// threads that hold a row exchange columns until each has sixteen bytes of it.
 #pragma once
 
 #include "../device/element.cuh"
@@ -12,8 +11,8 @@ namespace pagoda::cuda::prefill {
 
 // Writes a row's lse and returns what its output is to be multiplied with. m: the reference of l,
 // in base 2. The sink joins here, once.
-__device__ inline float finish_state(const AttendParams& params, const TileRow& row, int query_start,
-                                     float m, float l) {
+__device__ inline float finish_state(const AttendParams& params, const TileRow& row,
+                                     int query_start, float m, float l) {
   float scale = 1;
   if (params.sinks && row.real) {
     const float sink = kLog2e * params.sinks[row.query_head], before = m;
@@ -24,9 +23,9 @@ __device__ inline float finish_state(const AttendParams& params, const TileRow& 
   if (params.lse && threadIdx.x % 4 == 0 && row.real) {
     const int64_t at = row.query_head * params.lse_head_stride +
                        int64_t{query_start + row.token} * params.lse_token_stride;
-    params.lse[at] = l == 0 ? -INFINITY : kLn2 * (m + __log2f(l));
+    params.lse[at] = l == 0 ? -INFINITY : kLn2 * (m + log2f(l));
   }
-  return l > 0 ? __fdividef(scale, l) : (l == 0 ? 0 : l);  // NaN stays
+  return l > 0 ? scale / l : (l == 0 ? 0 : l);  // NaN stays
 }
 
 __device__ inline uint8_t* out_of_row(const AttendParams& params, const TileRow& row,
@@ -62,9 +61,8 @@ __device__ void store_row(const float* o, float scale, uint8_t* out, bool real, 
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int i = first / 2 + 4 * k + 2 * e;
-      parts[k] = 8 * k < columns
-                     ? Element<typename Tr::Type>::pack(o[i] * scale, o[i + 1] * scale)
-                     : 0;
+      parts[k] =
+          8 * k < columns ? Element<typename Tr::Type>::pack(o[i] * scale, o[i + 1] * scale) : 0;
     }
     transpose_quad(parts);
     if (real && 8 * c < columns)
@@ -72,55 +70,5 @@ __device__ void store_row(const float* o, float scale, uint8_t* out, bool real, 
           make_uint4(parts[0], parts[1], parts[2], parts[3]);
   }
 }
-
-// The sixteen rows of a warp in shared memory, [16, kHeadDimV]. Row r is turned by r % 8 chunks of
-// 16 bytes, so that eight rows of one column lie in different banks.
-template <class Tr>
-class StagedRows {
- public:
-  static constexpr int kChunks = Tr::kHeadDimV / 8, kRowBytes = 16 * kChunks;
-
-  __device__ explicit StagedRows(typename Tr::Shared& shared, int group)
-      : rows_(shared.out + (64 * group + threadIdx.x / 32 % 4 * 16) * kRowBytes),
-        lane_(threadIdx.x % 32) {}
-
-  // scale: of rows g and g + 8.
-  __device__ void put(const float* o, const float (&scale)[2]) const {
-    using E = Element<typename Tr::Type>;
-    const int row = lane_ % 16;
-    __syncwarp();
-#pragma unroll
-    for (int chunk = 0; chunk < kChunks; chunk += 2) {
-      const float* x = o + 4 * chunk;
-      const uint32_t parts[4] = {
-          E::pack(x[0] * scale[0], x[1] * scale[0]), E::pack(x[2] * scale[1], x[3] * scale[1]),
-          E::pack(x[4] * scale[0], x[5] * scale[0]), E::pack(x[6] * scale[1], x[7] * scale[1])};
-      stmatrix_x4(shared_address(rows_ + place(row, chunk + lane_ / 16)), parts);
-    }
-    __syncwarp();
-  }
-
-  // To the output, whole rows at a time. out: of row lane % 16; null: there is no such row.
-  __device__ void send(uint8_t* out) const {
-#pragma unroll
-    for (int i = lane_; i < 16 * kChunks; i += 32) {
-      const int row = i / kChunks, chunk = i % kChunks;
-      auto* to = reinterpret_cast<uint8_t*>(
-          __shfl_sync(~0u, reinterpret_cast<unsigned long long>(out), row));
-      if (to)
-        *reinterpret_cast<uint4*>(to + 16 * chunk) =
-            *reinterpret_cast<const uint4*>(rows_ + place(row, chunk));
-    }
-  }
-
- private:
-  static __device__ int place(int row, int chunk) {
-    const int at = chunk + row % 8 % kChunks;
-    return row * kRowBytes + 16 * (at < kChunks ? at : at - kChunks);
-  }
-
-  uint8_t* const rows_;
-  const int lane_;
-};
 
 }  // namespace pagoda::cuda::prefill

@@ -33,11 +33,6 @@ struct Traits {
   static constexpr int kStages = 2;
   static constexpr int kQueries =
       2 * QueryTile::kBytes + kStages * (KeyTile::kBytes + ValueTile::kBytes) <= 224 * 1024 ? 2 : 1;
-  // Whether finished rows pass through shared memory.
-  static constexpr bool kStaged =
-      kQueries * QueryTile::kBytes + kStages * (KeyTile::kBytes + ValueTile::kBytes) +
-          kRows * kHeadDimV * 2 <=
-      226 * 1024;
   static constexpr int kTiles = 4;  // tiles of work between the producer and its readers
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 
@@ -54,7 +49,6 @@ struct Traits {
     alignas(1024) uint8_t query[kQueries][QueryTile::kBytes];
     alignas(1024) uint8_t key[kStages][KeyTile::kBytes];
     alignas(1024) uint8_t value[kStages][ValueTile::kBytes];
-    alignas(128) uint8_t out[kStaged ? kRows * kHeadDimV * 2 : 16];
     alignas(16) Ranges ranges[kQueries];
     alignas(16) Work work[kTiles];
     uint64_t work_full[kTiles], work_empty[kTiles];

@@ -161,7 +161,7 @@ __device__ Piece choose_piece(const ScheduleParams& params, int* scratch) {
     }
     const bool fits = all <= params.max_items && slots <= params.max_slots;
     const bool wanted =
-        piece == coarse || 2 * all_coarse * params.num_kv_heads <= params.num_decode_teams;
+        piece == coarse || 2 * all_coarse * params.num_kv_heads <= params.num_decode_blocks;
     if (fits && wanted) return piece;
   }
   return Piece::request;
@@ -206,7 +206,7 @@ __device__ int list_padding(const ScheduleParams& params, int listed) {
 // Items behind the last that the blocks of the decode kernel fetch before they know how many there
 // are: nobody looks at them, but memory that is read has been written.
 __device__ void clear_unused_items(const ScheduleParams& params, int listed) {
-  const int end = min(params.max_items, params.num_decode_teams);
+  const int end = min(params.max_items, params.num_decode_blocks);
   for (int i = listed + threadIdx.x; i < end; i += kThreads) params.decode_items[i] = {};
 }
 
@@ -285,11 +285,11 @@ __global__ void __launch_bounds__(kThreads)
   int num_tiles = list_prefill_tiles(params, class_count, scratch);
   if (!decodes) num_tiles = list_padding_tiles(params, num_tiles);
   // Beside prefill tiles some multiprocessors are left to those from the start.
-  const int teams = num_tiles == 0 ? params.num_decode_teams : params.num_teams_beside;
+  const int blocks = num_tiles == 0 ? params.num_decode_blocks : params.num_decode_blocks * 4 / 5;
   if (threadIdx.x == 0)
     *params.header = {.num_decode_items = num_requests_items + num_padding_items,
                       .num_prefill_tiles = num_tiles,
-                      .num_decode_teams = teams};
+                      .num_decode_blocks = blocks};
 }
 
 }  // namespace
