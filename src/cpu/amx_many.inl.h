@@ -49,9 +49,10 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   make_bf16(task, scratch, packed.units, tile);
   for (int i = 0; i < 2 * packed.units; ++i)
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
+  packed.finite = true;
   for (int i = 0; i < packed.units; ++i)
-    pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
-  packed.finite = finite_tiles(values, packed.units * 2 * chunks_of(task.head_dim_v));
+    packed.finite &=
+        pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
   gather(task.keys, tile.key_scales, packed.key_scales);
   gather(task.values, tile.value_scales, packed.value_scales);
   if (task.block_mask == nullptr) return;
@@ -163,7 +164,7 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     hide(seen[g], first, kUnitKeys, scores[g]);
     F32 rescale;
     if (weigh(group, logits, task.values.scales != nullptr ? tile.value_scales + first : nullptr,
-              seen[g], first, scores[g], scratch.rounded, rescale))
+              seen[g], first, scores[g], scratch.rounded, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
     pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;

@@ -451,19 +451,35 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
   }
 }
 
+// The same as find_tile, but takes all keys between the first and the last that a row sees for seen
+// if the rows see ranges. Then no words are needed.
+inline bool next_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
+  if (task.block_mask != nullptr) return find_tile(task, start, from, tile);
+  const int begin = larger(task.visible_begin[0], start);
+  const int end = task.visible_end[task.num_rows - 1];
+  if (begin >= end || begin >= task.key_end) return false;
+  from.start = begin / kTileKeys * kTileKeys;
+  from.first = 0;
+  from.last = task.num_rows;
+  from.any = seen_between(larger(task.visible_begin[0] - from.start, 0),
+                          smaller(smaller(end, task.key_end) - from.start, kTileKeys));
+  set_tile(task, from, tile);
+  return true;
+}
+
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   const Logits logits(task);
   for (int i = 0; i < 2 * chunks_of(task.head_dim_v) * kTileBytes; i += kTileRowBytes)
     _mm512_store_si512(const_cast<char*>(scratch.zeros) + i, _mm512_setzero_si512());
   Pass pass;
   Tile tile;
-  bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tile);
+  bool found = next_tile(task, task.key_begin, SeenTile::none(task.seen), tile);
   while (found) {
     for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
       PackedTile& packed = pass.tiles[pass.count];
       packed.words = nullptr;
       pack_tile(task, scratch, tile, pass.count, packed);
-      found = find_tile(task, tile.start + kTileKeys, tile.seen, tile);
+      found = next_tile(task, tile.start + kTileKeys, tile.seen, tile);
     }
     attend_pass(task, logits, scratch, pass);
   }

@@ -184,6 +184,12 @@ struct Kernels {
   // multiple of 64; and what puts the queries of an item there, before attend.
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows) = nullptr;
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own) = nullptr;
+
+  // Of a kernel with groups of kRowPadding rows: `narrow` to bf16 for `count` rows of one at once.
+  // o: of the group; weight, divisor: [kRowPadding]; column_scale: [head_dim_v] or null; to:
+  // [count] rows
+  void (*narrow_group)(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
+                       const float* divisor, const float* column_scale, void* const* to) = nullptr;
 };
 
 // What a unit has that attends with tiles and leaves everything else to the vectors of another.
@@ -193,6 +199,8 @@ struct TileKernels {
   void (*merge_states)(State into, State from, int32_t num_rows, int32_t head_dim_v);
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows);
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own);
+  void (*narrow_group)(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
+                       const float* divisor, const float* column_scale, void* const* to);
 };
 
 namespace scalar {
