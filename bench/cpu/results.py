@@ -2,12 +2,15 @@
 """Runs the CPU benchmarks and writes their result: results.py CPU_BENCH FILE [PART ...].
 
 Each row of the table is a best and a median of several repetitions, with the limits of the machine
-measured before each part. Parts that are named replace theirs in the file; the others stay. Give
-the program the machine for itself as far as possible: on a shared one only ratios within a part
-mean something.
+measured before each part. Parts that are named replace theirs in the file; the others stay.
+
+Give the program the machine for itself as far as possible. On a shared one only ratios within a part
+mean something, and PAGODA_BENCH_THREADS=1 alone gives figures that can be repeated: one thread is
+timed by the processor time that it got. Targets are of all threads of the machine.
 """
 import datetime
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -103,9 +106,14 @@ def main(program, out, *names):
     unknown = set(names) - set(PARTS)
     if unknown:
         sys.exit(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    result = {"date": datetime.date.today().isoformat(), "cpu": cpu_model(), "parts": {}}
+    threads = int(os.environ.get("PAGODA_BENCH_THREADS", os.cpu_count()))
+    result = {"date": datetime.date.today().isoformat(), "cpu": cpu_model(), "threads": threads,
+              "timed_by": "processor time" if threads == 1 else "clock", "parts": {}}
     if out.exists() and names:
-        result["parts"] = json.loads(out.read_text())["parts"]
+        before = json.loads(out.read_text())
+        if before["threads"] != threads:
+            sys.exit(f"{out} is of {before['threads']} threads; run all parts, or as many threads")
+        result["parts"] = before["parts"]
     for name in names or PARTS:
         result["parts"][name] = run_part(program, PARTS[name])
     out.write_text(json.dumps(result, indent=1) + "\n")

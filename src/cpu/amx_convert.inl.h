@@ -3,7 +3,7 @@
 // small.
 #pragma once
 
-#include "tile.inl.h"
+#include "amx_pack.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -91,10 +91,6 @@ inline void convert_rows(const char** rows, int num_rows, int dim, char* to, con
     _mm512_store_si512(rest, _mm512_maskz_loadu_epi8((1ull << (dim - d)) - 1, from + d));
     convert_64<Convert>(rest, reinterpret_cast<uint16_t*>(to) + d);
   }
-}
-
-inline bool is_code(Element element) {
-  return element == Element::int8 || element == Element::e4m3;
 }
 
 // Whatever the element: rows of bf16 stay where they are.

@@ -27,53 +27,20 @@ inline void store_pair(__m512i a, __m512i b, char* to) {
   _mm512_store_si512(to + kTileBytes, _mm512_unpackhi_epi16(a, b));
 }
 
-// Asks for the lines of the next unit a few at a time, beside all of the work on this one: memory
-// that is asked for in bursts, or long before its use, comes later.
-class NextLines {
- public:
-  // keys, values: [32] rows of so many bytes, or null if there is no next unit
-  NextLines(const char* const* keys, int key_bytes, const char* const* values, int value_bytes)
-      : row_(keys),
-        end_(keys + kUnitKeys),
-        bytes_(key_bytes),
-        values_(values),
-        value_bytes_(value_bytes) {}
-
-  [[gnu::always_inline]] void touch(int lines) {
-    for (int i = 0; i < lines && row_ != nullptr; ++i) {
-      _mm_prefetch(*row_ + at_, _MM_HINT_T1);
-      at_ += 64;
-      if (at_ < bytes_) continue;
-      at_ = 0;
-      if (++row_ != end_) continue;
-      row_ = values_;
-      end_ = values_ + kUnitKeys;
-      bytes_ = value_bytes_;
-      values_ = nullptr;
-    }
-  }
-
- private:
-  const char *const *row_, *const *end_;
-  int at_ = 0, bytes_;
-  const char* const* values_;
-  int value_bytes_;
-};
-
 // rows: [32] of a unit; to: [2 x chunks] tiles
-inline void pair_rows(const char* const* rows, int dim, NextLines& next, char* to) {
+inline void pair_rows(const char* const* rows, int dim, Upcoming& next, char* to) {
   for (int j = 0; j < 16; ++j) {
     for (int c = 0; c < chunks_of(dim); ++c) {
       const int64_t at = int64_t{c} * kTileRowBytes;
       store_pair(_mm512_loadu_si512(rows[j] + at), _mm512_loadu_si512(rows[16 + j] + at),
                  to + 2 * c * kTileBytes + j * kTileRowBytes);
     }
-    next.touch(8);
+    next.advance(8);
   }
 }
 
 template <class Convert>
-inline void pair_codes(const char* const* rows, int dim, NextLines& next, char* to) {
+inline void pair_codes(const char* const* rows, int dim, Upcoming& next, char* to) {
   for (int j = 0; j < 16; ++j) {
     for (int d = 0; d < dim; d += 64) {
       const char *a = rows[j] + d, *b = rows[16 + j] + d;
@@ -83,11 +50,11 @@ inline void pair_codes(const char* const* rows, int dim, NextLines& next, char* 
         store_pair(plain ? Convert::plain(a + half) : Convert::any(a + half),
                    plain ? Convert::plain(b + half) : Convert::any(b + half), at);
     }
-    next.touch(2);
+    next.advance(2);
   }
 }
 
-inline void pair_values(Element element, const char* const* rows, int dim, NextLines& next,
+inline void pair_values(Element element, const char* const* rows, int dim, Upcoming& next,
                         char* to) {
   if (element == Element::int8) return pair_codes<Int8ToBf16>(rows, dim, next, to);
   if (element == Element::e4m3) return pair_codes<E4m3ToBf16>(rows, dim, next, to);
@@ -151,7 +118,8 @@ class SmallGroup {
     each_square([](float* columns, float* rows) { turn(columns, kGroupRows, rows, kWidth); });
   }
   void leave() {
-    finish_unit(none_);
+    Upcoming none(task_, nullptr);
+    finish_unit(none);
     configure_full_tiles();
     _mm_storeu_ps(group_.m, _mm512_castps512_ps128(m_.v));
     _mm_storeu_ps(group_.l, _mm512_castps512_ps128(l_.v));
@@ -161,8 +129,6 @@ class SmallGroup {
   // Weights and values of a unit are taken up only when the keys of the next one are converted:
   // what was just stored cannot be loaded into a tile at once.
   void attend(Tile& tile, const Tile* next) {
-    const int key_bytes = row_bytes(task_.key_element, task_.head_dim);
-    const int value_bytes = row_bytes(task_.value_element, task_.head_dim_v);
     const char* const* next_keys = next != nullptr ? next->keys : nullptr;
     const char* const* next_values = next != nullptr ? next->values : nullptr;
     scales_index_ = 1 - scales_index_;
@@ -171,10 +137,10 @@ class SmallGroup {
     for (int unit = 0; unit < kUnits; ++unit) {
       const int first = unit * kUnitKeys;
       const bool last = unit == kUnits - 1;
-      NextLines lines(last ? next_keys : tile.keys + first + kUnitKeys, key_bytes,
-                      last ? next_values : tile.values + first + kUnitKeys, value_bytes);
+      Upcoming lines(task_, last ? next_keys : tile.keys + first + kUnitKeys,
+                     last ? next_values : tile.values + first + kUnitKeys, kUnitKeys);
       make_bf16(task_.key_element, tile.keys + first, kUnitKeys, task_.head_dim,
-                scratch_.converted_keys, [&] { lines.touch(1); });
+                scratch_.converted_keys, [&] { lines.advance(1); });
       finish_unit(lines);
       multiply_keys(tile.keys + first, lines);
       pair_values(task_.value_element, tile.values + first, task_.head_dim_v, lines,
@@ -211,11 +177,10 @@ class SmallGroup {
         body(group_.o + int64_t{column_of(t, n)} * kGroupRows, outputs(t) + n);
   }
 
-  static int row_bytes(Element element, int dim) { return is_code(element) ? dim : 2 * dim; }
   float* outputs(int tile) const { return scratch_.sums + tile * kSmallRows * kWidth; }
 
   // rows: [32] of a unit
-  void multiply_keys(const char* const* rows, NextLines& lines) const {
+  void multiply_keys(const char* const* rows, Upcoming& lines) const {
     const int64_t key_bytes = int64_t{chunks_of(task_.head_dim)} * kTileBytes;
     const int64_t stride =
         is_code(task_.key_element) ? converted_bytes(task_.head_dim) : task_.keys.token_stride;
@@ -229,7 +194,7 @@ class SmallGroup {
       product_bf16<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
       product_bf16<1, 4, 2>();
-      lines.touch(8);
+      lines.advance(8);
     }
     store_tile<0>(scratch_.scores, kSmallRows * 4);
     store_tile<1>(scratch_.scores + 16 * kSmallRows, kSmallRows * 4);
@@ -246,7 +211,7 @@ class SmallGroup {
     }
   };
 
-  void finish_unit(NextLines& lines) {
+  void finish_unit(Upcoming& lines) {
     if (!open_) return;
     open_ = false;
     weigh(open_scales_.keys, open_scales_.values);
@@ -330,7 +295,7 @@ class SmallGroup {
     _mm512_store_si512(to + 3 * kTileRowBytes, _mm512_shuffle_i32x4(b, e, 0xdd));
   }
 
-  void add_values(NextLines& lines) const {
+  void add_values(Upcoming& lines) const {
     load_tile<7>(scratch_.weights);
     for (int t = 0; t < tiles_v_; t += 2) {
       load_tile<5>(outputs(t));
@@ -341,7 +306,7 @@ class SmallGroup {
       product_bf16<6, 7, 4>();
       store_tile<5>(outputs(t));
       store_tile<6>(outputs(t + 1));
-      lines.touch(8);
+      lines.advance(8);
     }
   }
 
@@ -355,7 +320,6 @@ class SmallGroup {
 
   bool open_ = false;       // there is a unit whose scores and values wait
   TileScales open_scales_;  // of the unit
-  NextLines none_{nullptr, 0, nullptr, 0};
   int scales_index_ = 0;
   float key_scales_[2][kTileKeys], value_scales_[2][kTileKeys];  // of this tile and the one before
 };
@@ -386,7 +350,7 @@ inline void attend_decode(const AttendTask& task, const AmxScratch& scratch) {
     }
     in_small = whole;
     whole ? small.attend(tile, found ? &next : nullptr)
-          : attend_few_tile(task, logits, scratch, tile);
+          : attend_few_tile(task, logits, scratch, tile, found ? &next : nullptr);
     current = 1 - current;
   }
   in_small ? small.leave() : from_outputs(outputs, task.head_dim_v, group);

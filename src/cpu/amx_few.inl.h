@@ -13,6 +13,9 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
+// Lines that are asked for at a time. Changes speed, never results.
+constexpr int kLinesBeside = 24;
+
 // Sixteen rows as a tile is loaded from them.
 struct TileRows {
   const char* first;
@@ -84,7 +87,7 @@ inline void rescale_outputs(F32 rescale, int head_dim_v, float* outputs) {
 
 // Products of the units [0, units) with a group's queries. keys: [4] of 16 rows
 inline void multiply_few(const TileRows* keys, const char* queries, int chunks, int units,
-                         float* scores) {
+                         float* scores, Upcoming& upcoming) {
   for (int unit = 0; unit < units; ++unit) {
     const TileRows a = keys[2 * unit], b = keys[2 * unit + 1];
     clear_tile<0>();
@@ -95,6 +98,7 @@ inline void multiply_few(const TileRows* keys, const char* queries, int chunks, 
       product_bf16<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
       product_bf16<1, 4, 2>();
+      upcoming.advance(kLinesBeside);
     }
     store_tile<0>(scores + unit * kUnitKeys * kGroupRows);
     store_tile<1>(scores + (unit * kUnitKeys + 16) * kGroupRows);
@@ -119,7 +123,8 @@ inline void spread_weights(const uint32_t* rounded, char* weights) {
 }
 
 // sums = weights x values of a unit. values: [2] of 16 rows; weights: [4] tiles
-inline void multiply_values(const TileRows* values, const char* weights, int chunks, float* sums) {
+inline void multiply_values(const TileRows* values, const char* weights, int chunks, float* sums,
+                            Upcoming& upcoming) {
   load_tile<4>(weights);
   load_tile<5>(weights + kTileBytes);
   load_tile<6>(weights + 2 * kTileBytes);
@@ -135,6 +140,7 @@ inline void multiply_values(const TileRows* values, const char* weights, int chu
     product_bf16<1, 7, 3>();
     store_tile<0>(sums);
     store_tile<1>(sums + 256);
+    upcoming.advance(kLinesBeside);
   }
 }
 
@@ -183,7 +189,7 @@ inline void add_exactly(const AttendTask& task, const AmxScratch& scratch, const
 // One group of rows and one tile.
 inline void attend_few_rows(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
                             const Tile& tile, const TileScales& scales, const TileRows* keys,
-                            const TileRows* values, const Group& group) {
+                            const TileRows* values, const Group& group, Upcoming& upcoming) {
   const int units = units_of(tile.end), chunks_v = chunks_of(task.head_dim_v);
   uint64_t words[kGroupRows];
   words_of(tile, group, words);
@@ -191,7 +197,7 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
   see_group(words, group.rows, seen);
   if (seen.any == 0) return;
   multiply_few(keys, queries_of(task, scratch, group.first), chunks_of(task.head_dim), units,
-               scratch.scores);
+               scratch.scores, upcoming);
   if (!logits.plain) make_logits(task, group, scales, tile.start, units, scratch.scores);
   float* outputs = outputs_of(task, scratch, group);
   for (int unit = 0; unit < units; ++unit) {
@@ -200,17 +206,17 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
     hide(seen, first, kUnitKeys, scores);
     F32 rescale;
     if (weigh(group, logits, scales.values != nullptr ? scales.values + first : nullptr, seen,
-              first, scores, scratch.rounded, rescale))
+              first, scores, scratch.rounded, rescale, [&] { upcoming.advance(kLinesBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
     spread_weights(scratch.rounded, scratch.weights);
-    multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums);
+    multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums, upcoming);
     if (!add_sums(scratch.sums, chunks_v, group.rows, outputs))
       add_exactly(task, scratch, tile, group, seen, unit, outputs);
   }
 }
 
 inline void attend_few_tile(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-                            Tile& tile) {
+                            Tile& tile, const Tile* next) {
   float key_scales[kTileKeys], value_scales[kTileKeys];
   const TileScales scales{gather(task.keys, tile.key_scales, key_scales),
                           gather(task.values, tile.value_scales, value_scales)};
@@ -227,8 +233,11 @@ inline void attend_few_tile(const AttendTask& task, const Logits& logits, const 
     values[i] = rows_at(value_stride, tile.values + 16 * i, task.head_dim_v,
                         scratch.values + i * value_bytes);
   }
+  Upcoming upcoming(task, next);
   for (int row = tile.first / kGroupRows * kGroupRows; row < tile.last; row += kGroupRows)
-    attend_few_rows(task, logits, scratch, tile, scales, keys, values, group_of(task, row));
+    attend_few_rows(task, logits, scratch, tile, scales, keys, values, group_of(task, row),
+                    upcoming);
+  upcoming.advance(upcoming.total());
 }
 
 inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
@@ -245,7 +254,7 @@ inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
     Tile& next = tiles[1 - current];
     uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
     found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
-    attend_few_tile(task, logits, scratch, tile);
+    attend_few_tile(task, logits, scratch, tile, found ? &next : nullptr);
     current = 1 - current;
   }
   for (int row = 0; row < task.num_rows; row += kGroupRows) {

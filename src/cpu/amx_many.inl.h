@@ -164,7 +164,7 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     hide(seen[g], first, kUnitKeys, scores[g]);
     F32 rescale;
     if (weigh(group, logits, task.values.scales != nullptr ? tile.value_scales + first : nullptr,
-              seen[g], first, scores[g], scratch.rounded, rescale))
+              seen[g], first, scores[g], scratch.rounded, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
     pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;

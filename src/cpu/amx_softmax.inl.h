@@ -223,9 +223,12 @@ inline F32 shift_of(const Group& group) {
 }
 
 // Weights of a unit, rounded in the upper halves of words; returns their sum before rounding.
-// scores, weights: [kUnitKeys, 16]; value_scales: [kUnitKeys] or null; seen: from key `first` on
+// scores, weights: [kUnitKeys, 16]; value_scales: [kUnitKeys] or null; seen: from key `first` on;
+// beside: called now and then
+template <class Beside>
 inline F32 weights_of(const Group& group, const Logits& logits, const float* value_scales,
-                      const Seen& seen, int first, const float* scores, uint32_t* weights) {
+                      const Seen& seen, int first, const float* scores, uint32_t* weights,
+                      const Beside& beside) {
   const F32 scale = broadcast(logits.exponent_scale()), shift = shift_of(group);
   F32 sum[4];
 #pragma GCC unroll 4
@@ -237,7 +240,7 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
       p = select({seen.rows_of(first + key)}, p * broadcast(value_scales[key]), broadcast(0.0f));
     _mm512_store_si512(weights + key * kGroupRows, rounded(p).v);
   };
-  for (int j = 0; j < 16; j += 4)
+  for (int j = 0; j < 16; j += 4, beside())
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       one(j + i, sum[i]);
@@ -247,15 +250,16 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
 }
 
 // The whole softmax of a unit. Returns whether m of a row rose; then `rescale` is for o.
+template <class Beside>
 inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
-                  const Seen& seen, int first, const float* scores, uint32_t* weights,
-                  F32& rescale) {
+                  const Seen& seen, int first, const float* scores, uint32_t* weights, F32& rescale,
+                  const Beside& beside) {
   start_rows(group, logits.logit_scale(), scores);
-  F32 sum = weights_of(group, logits, value_scales, seen, first, scores, weights);
+  F32 sum = weights_of(group, logits, value_scales, seen, first, scores, weights, beside);
   const Lanes rising = rising_rows(sum);
   if (rising.bits != 0) {
     rescale = raise_maximum(group, rising, logits.logit_scale(), scores);
-    sum = weights_of(group, logits, value_scales, seen, first, scores, weights);
+    sum = weights_of(group, logits, value_scales, seen, first, scores, weights, [] {});
   }
   store(group.l, load(group.l) + sum);
   return rising.bits != 0;
