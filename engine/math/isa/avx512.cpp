@@ -41,7 +41,7 @@ template <PanelFormat kFormat, int kRows>
 inline void multiply_rows(const Panel& panel, const CodedRows& rows, int64_t first, __m512* sums) {
   constexpr PanelTraits kTraits = panel_traits(kFormat);
   for (int row = 0; row < kRows; row++) sums[row] = _mm512_setzero_ps();
-  const uint8_t* ahead = panel.codes + panel_bytes(kFormat, panel.num_groups);
+  const uint8_t* ahead = panel.codes + kFetchAhead;
   for (int64_t g = 0; g < panel.num_groups; g++) {
     if constexpr (kRows == 1) ahead = fetch<kTraits.group_bytes()>(ahead);
     __m512i weights[8];
