@@ -28,8 +28,10 @@ inline void dot_halves(const __m512i* weights, const int8_t* codes, const int32_
 }
 
 // sums[kRows]: rows `first` and following times a panel.
-// Asks for a group's share of the panel behind this one, which lies behind it in memory: with one
-// row the products wait for memory. Returns where the next share begins.
+constexpr int64_t kFetchAhead = 12 << 10;  // bytes; changes speed, never results
+
+// With one row the products wait for memory, and hardware does not see that the panels behind this
+// one follow it. Asks for as much of them as a group has; returns where the next share begins.
 template <int64_t kBytes>
 inline const uint8_t* fetch(const uint8_t* from) {
   for (int64_t i = 0; i < kBytes; i += 64)
