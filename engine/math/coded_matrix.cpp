@@ -9,7 +9,7 @@ namespace pagoda::engine {
 namespace {
 
 // These numbers change speed, never results.
-constexpr int64_t kManyRows = 5;       // from here on tiles are faster than rows one by one
+constexpr int64_t kManyRows = 13;      // from here on tiles are faster than vectors
 constexpr int64_t kRowsPerItem = 512;  // whose codes stay in a core's cache
 constexpr int64_t kItemsPerThread = 4;
 
