@@ -70,26 +70,25 @@ void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t
   const Region& counters = prepared.map.find(kCounters);
   check_cuda(cudaMemsetAsync(prepared.workspace + counters.offset, 0, counters.size, stream),
              "clearing the counters of a step");
-  launch_schedule(
-      {.query_start_loc = batch.query_start_loc,
-       .seq_lens = batch.seq_lens,
-       .causal = batch.causal,
-       .num_reqs = batch.num_reqs,
-       .num_tokens = batch.num_tokens,
-       .group = problem.group(),
-       .rows_per_item = decode ? decode->config.rows : 8,
-       .rows_per_tile = kernel.prefill->config.rows,
-       .max_decode_rows = decode ? kMaxDecodeRows : 0,
-       .num_kv_heads = problem.num_kv_heads,
-       .num_decode_blocks = decode ? decode_blocks(*decode, num_sms) : 1,
-       .max_items = clamp_to_int32(max_items(problem)),
-       .max_slots = clamp_to_int32(max_slots(problem)),
-       .mask = problem.mask,
-       .splits = split_rule_of(problem),
-       .header = prepared.region<ScheduleHeader>(kHeader),
-       .decode_items = prepared.region<DecodeItem>(kDecodeItems),
-       .prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles)},
-      stream);
+  launch_schedule({.query_start_loc = batch.query_start_loc,
+                   .seq_lens = batch.seq_lens,
+                   .causal = batch.causal,
+                   .num_reqs = batch.num_reqs,
+                   .num_tokens = batch.num_tokens,
+                   .group = problem.group(),
+                   .rows_per_item = decode ? decode->config.rows : 8,
+                   .rows_per_tile = kernel.prefill->config.rows,
+                   .max_decode_rows = decode ? kMaxDecodeRows : 0,
+                   .num_kv_heads = problem.num_kv_heads,
+                   .num_decode_blocks = decode ? decode_blocks(*decode, num_sms) : 1,
+                   .max_items = clamp_to_int32(max_items(problem)),
+                   .max_slots = clamp_to_int32(max_slots(problem)),
+                   .mask = problem.mask,
+                   .splits = split_rule_of(problem),
+                   .header = prepared.region<ScheduleHeader>(kHeader),
+                   .decode_items = prepared.region<DecodeItem>(kDecodeItems),
+                   .prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles)},
+                  stream);
 }
 
 void fill_step_pointers(const Prepared& prepared, AttendParams& params) {
