@@ -103,8 +103,9 @@ __attribute__((always_inline)) inline void add_group_to_rows(__m512* sums, const
   }
 }
 
-// Up to 16 rows. Tiles run one group ahead of the sums, so that neither waits for the other.
-template <PanelFormat kFormat>
+// Up to 16 rows. Tiles run one group ahead of the sums, so that neither waits for the other. The
+// first rows also fetch the panel behind this one.
+template <PanelFormat kFormat, bool kFetch>
 void multiply_tile(const Panel& panel, const CodedRows& rows, int64_t first, int64_t count,
                    const uint8_t* unpacked, int32_t* dots, const PanelOut& out) {
   const int64_t num_groups = panel.num_groups, stride = num_groups * kGroupInputs;
@@ -123,7 +124,9 @@ void multiply_tile(const Panel& panel, const CodedRows& rows, int64_t first, int
     dots_of_group<kFormat, 1>(codes + g * kGroupInputs, stride, unpacked + g * kGroupCodes,
                               other_dots);
   };
+  const uint8_t* ahead = panel.codes + panel_bytes(kFormat, num_groups);
   const auto add = [&](int64_t g, const int32_t* from) __attribute__((always_inline)) {
+    if constexpr (kFetch) ahead = fetch<panel_traits(kFormat).group_bytes()>(ahead);
     add_group_to_rows<kFormat>(sums, from, load_scales<kFormat>(panel, g), row_scales + g,
                                row_sums + g, num_groups);
   };
@@ -153,8 +156,9 @@ void multiply_format(const Panel& panel, const CodedRows& rows, int64_t first, i
   uint8_t* const unpacked = scratch + 4 * kDots * sizeof(int32_t);
   unpack_panel<kFormat>(panel, unpacked);
   const int64_t end = first + count;
-  for (int64_t tile = first; tile < end; tile += kTileRows)
-    multiply_tile<kFormat>(panel, rows, tile, end - tile, unpacked, dots, out);
+  multiply_tile<kFormat, true>(panel, rows, first, count, unpacked, dots, out);
+  for (int64_t tile = first + kTileRows; tile < end; tile += kTileRows)
+    multiply_tile<kFormat, false>(panel, rows, tile, end - tile, unpacked, dots, out);
 }
 
 using MultiplyFormat = void (*)(const Panel&, const CodedRows&, int64_t, int64_t, const PanelOut&,

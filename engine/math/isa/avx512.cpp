@@ -27,25 +27,16 @@ inline void dot_halves(const __m512i* weights, const int8_t* codes, const int32_
   }
 }
 
-// sums[kRows]: rows `first` and following times a panel.
 constexpr int64_t kFetchAhead = 12 << 10;  // bytes; changes speed, never results
 
-// With one row the products wait for memory, and hardware does not see that the panels behind this
-// one follow it. Asks for as much of them as a group has; returns where the next share begins.
-template <int64_t kBytes>
-inline const uint8_t* fetch(const uint8_t* from) {
-  for (int64_t i = 0; i < kBytes; i += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
-  return from + kBytes;
-}
-
+// sums[kRows]: rows `first` and following times a panel.
 template <PanelFormat kFormat, int kRows>
 inline void multiply_rows(const Panel& panel, const CodedRows& rows, int64_t first, __m512* sums) {
   constexpr PanelTraits kTraits = panel_traits(kFormat);
   for (int row = 0; row < kRows; row++) sums[row] = _mm512_setzero_ps();
   const uint8_t* ahead = panel.codes + kFetchAhead;
   for (int64_t g = 0; g < panel.num_groups; g++) {
-    if constexpr (kRows == 1) ahead = fetch<kTraits.group_bytes()>(ahead);
+    ahead = fetch<kTraits.group_bytes()>(ahead);
     __m512i weights[8];
     unpack_group<kTraits.code_bits>(panel.codes + g * kTraits.code_bytes(), weights);
     const GroupScales scales = load_scales<kFormat>(panel, g);

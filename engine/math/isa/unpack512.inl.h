@@ -71,6 +71,15 @@ inline __m512 add_group(__m512 sum, const __m512i* dots, const GroupScales& scal
   return sum;
 }
 
+// With few rows the products wait for memory, and hardware does not see that the panels behind this
+// one follow it. Asks for as much of them as a group has; returns where the next share begins.
+template <int64_t kBytes>
+inline const uint8_t* fetch(const uint8_t* from) {
+  for (int64_t i = 0; i < kBytes; i += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
+  return from + kBytes;
+}
+
 inline void finish_row(const PanelOut& out, int64_t row, __m512 sum) {
   const auto columns = static_cast<__mmask16>((1u << out.num_columns) - 1);
   float* const to = out.data + row * out.stride;
