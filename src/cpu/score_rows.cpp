@@ -63,8 +63,8 @@ ScoreRows::ScoreRows(const Problem& problem, const Kernels& kernels, bool narrow
   evaluators_ = reinterpret_cast<mask::RowEvaluator*>(memory);
   memory += bytes_of_objects(num_evaluators_);
   for (int32_t i = 0; i < num_evaluators_; ++i) {
-    auto* evaluator = new (evaluators_ + i) mask::RowEvaluator(
-        program, bindings, {.exp = kernels.exp, .tanh = kernels.tanh}, memory);
+    auto* evaluator = new (evaluators_ + i)
+        mask::RowEvaluator(program, bindings, {.exp = kernels.exp, .tanh = kernels.tanh}, memory);
     evaluator->deal_keys(problem.shard);
     memory += aligned(mask::RowEvaluator::bytes(program));
   }

@@ -26,8 +26,8 @@ const Expr& checked(const Expr& mask, const BlockMaskShape& shape, const BlockMa
   const Shard& shard = shape.shard;
   expect(shard.num_ranks >= 1 && shard.rank >= 0 && shard.rank < shard.num_ranks &&
              shard.interleave >= 1,
-         PAGODA_INVALID_ARGUMENT, "rank ", shard.rank, " of ", shard.num_ranks,
-         " with runs of ", shard.interleave, " keys; ranks count from 0, runs have at least 1");
+         PAGODA_INVALID_ARGUMENT, "rank ", shard.rank, " of ", shard.num_ranks, " with runs of ",
+         shard.interleave, " keys; ranks count from 0, runs have at least 1");
   expect(limits.max_reqs >= 0 && limits.max_tokens >= 0 && limits.max_seq_len >= 0,
          PAGODA_INVALID_ARGUMENT, "a limit is negative: max_reqs ", limits.max_reqs,
          ", max_tokens ", limits.max_tokens, ", max_seq_len ", limits.max_seq_len);
@@ -177,9 +177,8 @@ BlockMask BlockMaskBuilder::build(const Step& step, const Memory& memory) {
       const int64_t query_len = step.query_start_loc[r + 1] - step.query_start_loc[r];
       const auto count = static_cast<int32_t>(tiles_of(query_len));
       map.tile_start[r + 1] = map.tile_start[r] + count;
-      const bool is_decode =
-          query_len <= kMaxDecodeQueries && count == 1 && step.seq_lens[r] >= query_len &&
-          shape_.shard.is_whole();
+      const bool is_decode = query_len <= kMaxDecodeQueries && count == 1 &&
+                             step.seq_lens[r] >= query_len && shape_.shard.is_whole();
       if (!is_decode || !write_decode(step, r, head, writer))
         write_request(step, r, head, writer, row_start);
       else

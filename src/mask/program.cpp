@@ -164,7 +164,8 @@ void place(Program& program) {
 
 class Compiler {
  public:
-  Compiler(Program& program, Stretch stretch) : program_(program), code_(program.code), stretch_(stretch) {}
+  Compiler(Program& program, Stretch stretch)
+      : program_(program), code_(program.code), stretch_(stretch) {}
 
   // Returns the index of the node's value.
   int32_t add(const Node& node, const std::vector<int32_t>& place_of) {
