@@ -18,6 +18,7 @@ enum class ErrorKind {
   kUnsupported,      // well formed, but something this engine does not do
   kInvalidArgument,  // the caller's value makes no sense
   kTemplate,         // a chat template cannot be parsed or rendered
+  kDevice,           // the CUDA runtime, or a library on it, reported an error
 };
 
 class Error : public std::runtime_error {

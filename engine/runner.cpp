@@ -31,12 +31,17 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
   require(draft.num_tokens >= 0 && draft.num_tokens <= 1024 && draft.max_suffix > 0,
           ErrorKind::kInvalidArgument, "drafts of ", draft.num_tokens, " tokens after ",
           draft.max_suffix, "; they have 0 to 1024 after at least 1");
+  require(options.device == Device::kCpu || draft.file == nullptr, ErrorKind::kUnsupported,
+          "a draft model computes on the CPU and would hold device ", name_of(options.device),
+          " up; guess from the text instead (--draft ngram:3:4)");
   const int32_t page_size = options.page_size * options.context_parallel.num_ranks();
   const int64_t pages_of_one = (max_seq_len + page_size - 1) / page_size;
   return {
       .num_threads = options.num_threads,
       .backend = options.backend,
       .isa = options.isa,
+      .product_isa = options.product_isa,
+      .expand_weights = options.expand_weights,
       .dtype = options.dtype,
       .kv = options.kv,
       .page_size = options.page_size,
@@ -51,15 +56,15 @@ DecoderOptions decoder_options(const RunnerOptions& options, const ModelConfig& 
 }
 
 // A group of layers has pages of its own: their bytes differ with the number of layers.
-Cache make_cache(const Decoder& decoder, bool prefix_cache) {
-  const DecoderOptions& options = decoder.options();
+Cache make_cache(const Executor& executor, bool prefix_cache) {
+  const DecoderOptions& options = executor.options();
   std::vector<CacheGroup> groups;
-  for (const LayerGroup& layers : decoder.groups()) {
+  for (const LayerGroup& layers : executor.groups()) {
     CacheGroup group;
     group.page_size = options.shared_page_size();
     group.window = layers.window;
     group.pool = static_cast<int32_t>(groups.size());
-    group.page_bytes = page_bytes(decoder.config(), layers, options.page_size, options.dtype);
+    group.page_bytes = page_bytes(executor.config(), layers, options.page_size, options.dtype);
     groups.push_back(group);
   }
   const std::vector<int64_t> num_pages(groups.size(), options.num_pages);
@@ -108,19 +113,19 @@ struct Runner::State {
   State(const ModelFile& file, const Tokenizer& words, const RunnerOptions& options,
         const Progress& progress)
       : tokenizer(words),
-        decoder(file, decoder_options(options, file.config()), progress),
-        cache(make_cache(decoder, options.prefix_cache)),
-        scheduler(cache, static_cast<int32_t>(decoder.groups().size()),
+        executor(make_executor(options.device, file, decoder_options(options, file.config()),
+                               num_drawable(file.config(), words), progress)),
+        cache(make_cache(*executor, options.prefix_cache)),
+        scheduler(cache, static_cast<int32_t>(executor->groups().size()),
                   {.max_reqs = options.max_reqs,
-                   .max_step_tokens = decoder.options().max_tokens,
+                   .max_step_tokens = executor->options().max_tokens,
                    .prefill_chunk = options.prefill_chunk,
-                   .max_seq_len = decoder.options().max_seq_len}),
-        arrays(static_cast<int32_t>(decoder.groups().size()), table_width(decoder.options())),
-        sampler(num_drawable(decoder.config(), words)),
+                   .max_seq_len = executor->options().max_seq_len}),
+        arrays(static_cast<int32_t>(executor->groups().size()), table_width(executor->options())),
         draft(options.draft) {
     if (draft.file != nullptr && draft.num_tokens > 0)
       draft_model = std::make_unique<DraftModel>(*draft.file, *draft.tokenizer, words,
-                                                 decoder.options(), progress);
+                                                 executor->options(), progress);
   }
 
   // Models may have rows for tokens that their vocabulary does not have; nothing could be written
@@ -136,9 +141,10 @@ struct Runner::State {
 
   bool step(const Runner& runner);
   void propose_drafts();
+  void collect_draws(const std::vector<ScheduledTokens>& step);
   int64_t take_tokens(const Runner& runner, const ScheduledTokens& part,
-                      std::span<const float> logits);
-  bool take_token(const Runner& runner, Request& request, std::span<const float> logits);
+                      std::span<const Sampled> sampled);
+  bool take_token(const Runner& runner, Request& request, const Sampled& sampled);
   FinishReason write(Writer& writer, const Request& request, const Sampled& sampled,
                      std::string& new_text);
   void finish(const Request& request, Writer& writer);
@@ -147,11 +153,11 @@ struct Runner::State {
   void count(const StepWork& work, double duration);
 
   const Tokenizer& tokenizer;
-  Decoder decoder;
+  const std::unique_ptr<Executor> executor;
   Cache cache;
   Scheduler scheduler;
   StepArrays arrays;
-  Sampler sampler;
+  std::vector<Draw> draws;  // of the step's logit rows
   const DraftOptions draft;
   std::unique_ptr<DraftModel> draft_model;  // null: guesses come from the text
   std::map<uint64_t, Writer> writers;       // by request
@@ -165,19 +171,18 @@ bool Runner::State::step(const Runner& runner) {
   propose_drafts();
   const std::vector<ScheduledTokens> step = scheduler.next_step();
   StepWork work = work_of(step);
-  const std::span<const float> logits = decoder.forward(arrays.fill(cache, step));
+  collect_draws(step);
+  const std::span<const Sampled> sampled = executor->step(arrays.fill(cache, step), draws);
   scheduler.step_done();
   if (runner.on_step) runner.on_step(cache, running_ids());
 
-  const auto vocab_size = static_cast<size_t>(decoder.config().vocab_size);
   size_t row = 0;
   for (const ScheduledTokens& part : step) {
     // step_done has moved num_computed on: a request that has all its tokens gets the next one.
     if (part.request->num_computed == part.request->num_known()) {
       const auto num_rows = static_cast<size_t>(part.num_draft) + 1;
       const bool is_first = part.request->num_generated() == 0;
-      const int64_t taken =
-          take_tokens(runner, part, logits.subspan(row * vocab_size, num_rows * vocab_size));
+      const int64_t taken = take_tokens(runner, part, sampled.subspan(row, num_rows));
       row += num_rows;
       if (!is_first) work.decode_tokens += taken;
     } else if (runner.on_prompt_progress) {
@@ -186,6 +191,22 @@ bool Runner::State::step(const Runner& runner) {
   }
   count(work, seconds() - start);
   return true;
+}
+
+// In the order of StepBatch::logit_rows: a guess's row is drawn as if the guesses before were
+// right.
+void Runner::State::collect_draws(const std::vector<ScheduledTokens>& step) {
+  draws.clear();
+  for (const ScheduledTokens& part : step) {
+    if (!part.gives_token()) continue;
+    const Request& request = *part.request;
+    const std::span<const int32_t> guesses = request.draft;
+    for (size_t i = 0; i <= static_cast<size_t>(part.num_draft); i++)
+      draws.push_back({.tokens = request.tokens,
+                       .guesses = guesses.first(i),
+                       .counter = static_cast<uint64_t>(request.num_generated()) + i,
+                       .options = &writers.at(request.id).options.sampling});
+  }
 }
 
 std::vector<uint64_t> Runner::State::running_ids() const {
@@ -231,18 +252,17 @@ void Runner::State::propose_drafts() {
 }
 
 // The token that follows, and while it is the one that was guessed, the token behind the guess.
-// Each is taken from logits that are the same, bit for bit, as without guesses. Returns how many.
+// Each was drawn from logits that are those without guesses. Returns how many.
 int64_t Runner::State::take_tokens(const Runner& runner, const ScheduledTokens& part,
-                                   std::span<const float> logits) {
+                                   std::span<const Sampled> sampled) {
   Request& request = *part.request;
   const std::vector<int32_t> guesses = std::exchange(request.draft, {});
   const auto num_guesses = static_cast<size_t>(part.num_draft);
-  const size_t size = logits.size() / (num_guesses + 1);
   request.num_drafted += part.num_draft;
   stats.drafted_tokens += part.num_draft;
   for (size_t i = 0;; i++) {
     const auto taken = static_cast<int64_t>(i) + 1;
-    if (!take_token(runner, request, logits.subspan(i * size, size))) return taken;
+    if (!take_token(runner, request, sampled[i])) return taken;
     if (i == num_guesses || request.tokens.back() != guesses[i]) {
       if (num_guesses > 0) scheduler.end_draft(request);
       return taken;
@@ -254,12 +274,8 @@ int64_t Runner::State::take_tokens(const Runner& runner, const ScheduledTokens& 
 }
 
 // False if the request ends with it, and is gone.
-bool Runner::State::take_token(const Runner& runner, Request& request,
-                               std::span<const float> logits) {
+bool Runner::State::take_token(const Runner& runner, Request& request, const Sampled& sampled) {
   Writer& writer = writers.at(request.id);
-  const Sampled sampled =
-      sampler.sample(logits.first(static_cast<size_t>(sampler.vocab_size())), request.tokens,
-                     static_cast<uint64_t>(request.num_generated()), writer.options.sampling);
   std::string new_text;
   const FinishReason reason = write(writer, request, sampled, new_text);
   writer.generation.finish = reason;
@@ -309,7 +325,7 @@ Runner::~Runner() = default;
 uint64_t Runner::add(std::vector<int32_t> prompt, const GenerationOptions& options) {
   check_sampling(options.sampling);
   State::Writer writer(state_->tokenizer, options);
-  const auto vocab_size = static_cast<int32_t>(state_->decoder.config().vocab_size);
+  const auto vocab_size = static_cast<int32_t>(state_->executor->config().vocab_size);
   for (int32_t token : prompt)
     require(token >= 0 && token < vocab_size, ErrorKind::kInvalidArgument, "token id ", token,
             " is outside the model's vocabulary of ", vocab_size);
@@ -336,14 +352,14 @@ std::vector<Generation> Runner::take_finished() {
 RunnerStats Runner::stats() const {
   RunnerStats stats = state_->stats;
   stats.scheduler = state_->scheduler.stats();
-  stats.key_reads = state_->decoder.key_reads();
+  stats.key_reads = state_->executor->key_reads();
   const CacheStats pages = state_->cache.stats();
-  stats.num_pages = pages.num_pages - static_cast<int64_t>(state_->decoder.groups().size());
+  stats.num_pages = pages.num_pages - static_cast<int64_t>(state_->executor->groups().size());
   return stats;
 }
 
-const Decoder& Runner::decoder() const {
-  return state_->decoder;
+const Executor& Runner::executor() const {
+  return *state_->executor;
 }
 const Cache& Runner::cache() const {
   return state_->cache;

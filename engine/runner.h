@@ -10,8 +10,7 @@
 
 #include "engine/draft/draft_model.h"
 #include "engine/formats/model_file.h"
-#include "engine/model/decoder.h"
-#include "engine/sample/sampler.h"
+#include "engine/model/executor.h"
 #include "engine/sched/scheduler.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -27,9 +26,12 @@ struct DraftOptions {
 };
 
 struct RunnerOptions {
-  int num_threads = 0;          // 0: all usable cores
-  std::string backend = "cpu";  // one whose memory is the host's: cpu or reference
-  std::string isa;              // empty: the best of the machine
+  Device device = Device::kCpu;  // who computes everything but the text
+  int num_threads = 0;           // 0: all usable cores
+  std::string backend = "cpu";   // one whose memory is the host's: cpu or reference
+  std::string isa;               // of attention; empty: the best of the machine
+  std::string product_isa;       // of products; empty: the best of the machine
+  bool expand_weights = false;   // multiply weights of 4 to 8 bits as floats
   pagoda_dtype dtype = PAGODA_F32;
   KvChoice kv;  // what the cache holds
   int32_t page_size = 16;
@@ -88,7 +90,8 @@ struct RunnerStats {
 
 class Runner {
  public:
-  // `file` and `tokenizer` outlive the runner. Errors: those of Decoder.
+  // `file` and `tokenizer` outlive the runner. Errors: those of
+  // make_executor.
   Runner(const ModelFile& file, const Tokenizer& tokenizer, const RunnerOptions& options,
          const Progress& progress = {});
   ~Runner();
@@ -116,7 +119,7 @@ class Runner {
   std::vector<Generation> take_finished();
 
   RunnerStats stats() const;
-  const Decoder& decoder() const;
+  const Executor& executor() const;
   const Cache& cache() const;
 
  private:

@@ -8,6 +8,7 @@
 #include "engine/error.h"
 #include "engine/formats/quants.h"
 #include "engine/math/ops.h"
+#include "engine/model/lend_threads.h"
 
 namespace pagoda::engine {
 namespace {
@@ -32,11 +33,11 @@ struct Activations {
   Array<float> narrow;  // [max_tokens, hidden_size]
 };
 
-Context make_context(const EmbedderOptions& options, int num_threads) {
+Context make_context(const EmbedderOptions& options, Threads& threads) {
   ContextOptions context;
   context.backend = options.backend.c_str();
   context.isa = options.isa.empty() ? nullptr : options.isa.c_str();
-  context.num_threads = num_threads;
+  lend_threads(threads, context);
   return Context(context);
 }
 
@@ -62,7 +63,7 @@ struct Embedder::State {
         products(threads),
         weights(load_bert_weights(file, config, products)),
         max_step_tokens(std::max<int64_t>(options.max_step_tokens, config.max_tokens)),
-        context(make_context(options, threads.size())),
+        context(make_context(options, threads)),
         plan(make_plan(context, config, max_step_tokens)),
         workspace(static_cast<int64_t>(plan.workspace_size())),
         activations(config, max_step_tokens) {}

@@ -122,6 +122,14 @@ void MappedFile::require_not_shortened() const {
           " bytes when it was opened and has ", info.st_size, " now");
 }
 
+void forget_mapped(std::span<const std::byte> bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t begin = (address + page - 1) / page * page;
+  const uintptr_t end = (address + bytes.size()) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 void require_no_lookalike(std::span<const std::byte> front, const std::filesystem::path& path) {
   const std::string_view text(reinterpret_cast<const char*>(front.data()), front.size());
   for (const Lookalike& lookalike : kLookalikes)

@@ -41,6 +41,10 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Takes the memory behind these bytes of a mapped file out of this process; whoever looks at them
+// again reads them from the file again.
+void forget_mapped(std::span<const std::byte> bytes);
+
 // Throws kWrongFileType with a remedy when the first bytes of a file belong to something that is
 // often taken for a model file: a Git-LFS pointer, a pickle, an archive, a web page, an older
 // format.

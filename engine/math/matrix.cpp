@@ -1,116 +1,76 @@
 #include "engine/math/matrix.h"
 
 #include <algorithm>
+#include <vector>
+
+#include "engine/formats/quants.h"
 
 namespace pagoda::engine {
 namespace {
 
-// Slices are whole column groups of oneDNN's order. There should be several for each thread, even
-// of a narrow matrix, but wide ones mean fewer calls. These numbers change speed, never results.
-constexpr int64_t kColumnGroup = 64;
-constexpr int64_t kMaxSliceColumns = 256;
-constexpr int64_t kSlicesWanted = 8;
-constexpr int64_t kAlignment = 64;  // bytes
+using Form = std::variant<ExpandedMatrix, CodedMatrix>;
 
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-int64_t round_up(int64_t a, int64_t b) {
-  return divide_up(a, b) * b;
+// Rows [first, first + count) of a part, as floats.
+void expand_rows(const StoredPart& part, int64_t first, int64_t count, float* out) {
+  const int64_t row_size = part.view.row_size();
+  if (part.num_columns == row_size)
+    return dequantize_rows(part.view, part.first_row + first, count,
+                           std::span(out, static_cast<size_t>(count * row_size)));
+  std::vector<float> row(static_cast<size_t>(row_size));
+  for (int64_t i = first; i < first + count; i++, out += part.num_columns) {
+    dequantize_rows(part.view, part.first_row + i, 1, row);
+    std::copy_n(row.begin() + part.first_column, part.num_columns, out);
+  }
 }
 
-int64_t slice_columns(int64_t num_outputs) {
-  const int64_t wanted = round_up(divide_up(num_outputs, kSlicesWanted), kColumnGroup);
-  return std::clamp(wanted, kColumnGroup, kMaxSliceColumns);
+Form make_form(Products& products, std::span<const StoredPart> parts) {
+  if (!products.expand() && CodedMatrix::can_hold(parts))
+    return Form(std::in_place_type<CodedMatrix>, products, parts);
+  int64_t num_rows = 0;
+  for (const StoredPart& part : parts) num_rows += part.num_rows;
+  const int64_t num_inputs = parts.front().num_columns;
+  const auto fill = [parts, num_inputs](int64_t first, int64_t count, float* out) {
+    for (const StoredPart& part : parts) {
+      const int64_t here = std::clamp<int64_t>(part.num_rows - first, 0, count);
+      if (here > 0) expand_rows(part, first, here, out);
+      out += here * num_inputs;
+      count -= here;
+      first = std::max<int64_t>(0, first - part.num_rows);
+    }
+  };
+  return Form(std::in_place_type<ExpandedMatrix>, products, num_rows, num_inputs, fill);
 }
 
 }  // namespace
 
-float* Products::scratch(int thread, int64_t size) {
-  Array<float>& array = scratch_[static_cast<size_t>(thread)];
-  if (array.size() < size) array = Array<float>(size);
-  return array.data();
-}
-
 Matrix::Matrix(Products& products, int64_t num_outputs, int64_t num_inputs, const FillRows& fill)
-    : products_(&products), num_outputs_(num_outputs), num_inputs_(num_inputs), memory_(0) {
-  const int64_t columns = slice_columns(num_outputs);
-  std::vector<int64_t> offsets;
-  int64_t size = 0;
-  for (int64_t first = 0; first < num_outputs; first += columns) {
-    const SliceShape& shape =
-        products.shapes().get(num_inputs, std::min(columns, num_outputs - first));
-    slices_.push_back({.first = first, .shape = &shape, .packed = nullptr});
-    offsets.push_back(size);
-    size += round_up(shape.packed_bytes(), kAlignment);
-  }
-  memory_ = SystemMemory(static_cast<size_t>(size));
-  products.reserve_scratch();
-  products.threads().for_each(static_cast<int64_t>(slices_.size()), [&](int64_t i, int thread) {
-    Slice& slice = slices_[static_cast<size_t>(i)];
-    const int64_t count = slice.shape->num_outputs();
-    float* const plain = products.scratch(thread, count * num_inputs);
-    fill(slice.first, count, plain);
-    std::byte* const packed = memory_.data() + offsets[static_cast<size_t>(i)];
-    slice.shape->pack(plain, packed);
-    slice.packed = packed;
-  });
+    : products_(&products),
+      form_(std::in_place_type<ExpandedMatrix>, products, num_outputs, num_inputs, fill) {}
+
+Matrix::Matrix(Products& products, std::span<const StoredPart> parts)
+    : products_(&products), form_(make_form(products, parts)) {}
+
+int64_t Matrix::num_outputs() const {
+  return std::visit([](const auto& form) { return form.num_outputs(); }, form_);
+}
+int64_t Matrix::num_inputs() const {
+  return std::visit([](const auto& form) { return form.num_inputs(); }, form_);
 }
 
 void Matrix::multiply(const float* in, int64_t num_rows, float* out,
                       const ProductOptions& options) const {
   if (num_rows == 0) return;
-  for (const Slice* slice : {&slices_.front(), &slices_.back()}) {
-    const int tile = slice->shape->tile_rows();
-    if (num_rows >= tile || !slice->shape->any_rows()) slice->shape->prepare(tile);
-    if (slice->shape->any_rows() && num_rows % tile != 0)
-      slice->shape->prepare(static_cast<int>(num_rows % tile));
-  }
-  // A matrix of few slices is cut along the rows too.
-  Threads& threads = products_->threads();
-  const auto num_slices = static_cast<int64_t>(slices_.size());
-  const int64_t items_wanted = 2 * int64_t{threads.size()};
-  const int64_t row_parts = std::clamp(divide_up(items_wanted, num_slices), int64_t{1},
-                                       divide_up(num_rows, kMaxTileRows));
-  const int64_t part_rows = round_up(divide_up(num_rows, row_parts), kMaxTileRows);
-  threads.for_each(num_slices * row_parts, [&](int64_t item, int thread) {
-    const int64_t first = item % row_parts * part_rows;
-    const Rows rows = {.first = first, .count = std::min(part_rows, num_rows - first)};
-    if (rows.count > 0)
-      multiply_slice(slices_[static_cast<size_t>(item / row_parts)], rows, thread, in, out,
-                     options);
-  });
+  prepare(num_rows);
+  multiply(Team(products_->threads()), in, num_rows, out, options);
 }
 
-void Matrix::multiply_slice(const Slice& slice, Rows rows, int thread, const float* in, float* out,
-                            const ProductOptions& options) const {
-  const SliceShape& shape = *slice.shape;
-  const int64_t columns = shape.num_outputs();
-  const int64_t tile_rows = shape.tile_rows();
-  float* const result = products_->scratch(thread, tile_rows * (columns + num_inputs_));
-  float* const filled = result + tile_rows * columns;  // [tile_rows, num_inputs]
+void Matrix::multiply(const Team& team, const float* in, int64_t num_rows, float* out,
+                      const ProductOptions& options) const {
+  std::visit([&](const auto& form) { form.multiply(team, in, num_rows, out, options); }, form_);
+}
 
-  for (int64_t row = 0; row < rows.count; row += tile_rows) {
-    const int64_t count = std::min(tile_rows, rows.count - row);
-    const float* tile_in = in + (rows.first + row) * num_inputs_;
-    const int64_t called_with = shape.any_rows() ? count : tile_rows;
-    if (called_with > count) {
-      std::copy_n(tile_in, count * num_inputs_, filled);
-      std::fill_n(filled + count * num_inputs_, (called_with - count) * num_inputs_, 0.0f);
-      tile_in = filled;
-    }
-    shape.multiply(thread, static_cast<int>(called_with), tile_in, slice.packed, result);
-    for (int64_t i = 0; i < count; i++) {
-      float* const to = out + (rows.first + row + i) * num_outputs_ + slice.first;
-      float* const from = result + i * columns;
-      if (options.bias)
-        for (int64_t j = 0; j < columns; j++) from[j] += options.bias[slice.first + j];
-      if (options.add_to_out)
-        for (int64_t j = 0; j < columns; j++) to[j] += from[j];
-      else
-        std::copy_n(from, columns, to);
-    }
-  }
+void Matrix::prepare(int64_t num_rows) const {
+  if (const auto* expanded = std::get_if<ExpandedMatrix>(&form_)) expanded->prepare(num_rows);
 }
 
 }  // namespace pagoda::engine

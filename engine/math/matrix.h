@@ -1,76 +1,43 @@
-// A weight matrix, packed once for oneDNN, and its product with rows of activations.
-//
-// The matrix is cut into slices of output columns. A slice times a few rows is one call on one
-// thread; threads share out the slices. Neither the thread count nor the number of rows changes a
-// bit of a row's result (slice_product.h).
+// A weight matrix and its product with rows of activations, whichever way it is stored.
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <vector>
+#include <span>
+#include <variant>
 
-#include "engine/math/array.h"
-#include "engine/math/slice_product.h"
-#include "engine/math/threads.h"
+#include "engine/math/coded_matrix.h"
+#include "engine/math/expanded_matrix.h"
 
 namespace pagoda::engine {
 
-// What all matrices of a model share: threads, shapes, room for a tile of results per thread.
-class Products {
- public:
-  explicit Products(Threads& threads) : threads_(threads), shapes_(threads.size()) {}
-
-  Threads& threads() { return threads_; }
-  SliceShapes& shapes() { return shapes_; }
-
-  // [size] floats that belong to this thread until its next call; only grows.
-  float* scratch(int thread, int64_t size);
-  void reserve_scratch() { scratch_.resize(static_cast<size_t>(threads_.size())); }
-
- private:
-  Threads& threads_;
-  SliceShapes shapes_;
-  std::vector<Array<float>> scratch_;  // [threads]
-};
-
-// What happens to a product on its way into memory.
-struct ProductOptions {
-  const float* bias = nullptr;  // [num_outputs] or null
-  bool add_to_out = false;      // out += product
-};
-
 class Matrix {
  public:
-  // Writes rows [first, first + count) of the plain matrix to out: [count, num_inputs].
-  // Called from several threads at once.
-  using FillRows = std::function<void(int64_t first, int64_t count, float* out)>;
-
+  // Of floats.
   Matrix(Products& products, int64_t num_outputs, int64_t num_inputs, const FillRows& fill);
 
-  int64_t num_outputs() const { return num_outputs_; }
-  int64_t num_inputs() const { return num_inputs_; }
+  // Of parts over the same inputs, one above the other: in their codes if all are stored in codes,
+  // else expanded to floats.
+  Matrix(Products& products, std::span<const StoredPart> parts);
 
-  // in: [num_rows, num_inputs], out: [num_rows, num_outputs], both dense
+  int64_t num_outputs() const;
+  int64_t num_inputs() const;
+  bool is_coded() const { return std::holds_alternative<CodedMatrix>(form_); }
+
+  // By all threads.
+  //   in [num_rows, num_inputs] dense, out [num_rows, num_outputs]
   void multiply(const float* in, int64_t num_rows, float* out,
                 const ProductOptions& options = {}) const;
 
+  // By a team, after prepare with this number of rows.
+  void multiply(const Team& team, const float* in, int64_t num_rows, float* out,
+                const ProductOptions& options = {}) const;
+
+  // Makes ready for this number of rows; not while another thread multiplies.
+  void prepare(int64_t num_rows) const;
+
  private:
-  struct Slice {
-    int64_t first;  // output column
-    const SliceShape* shape;
-    const std::byte* packed;  // [shape->packed_bytes()]
-  };
-  struct Rows {
-    int64_t first, count;
-  };
-
-  void multiply_slice(const Slice& slice, Rows rows, int thread, const float* in, float* out,
-                      const ProductOptions& options) const;
-
   Products* products_;
-  int64_t num_outputs_, num_inputs_;
-  SystemMemory memory_;
-  std::vector<Slice> slices_;
+  std::variant<ExpandedMatrix, CodedMatrix> form_;
 };
 
 }  // namespace pagoda::engine

@@ -23,21 +23,11 @@ Rope::Rope(const RopeConfig& config, int64_t max_positions)
   }
 }
 
-void Rope::rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position) const {
-  const float* const cosines = cosines_.data() + position * num_pairs_;
-  const float* const sines = sines_.data() + position * num_pairs_;
-  const bool interleaved = style_ == RopeStyle::kInterleaved;
-  const int64_t step = interleaved ? 2 : 1;
-  const int64_t partner = interleaved ? 1 : num_pairs_;
-  for (int64_t head = 0; head < num_heads; head++) {
-    float* const x = heads + head * head_dim;
-    for (int64_t i = 0; i < num_pairs_; i++) {
-      const float a = x[i * step];
-      const float b = x[i * step + partner];
-      x[i * step] = a * cosines[i] - b * sines[i];
-      x[i * step + partner] = a * sines[i] + b * cosines[i];
-    }
-  }
+void Rope::rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position,
+                  const MathKernels& kernels) const {
+  kernels.rotate(heads, num_heads, head_dim, cosines_.data() + position * num_pairs_,
+                 sines_.data() + position * num_pairs_, num_pairs_,
+                 style_ == RopeStyle::kInterleaved);
 }
 
 }  // namespace pagoda::engine

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/formats/model_config.h"
+#include "engine/math/isa/kernels.h"
 
 namespace pagoda::engine {
 
@@ -16,7 +18,12 @@ class Rope {
 
   // Turns, in place, the first num_dims elements of each head.
   //   heads: [num_heads, head_dim], dense
-  void rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position) const;
+  void rotate(float* heads, int64_t num_heads, int64_t head_dim, int64_t position,
+              const MathKernels& kernels = scalar::kKernels) const;
+
+  // [max_positions, num_dims / 2]
+  std::span<const float> cosines() const { return cosines_; }
+  std::span<const float> sines() const { return sines_; }
 
  private:
   RopeStyle style_;

@@ -8,15 +8,22 @@
 namespace pagoda::engine {
 namespace {
 
-constexpr int kSpins = 100;
+// Some tens of microseconds: longer than what the caller does between two loops of a step.
+constexpr int kSpins = 1000;
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
 
 // Loops follow each other within microseconds while a model runs, so a thread looks for the next
-// one before it sleeps. It yields meanwhile: the attention's threads want the same cores.
+// one before it sleeps.
 template <class Changed>
 bool spin_until(const Changed& changed) {
   for (int i = 0; i < kSpins; i++) {
     if (changed()) return true;
-    std::this_thread::yield();
+    relax();
   }
   return false;
 }

@@ -3,12 +3,46 @@
 #include <algorithm>
 
 #include "engine/error.h"
-#include "engine/math/convert.h"
+#include "engine/model/lend_threads.h"
 
 namespace pagoda::engine {
 namespace {
 
-Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOptions& options) {
+std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv) {
+  require(kv.format != PAGODA_KV_INT8_CHANNEL_V || !kv.scales_path.empty(),
+          ErrorKind::kInvalidArgument,
+          "a cache with scales of value channels needs their file; pagoda calibrate makes one");
+  return kv.scales_path.empty() ? unit_scales(config) : load_scales(kv.scales_path, config);
+}
+
+std::unique_ptr<StepMask> make_mask(const ModelConfig& config, const DecoderOptions& options) {
+  if (options.mask.text.empty()) return nullptr;
+  MaskOptions mask;
+  mask.num_heads = static_cast<int32_t>(config.num_heads);
+  mask.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
+  mask.max_reqs = options.max_reqs;
+  mask.max_tokens = options.max_tokens;
+  mask.max_seq_len = options.max_seq_len;
+  if (const ContextParallel& ranks = options.context_parallel; ranks.comm) {
+    mask.rank = ranks.comm->rank;
+    mask.num_ranks = ranks.num_ranks();
+    mask.shard_interleave = ranks.interleave;
+  }
+  return std::make_unique<StepMask>(options.mask, mask);
+}
+
+Context make_context(const DecoderOptions& options, Threads& threads) {
+  ContextOptions context;
+  context.backend = options.backend.c_str();
+  context.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  lend_threads(threads, context);
+  context.comm = options.context_parallel.comm.get();
+  return Context(context);
+}
+
+}  // namespace
+
+Spec layer_spec(const ModelConfig& config, const LayerGroup& group, const DecoderOptions& options) {
   Spec spec;
   spec.num_heads = static_cast<int32_t>(config.num_heads);
   spec.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
@@ -30,47 +64,22 @@ Spec spec_of(const ModelConfig& config, const LayerGroup& group, const DecoderOp
   return spec;
 }
 
-std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv) {
-  require(kv.format != PAGODA_KV_INT8_CHANNEL_V || !kv.scales_path.empty(),
-          ErrorKind::kInvalidArgument,
-          "a cache with scales of value channels needs their file; pagoda calibrate makes one");
-  return kv.scales_path.empty() ? unit_scales(config) : load_scales(kv.scales_path, config);
-}
-
-std::unique_ptr<StepMask> make_mask(const ModelConfig& config, const DecoderOptions& options) {
-  if (options.mask.text.empty()) return nullptr;
-  MaskOptions mask;
-  mask.num_heads = static_cast<int32_t>(config.num_heads);
-  mask.num_kv_heads = static_cast<int32_t>(config.num_kv_heads);
-  mask.max_reqs = options.max_reqs;
-  mask.max_tokens = options.max_tokens;
-  mask.max_seq_len = options.max_seq_len;
-  return std::make_unique<StepMask>(options.mask, mask);
-}
-
-Context make_context(const DecoderOptions& options, int num_threads) {
-  ContextOptions context;
-  context.backend = options.backend.c_str();
-  context.isa = options.isa.empty() ? nullptr : options.isa.c_str();
-  context.num_threads = num_threads;
-  context.comm = options.context_parallel.comm.get();
-  return Context(context);
-}
-
-}  // namespace
-
-Attention::Attention(const ModelConfig& config, const DecoderOptions& options, Threads& threads)
+Attention::Attention(const ModelConfig& config, const DecoderOptions& options, Products& products)
     : config_(config),
       dtype_(options.dtype),
       page_size_(options.page_size),
       ranks_(options.context_parallel),
-      threads_(threads),
+      kernels_(products.kernels()),
       statistics_(options.kv_statistics),
       groups_(group_layers(config, options.kv)),
       group_of_layer_(config.layers.size()),
       memory_(config, groups_, options.page_size, options.num_pages, options.dtype,
               scales_of(config, options.kv)),
-      context_(make_context(options, threads.size())) {
+      context_(make_context(options, products.threads())),
+      qkv_size_((config.num_heads + 2 * config.num_kv_heads) * config.head_dim),
+      out_size_(config.num_heads * config.head_dim),
+      qkv_(options.max_tokens * qkv_size_ * bytes_of(dtype_)),
+      out_(options.max_tokens * out_size_ * bytes_of(dtype_)) {
   check_kv_choice(config, options.kv);
   mask_ = make_mask(config, options);
   Limits limits;
@@ -81,15 +90,11 @@ Attention::Attention(const ModelConfig& config, const DecoderOptions& options, T
   Tuning tuning;
   tuning.cascade = options.cascade;
   for (size_t i = 0; i < groups_.size(); i++) {
-    plans_.emplace_back(context_, spec_of(config, groups_[i], options), limits, tuning);
+    plans_.emplace_back(context_, layer_spec(config, groups_[i], options), limits, tuning);
     workspaces_.emplace_back(static_cast<int64_t>(plans_.back().workspace_size()));
     for (int layer : groups_[i].layers)
       group_of_layer_[static_cast<size_t>(layer)] = static_cast<int>(i);
   }
-  if (dtype_ == PAGODA_F32) return;
-  const int64_t row = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim;
-  typed_qkv_ = Array<uint16_t>(options.max_tokens * row);
-  typed_out_ = Array<uint16_t>(options.max_tokens * config.num_heads * config.head_dim);
 }
 
 std::string Attention::describe() const {
@@ -143,41 +148,44 @@ void Attention::count_reads() {
   reads_.max_cascade_reqs = std::max(reads_.max_cascade_reqs, cascade_reqs);
 }
 
-void* Attention::in_attention_type(float* rows, int64_t num_tokens) {
-  if (dtype_ == PAGODA_F32) return rows;
-  const int64_t row = (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
-  const auto convert = dtype_ == PAGODA_F16 ? floats_to_halves : floats_to_bfloats;
-  threads_.for_each(num_tokens, [&](int64_t token, int) {
-    convert(rows + token * row, row, typed_qkv_.data() + token * row);
-  });
-  return typed_qkv_.data();
+void Attention::put_rows(const float* qkv, int64_t first, int64_t count) {
+  std::byte* const to = qkv_.data() + first * qkv_size_ * bytes_of(dtype_);
+  const int64_t size = count * qkv_size_;
+  if (dtype_ == PAGODA_F32)
+    std::copy_n(qkv, size, reinterpret_cast<float*>(to));
+  else if (dtype_ == PAGODA_F16)
+    kernels_.to_halves(qkv, size, reinterpret_cast<uint16_t*>(to));
+  else
+    kernels_.to_bfloats(qkv, size, reinterpret_cast<uint16_t*>(to));
 }
 
-void Attention::attend(int layer, float* qkv, int64_t num_tokens, float* out) {
+void Attention::observe(int layer, const float* qkv, int64_t num_tokens) {
+  if (statistics_ == nullptr) return;
+  const float* const keys = qkv + out_size_;
+  statistics_->add(layer, keys, keys + config_.num_kv_heads * config_.head_dim, num_tokens,
+                   qkv_size_);
+}
+
+void Attention::attend(int layer, int64_t num_tokens) {
   const int64_t dim = config_.head_dim;
   const int64_t heads = config_.num_heads;
   const int64_t kv_heads = config_.num_kv_heads;
-  const int64_t row = (heads + 2 * kv_heads) * dim;
-  auto* const rows = static_cast<std::byte*>(in_attention_type(qkv, num_tokens));
   const auto part = [&](int64_t first_head, int64_t num_heads) {
-    return Tensor(rows + first_head * dim * bytes_of(dtype_), dtype_, {num_tokens, num_heads, dim},
-                  {row, dim, 1});
+    return Tensor(qkv_.data() + first_head * dim * bytes_of(dtype_), dtype_,
+                  {num_tokens, num_heads, dim}, {qkv_size_, dim, 1});
   };
-  const bool typed = dtype_ != PAGODA_F32;
-  void* const typed_out = typed ? static_cast<void*>(typed_out_.data()) : out;
-  const Tensor attended(typed_out, dtype_, {num_tokens, heads, dim});
-
-  if (statistics_ != nullptr)
-    statistics_->add(layer, qkv + heads * dim, qkv + (heads + kv_heads) * dim, num_tokens, row);
   const Layer caches = memory_.layer(layer);
   Plan& plan = plans_[static_cast<size_t>(group_of_layer_[static_cast<size_t>(layer)])];
   plan.update_cache(caches, part(heads, kv_heads), part(heads + kv_heads, kv_heads));
-  plan.forward(caches, part(0, heads), attended);
-  if (!typed) return;
-  const auto convert = dtype_ == PAGODA_F16 ? halves_to_floats : bfloats_to_floats;
-  threads_.for_each(num_tokens, [&](int64_t token, int) {
-    convert(typed_out_.data() + token * heads * dim, heads * dim, out + token * heads * dim);
-  });
+  plan.forward(caches, part(0, heads), Tensor(out_.data(), dtype_, {num_tokens, heads, dim}));
+}
+
+const float* Attention::out_rows(int64_t first, int64_t count, float* buffer) const {
+  const std::byte* const from = out_.data() + first * out_size_ * bytes_of(dtype_);
+  if (dtype_ == PAGODA_F32) return reinterpret_cast<const float*>(from);
+  const auto convert = dtype_ == PAGODA_F16 ? kernels_.from_halves : kernels_.from_bfloats;
+  convert(reinterpret_cast<const uint16_t*>(from), count * out_size_, buffer);
+  return buffer;
 }
 
 }  // namespace pagoda::engine

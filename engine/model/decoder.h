@@ -17,7 +17,7 @@
 #include "engine/model/kv_memory.h"
 #include "engine/model/step_mask.h"
 #include "engine/model/tensor_share.h"
-#include "engine/model/weights.h"
+#include "engine/progress.h"
 
 namespace pagoda::engine {
 
@@ -34,6 +34,8 @@ struct DecoderOptions {
   int num_threads = 0;                    // 0: all usable cores
   std::string backend = "cpu";            // one whose memory is the host's: cpu or reference
   std::string isa;                        // of attention; empty: the best of the machine
+  std::string product_isa;                // of products; empty: the best of the machine
+  bool expand_weights = false;            // multiply weights of 4 to 8 bits as floats
   pagoda_dtype dtype = PAGODA_F32;        // of attention and of the cache: F32, F16 or BF16
   KvChoice kv;                            // what the cache holds instead
   KvStatistics* kv_statistics = nullptr;  // sees every key and value; outlives the decoder
@@ -50,6 +52,10 @@ struct DecoderOptions {
   // Tokens of a page of all ranks together: what page tables and slots count in.
   int32_t shared_page_size() const { return page_size * context_parallel.num_ranks(); }
 };
+
+// The options with max_seq_len resolved. Errors: kInvalidArgument for more than the model's
+// context.
+DecoderOptions resolve_options(DecoderOptions options, const ModelConfig& config);
 
 // Keys and values that attention read since the decoder was made, all layers together.
 struct KeyReads {

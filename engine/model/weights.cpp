@@ -3,6 +3,7 @@
 #include <span>
 #include <string>
 
+#include "engine/formats/mapped_file.h"
 #include "engine/formats/quants.h"
 
 namespace pagoda::engine {
@@ -41,61 +42,46 @@ class Loader {
 
   std::unique_ptr<Matrix> matrix(const std::string& name) {
     const TensorView view = file_.tensor(name);
-    return from_rows({{view, {.begin = 0, .end = view.num_rows()}}});
+    return from_parts({{.view = view,
+                        .first_row = 0,
+                        .num_rows = view.num_rows(),
+                        .first_column = 0,
+                        .num_columns = view.row_size()}});
   }
 
   // This rank's rows of matrices over the same input, one above the other.
   std::unique_ptr<Matrix> row_parts(const std::vector<std::string>& names) {
-    std::vector<Rows> all;
+    std::vector<StoredPart> parts;
     for (const std::string& name : names) {
       const TensorView view = file_.tensor(name);
-      all.push_back({view, part_of(view.num_rows(), share_)});
+      const Part rows = part_of(view.num_rows(), share_);
+      parts.push_back({.view = view,
+                       .first_row = rows.begin,
+                       .num_rows = rows.size(),
+                       .first_column = 0,
+                       .num_columns = view.row_size()});
     }
-    return from_rows(all);
+    return from_parts(parts);
   }
 
   // This rank's columns of a matrix.
   std::unique_ptr<Matrix> column_part(const std::string& name) {
     const TensorView view = file_.tensor(name);
     const Part columns = part_of(view.row_size(), share_);
-    const auto fill = [&](int64_t first, int64_t rows, float* out) {
-      std::vector<float> row(static_cast<size_t>(view.row_size()));
-      for (int64_t i = first; i < first + rows; i++, out += columns.size()) {
-        dequantize_rows(view, i, 1, row);
-        std::copy(row.begin() + columns.begin, row.begin() + columns.end, out);
-      }
-    };
-    auto matrix = std::make_unique<Matrix>(products_, view.num_rows(), columns.size(), fill);
-    count(view);
-    return matrix;
+    return from_parts({{.view = view,
+                        .first_row = 0,
+                        .num_rows = view.num_rows(),
+                        .first_column = columns.begin,
+                        .num_columns = columns.size()}});
   }
 
  private:
-  struct Rows {
-    TensorView view;
-    Part part;
-  };
-
-  std::unique_ptr<Matrix> from_rows(const std::vector<Rows>& all) {
-    int64_t num_rows = 0;
-    for (const Rows& rows : all) num_rows += rows.part.size();
-    const int64_t num_inputs = all.front().view.row_size();
-    const auto fill = [&all, num_inputs](int64_t first, int64_t rows, float* out) {
-      for (const auto& [view, part] : all) {
-        const int64_t here = std::min(rows, part.size() - first);
-        if (here > 0) {
-          const auto size = static_cast<size_t>(here * num_inputs);
-          dequantize_rows(view, part.begin + first, here, std::span(out, size));
-          out += size;
-          rows -= here;
-          first = 0;
-        } else {
-          first -= part.size();
-        }
-      }
-    };
-    auto matrix = std::make_unique<Matrix>(products_, num_rows, num_inputs, fill);
-    for (const Rows& rows : all) count(rows.view);
+  std::unique_ptr<Matrix> from_parts(const std::vector<StoredPart>& parts) {
+    auto matrix = std::make_unique<Matrix>(products_, parts);
+    for (const StoredPart& part : parts) {
+      count(part.view);
+      forget_mapped(part.view.bytes);  // the matrix has its own form of them
+    }
     return matrix;
   }
 

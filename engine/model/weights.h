@@ -1,15 +1,15 @@
 // The weights of a decoder in the form the forward pass multiplies with: matrices that share an
-// input stand in one, everything expanded to float.
+// input stand in one, in their codes or as floats (matrix.h).
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
 #include "engine/formats/model_file.h"
 #include "engine/math/matrix.h"
 #include "engine/model/tensor_share.h"
+#include "engine/progress.h"
 
 namespace pagoda::engine {
 
@@ -32,9 +32,6 @@ struct Weights {
   std::vector<float> output_norm;  // [hidden_size]
   std::unique_ptr<Matrix> output;  // hidden -> vocab_size
 };
-
-// Called with the share that is done, in [0, 1].
-using Progress = std::function<void(double)>;
 
 // Of a rank: its rows of the matrices that lead to its heads and its part of the feed-forward
 // network, and its columns of those that lead back; what is added once is the first rank's.

@@ -18,9 +18,35 @@ void check_option(bool ok, const char* name, T value, const char* range) {
   require(ok, ErrorKind::kInvalidArgument, name, " is ", value, ", it must be ", range);
 }
 
-// The first of the largest.
+// The largest, or -infinity of none; a NaN is none. In lanes, so that it becomes vector code.
+float largest_of(std::span<const float> logits) {
+  constexpr size_t kLanes = 16;
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -kInfinity);
+  const size_t whole = logits.size() / kLanes * kLanes;
+  for (size_t i = 0; i < whole; i += kLanes)
+    for (size_t lane = 0; lane < kLanes; lane++)
+      lanes[lane] = logits[i + lane] > lanes[lane] ? logits[i + lane] : lanes[lane];
+  for (size_t i = whole; i < logits.size(); i++)
+    lanes[i - whole] = logits[i] > lanes[i - whole] ? logits[i] : lanes[i - whole];
+  return *std::max_element(lanes, lanes + kLanes);
+}
+
+// The first of the largest. A piece at a time, because looking for a place is slower than looking
+// for a value.
 int32_t largest(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  constexpr size_t kPiece = 512;
+  float best = -kInfinity;
+  size_t piece = 0;
+  for (size_t i = 0; i < logits.size(); i += kPiece) {
+    const float here = largest_of(logits.subspan(i, std::min(kPiece, logits.size() - i)));
+    if (here <= best) continue;
+    best = here;
+    piece = i;
+  }
+  const auto begin = logits.begin() + static_cast<ptrdiff_t>(piece);
+  const auto at = std::find(begin, logits.end(), best) - logits.begin();
+  return at < std::ssize(logits) ? static_cast<int32_t>(at) : 0;
 }
 
 float without_nan(float logit) {
@@ -51,11 +77,15 @@ Sampled Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
                         uint64_t counter, const SamplingOptions& options) {
   require(logits.size() == logits_.size(), ErrorKind::kInvalidArgument, logits.size(),
           " logits for a vocabulary of ", logits_.size());
-  std::transform(logits.begin(), logits.end(), logits_.begin(), without_nan);
-  penalise(seen, options.repetition_penalty);
-  int32_t token = largest(logits_);
-  require(std::isfinite(logits_[static_cast<size_t>(token)]), ErrorKind::kInvalidArgument,
-          "the largest logit is ", logits_[static_cast<size_t>(token)],
+  const bool as_given = options.temperature == 0 && options.repetition_penalty == 1.0f;
+  if (!as_given) {
+    std::transform(logits.begin(), logits.end(), logits_.begin(), without_nan);
+    penalise(seen, options.repetition_penalty);
+  }
+  const std::span<const float> used = as_given ? logits : std::span<const float>(logits_);
+  int32_t token = largest(used);
+  const float most = without_nan(used[static_cast<size_t>(token)]);
+  require(std::isfinite(most), ErrorKind::kInvalidArgument, "the largest logit is ", most,
           "; the weights, or the file they came from, are damaged");
   if (options.temperature > 0) {
     keep_candidates(options);

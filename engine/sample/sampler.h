@@ -45,6 +45,10 @@ class Sampler {
   Sampled sample(std::span<const float> logits, std::span<const int32_t> seen, uint64_t counter,
                  const SamplingOptions& options);
 
+  // A token that was chosen elsewhere, with the probabilities that options ask for.
+  Sampled with_logprobs(std::span<const float> logits, int32_t token,
+                        const SamplingOptions& options);
+
  private:
   struct Candidate {
     float logit;
@@ -60,9 +64,6 @@ class Sampler {
   template <class Weight>
   void keep_nucleus(const Weight& weight, float top_p);
   int32_t draw(uint64_t counter, const SamplingOptions& options);
-  Sampled with_logprobs(std::span<const float> logits, int32_t token,
-                        const SamplingOptions& options);
-
   std::vector<float> logits_;          // [vocab_size] as changed by the penalty
   std::vector<Candidate> candidates_;  // may be drawn
   std::vector<double> weights_;        // [candidates] exp(logit - largest), in their order

@@ -125,6 +125,12 @@ typedef void* pagoda_stream; /* cudaStream_t; NULL on the CPU */
 
 typedef struct pagoda_comm pagoda_comm;
 
+/* A host that lends its threads: calls task(argument, i) once for each i in [0, count), at the same
+ * time where it can, and returns when all calls have returned. Tasks do not wait for one another.
+ */
+typedef void (*pagoda_run_tasks)(void* host, int32_t count,
+                                 void (*task)(void* argument, int32_t index), void* argument);
+
 typedef struct pagoda_context_options {
   uint32_t struct_size;
   int32_t device;          /* CUDA device number */
@@ -133,6 +139,9 @@ typedef struct pagoda_context_options {
   const char* isa;         /* CPU: "scalar", "avx2", "avx512"; NULL: the best this machine has */
   const pagoda_comm* comm; /* comm.h: the ranks that share sequences; NULL: this one alone. Copied;
                               pagoda_comm_destroy comes after the context's end */
+  pagoda_run_tasks run_tasks; /* CPU: num_threads tasks at a time run on the host's threads, and
+                                 calls of one context follow each other; NULL: it has its own */
+  void* host;                 /* for run_tasks */
 } pagoda_context_options;
 
 typedef struct pagoda_context pagoda_context;

@@ -142,8 +142,10 @@ class Backend {
 
 struct BackendOptions {
   int32_t device = 0;
-  int32_t num_threads = 0;  // 0: all cores that the process may use
-  std::string isa;          // empty: the best of the machine
+  int32_t num_threads = 0;               // 0: all cores that the process may use
+  std::string isa;                       // empty: the best of the machine
+  pagoda_run_tasks run_tasks = nullptr;  // null: threads of its own
+  void* host = nullptr;                  // for run_tasks
 };
 
 // One line of the list of backends.

@@ -9,7 +9,9 @@ namespace pagoda::capi {
 std::unique_ptr<Backend> create_backend(const pagoda_context_options& options) {
   const BackendOptions wanted{.device = options.device,
                               .num_threads = options.num_threads,
-                              .isa = options.isa != nullptr ? options.isa : ""};
+                              .isa = options.isa != nullptr ? options.isa : "",
+                              .run_tasks = options.run_tasks,
+                              .host = options.host};
   expect(options.num_threads >= 0, PAGODA_INVALID_ARGUMENT, "options.num_threads is ",
          options.num_threads, "; it is a number of threads, or 0 for all cores");
   std::string names;

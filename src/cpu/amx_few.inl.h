@@ -13,8 +13,8 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-// Rows of the next tile that are asked for at a time. Changes speed, never results.
-constexpr int kRowsBeside = 6;
+// Lines of the next tile that are asked for at a time. Changes speed, never results.
+constexpr int kLinesBeside = 24;
 
 // Sixteen rows as a tile is loaded from them.
 struct TileRows {
@@ -23,17 +23,17 @@ struct TileRows {
 };
 
 // The rows themselves if they stand at equal distances and are whole tiles wide, otherwise a copy.
-inline TileRows rows_at(const PagedRows& rows, const char* const* pointers, int dim, char* copy) {
+inline TileRows rows_at(int64_t row_bytes, const char* const* pointers, int dim, char* copy) {
   const char* first = pointers[0];
   if (dim % kChunkDims == 0) {
-    const __m512i step = _mm512_set1_epi64(rows.token_stride);
+    const __m512i step = _mm512_set1_epi64(row_bytes);
     const __m512i index = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i low = _mm512_add_epi64(_mm512_set1_epi64(reinterpret_cast<int64_t>(first)),
                                          _mm512_mullo_epi64(step, index));
     const __m512i high = _mm512_add_epi64(low, _mm512_slli_epi64(step, 3));
     if ((_mm512_cmpneq_epi64_mask(low, _mm512_loadu_si512(pointers)) |
          _mm512_cmpneq_epi64_mask(high, _mm512_loadu_si512(pointers + 8))) == 0)
-      return {first, rows.token_stride};
+      return {first, row_bytes};
   }
   const int64_t stride = int64_t{chunks_of(dim)} * kTileRowBytes;
   for (int i = 0; i < 16; ++i)
@@ -98,7 +98,7 @@ inline void multiply_few(const TileRows* keys, const char* queries, int chunks, 
       product_bf16<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
       product_bf16<1, 4, 2>();
-      upcoming.advance(kRowsBeside);
+      upcoming.advance(kLinesBeside);
     }
     store_tile<0>(scores + unit * kUnitKeys * kGroupRows);
     store_tile<1>(scores + (unit * kUnitKeys + 16) * kGroupRows);
@@ -140,7 +140,7 @@ inline void multiply_values(const TileRows* values, const char* weights, int chu
     product_bf16<1, 7, 3>();
     store_tile<0>(sums);
     store_tile<1>(sums + 256);
-    upcoming.advance(kRowsBeside);
+    upcoming.advance(kLinesBeside);
   }
 }
 
@@ -206,7 +206,7 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
     hide(seen, first, kUnitKeys, scores);
     F32 rescale;
     if (weigh(group, logits, scales.values != nullptr ? scales.values + first : nullptr, seen,
-              first, scores, scratch.rounded, rescale, [&] { upcoming.advance(kRowsBeside); }))
+              first, scores, scratch.rounded, rescale, [&] { upcoming.advance(kLinesBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
     spread_weights(scratch.rounded, scratch.weights);
     multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums, upcoming);
@@ -216,16 +216,21 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
 }
 
 inline void attend_few_tile(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-                            const Tile& tile, const Tile* next) {
+                            Tile& tile, const Tile* next) {
   float key_scales[kTileKeys], value_scales[kTileKeys];
   const TileScales scales{gather(task.keys, tile.key_scales, key_scales),
                           gather(task.values, tile.value_scales, value_scales)};
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * kTileBytes;
+  make_bf16(task, scratch, units_of(tile.end), tile);
+  const int64_t key_stride =
+      is_code(task.key_element) ? converted_bytes(task.head_dim) : task.keys.token_stride;
+  const int64_t value_stride =
+      is_code(task.value_element) ? converted_bytes(task.head_dim_v) : task.values.token_stride;
   TileRows keys[kTileKeys / 16], values[kTileKeys / 16];
   for (int i = 0; i < 2 * units_of(tile.end); ++i) {
-    keys[i] = rows_at(task.keys, tile.keys + 16 * i, task.head_dim, scratch.keys + i * key_bytes);
-    values[i] = rows_at(task.values, tile.values + 16 * i, task.head_dim_v,
+    keys[i] = rows_at(key_stride, tile.keys + 16 * i, task.head_dim, scratch.keys + i * key_bytes);
+    values[i] = rows_at(value_stride, tile.values + 16 * i, task.head_dim_v,
                         scratch.values + i * value_bytes);
   }
   Upcoming upcoming(task, next);
@@ -245,7 +250,7 @@ inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
   int current = 0;
   bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
   while (found) {
-    const Tile& tile = tiles[current];
+    Tile& tile = tiles[current];
     Tile& next = tiles[1 - current];
     uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
     found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);

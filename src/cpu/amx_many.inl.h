@@ -36,10 +36,10 @@ inline TileScales scales_of(const AttendTask& task, const PackedTile& tile) {
           task.values.scales != nullptr ? tile.value_scales : nullptr};
 }
 
-inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
-                      int index, const Tile* next, PackedTile& packed) {
-  constexpr int kRowsBeside = 2 * kTileKeys / 6;  // of the next tile, at each of six places
+inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& tile, int index,
+                      const Tile* next, PackedTile& packed) {
   Upcoming upcoming(task, next);
+  const int lines_beside = upcoming.total() / 6;  // at each of six places
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * 2 * kTileBytes;
   char* keys = scratch.keys + index * (kTileKeys / 16) * key_bytes;
@@ -49,13 +49,14 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const T
   packed.any = tile.seen.any;
   packed.keys = keys;
   packed.values = values;
+  make_bf16(task, scratch, packed.units, tile);
   for (int i = 0; i < 2 * packed.units; ++i) {
-    upcoming.advance(kRowsBeside);
+    upcoming.advance(lines_beside);
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
   }
   packed.finite = true;
   for (int i = 0; i < packed.units; ++i) {
-    upcoming.advance(kRowsBeside);
+    upcoming.advance(lines_beside);
     packed.finite &=
         pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
   }

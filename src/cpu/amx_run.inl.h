@@ -495,7 +495,7 @@ inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   if (!found && !task.continues) clear(task);
   for (pass.is_first = !task.continues; found; pass.is_first = false) {
     for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
-      const Tile& tile = tiles[current];
+      Tile& tile = tiles[current];
       Tile& next = tiles[1 - current];
       uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
       found = next_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);

@@ -1,6 +1,7 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
+#include "amx_decode.inl.h"
 #include "amx_run.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
@@ -12,6 +13,11 @@ void multiply_tiles(const void* a, const void* b, float* c) {
   load_tile<2>(b);
   product_bf16<0, 1, 2>();
   store_tile<0>(c);
+}
+
+void convert_codes(Element element, const void* codes, int32_t dim, void* bf16) {
+  const char* row = static_cast<const char*>(codes);
+  make_bf16(element, &row, 1, dim, static_cast<char*>(bf16), [] {});
 }
 
 inline int32_t padded_dim(int32_t head_dim_v) {
@@ -42,6 +48,7 @@ inline void attend(const AttendTask& task) {
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
   if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
   if (!task.continues) clear(task);
+  if (SmallGroup::serves(task)) return attend_decode(task, scratch);
   attend_few(task, scratch);
 }
 

@@ -19,7 +19,8 @@ const Kernels& functions_of(const Kernel& kernel) {
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const BackendOptions& options)
-      : kernels_(available_kernels(options.isa)), pool_(options.num_threads) {}
+      : kernels_(available_kernels(options.isa)),
+        pool_(options.num_threads, {options.run_tasks, options.host}) {}
 
   const char* name() const override { return "cpu"; }
   bool takes_streams() const override { return false; }

@@ -85,8 +85,6 @@ std::string reason_against_tiles(const Problem& problem) {
   if (problem.dtype != PAGODA_BF16)
     return "tiles multiply bf16, and spec.dtype is " +
            std::string(problem.dtype == PAGODA_F16 ? "f16" : "f32");
-  if (problem.kv_format != PAGODA_KV_SAME)
-    return "tiles multiply bf16, and spec.kv_format is " + std::to_string(problem.kv_format);
   return "";
 }
 

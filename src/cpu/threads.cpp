@@ -34,20 +34,21 @@ int default_threads() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads, HostThreads host) : host_(host) {
   expect(num_threads <= kMaxThreads, PAGODA_INVALID_ARGUMENT, "options.num_threads is ",
          num_threads, "; at most ", kMaxThreads, " are possible");
-  if (num_threads == 0) num_threads = default_threads();
+  num_threads_ = num_threads == 0 ? default_threads() : num_threads;
+  if (host_.run_tasks != nullptr) return;
   try {
-    workers_.reserve(static_cast<size_t>(num_threads - 1));
-    for (int thread = 1; thread < num_threads; ++thread)
+    workers_.reserve(static_cast<size_t>(num_threads_ - 1));
+    for (int thread = 1; thread < num_threads_; ++thread)
       workers_.emplace_back([this, thread] { work(thread); });
   } catch (const std::system_error& error) {
     const size_t started = workers_.size() + 1;
     stop();
     throw Failure(PAGODA_OUT_OF_MEMORY,
                   "the system gave " + std::to_string(started) + " of " +
-                      std::to_string(num_threads) + " threads (" + error.what() +
+                      std::to_string(num_threads_) + " threads (" + error.what() +
                       "); lower options.num_threads",
                   Where::here());
   }
@@ -65,8 +66,9 @@ void ThreadPool::stop() {
 }
 
 void ThreadPool::run(Job job) {
-  if (workers_.empty()) return job.call(job.task, 0);
+  if (num_threads_ == 1) return job.call(job.task, 0);
   const std::lock_guard lock(turn_);
+  if (host_.run_tasks != nullptr) return run_on_host(job);
   job_ = job;
   unfinished_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
   round_.fetch_add(1, std::memory_order_release);
@@ -74,6 +76,14 @@ void ThreadPool::run(Job job) {
   job.call(job.task, 0);
   for (uint32_t left = unfinished_.load(std::memory_order_acquire); left != 0;)
     left = await_change(unfinished_, left);
+}
+
+void ThreadPool::run_on_host(Job job) {
+  const auto task = [](void* argument, int32_t thread) {
+    const Job& lent = *static_cast<const Job*>(argument);
+    lent.call(lent.task, thread);
+  };
+  host_.run_tasks(host_.host, num_threads_, task, &job);
 }
 
 void ThreadPool::work(int thread) {

@@ -11,7 +11,7 @@ namespace {
 
 TEST(Abi, SizesOnLp64) {
   EXPECT_EQ(sizeof(pagoda_tensor), 104u);
-  EXPECT_EQ(sizeof(pagoda_context_options), 40u);
+  EXPECT_EQ(sizeof(pagoda_context_options), 56u);
   EXPECT_EQ(sizeof(pagoda_spec), 88u);
   EXPECT_EQ(sizeof(pagoda_limits), 32u);
   EXPECT_EQ(sizeof(pagoda_tuning), 24u);

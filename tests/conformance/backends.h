@@ -50,8 +50,7 @@ class Backends {
 
   // Of the kernel that this instruction set serves such cases with.
   static Arithmetic arithmetic(const Geometry& g, const std::string& isa) {
-    const bool with_tiles =
-        isa == "amx" && has(isa) && g.dtype == PAGODA_BF16 && g.kv_format == PAGODA_KV_SAME;
+    const bool with_tiles = isa == "amx" && has(isa) && g.dtype == PAGODA_BF16;
     return with_tiles ? kTiles : kFloat;
   }
 

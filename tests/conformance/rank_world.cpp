@@ -159,7 +159,10 @@ void RankWorld::write_history(const Context& context) {
   Limits own = limits;
   own.max_reqs = 1;
   own.max_tokens = static_cast<int32_t>(history_slots_.size());
-  Plan plan(context, spec, own);
+  Spec unmasked = spec;
+  unmasked.has_block_mask = 0;
+  unmasked.score_expr = nullptr;
+  Plan plan(context, unmasked, own);
   const int32_t no_requests[] = {0};
   Batch step;
   step.num_tokens = own.max_tokens;

@@ -257,6 +257,23 @@ TEST_F(CliWithModel, GuessesChangeTheFiguresAndNotTheText) {
     expect_refused(run({"--prompt", "x", "--draft", form}), "ngram:SUFFIX:TOKENS");
 }
 
+TEST_F(CliWithModel, BenchPrintsRatesOfEveryCaseAsJson) {
+  const Outcome outcome =
+      pagoda_cli({"bench", "--model", stories_model().string(), "--prompts", "3,40", "--generate",
+                  "5", "--requests", "2", "--repeats", "2", "--threads", "2"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto result = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(result.at("threads"), 2);
+  EXPECT_GT(result.at("peak_memory_mib"), 1);
+  std::vector<std::string> names;
+  for (const auto& one : result.at("cases")) {
+    names.push_back(one.at("case"));
+    EXPECT_GT(one.at("tokens_per_second_median"), 0) << names.back();
+    EXPECT_GE(one.at("tokens_per_second_best"), one.at("tokens_per_second_median"));
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"prompt_3", "prompt_40", "generate_1", "generate_2"}));
+}
+
 TEST(Cli, EmbedPrintsNumbersJsonOrSimilarities) {
   if (minilm_folder().empty()) GTEST_SKIP() << "all-MiniLM-L6-v2 is not here";
   const std::string model = minilm_folder().string();
@@ -283,6 +300,13 @@ TEST(Cli, EmbedPrintsNumbersJsonOrSimilarities) {
 
 TEST_F(CliWithModel, EmbedRefusesADecoder) {
   expect_refused({"embed", "--model", stories_model().string(), "--text", "x"}, "config.json");
+}
+
+// Of a build without CUDA, and of a machine without a device.
+TEST_F(CliWithModel, ADeviceThatIsNotThereIsRefusedWithARemedy) {
+  if (std::filesystem::exists("/dev/nvidiactl")) GTEST_SKIP() << "there is a CUDA device";
+  for (const char* remedy : {"CUDA device", "the device cpu"})
+    expect_refused(run({"--prompt", "x", "--device", "cuda", "--quiet"}), remedy);
 }
 
 TEST_F(CliWithModel, WrongValuesAreRefusedWithARemedy) {

@@ -1,9 +1,9 @@
 // SmolLM2-135M-Instruct against llama.cpp on the same file (golden/make_smollm2_golden.py).
 //
-// llama.cpp rounds activations to 8 bits before each product with a quantised weight; this engine
-// does not. That noise moves a logit by up to about one, and a difference of two logits by up to
-// two thirds, over these 25 prompts. So a step says something only if llama.cpp's margin between
-// its two best tokens is clear of it.
+// Both round activations to 8 bits before each product with a quantised weight, in groups of 32;
+// llama.cpp also rounds the groups' scales, and adds in another order. That noise moves a logit by
+// up to about one, and a difference of two logits by up to two thirds, over these 25 prompts. So a
+// step says something only if llama.cpp's margin between its two best tokens is clear of it.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -30,3 +30,10 @@ pagoda_runner_test(embed SOURCES ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp LABEL
 pagoda_runner_test(cli SOURCES ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp LABELS ci)
 target_compile_definitions(engine_cli_test PRIVATE PAGODA_CLI="$<TARGET_FILE:pagoda_cli>")
 add_dependencies(engine_cli_test pagoda_cli)
+
+set(random_models ${CMAKE_CURRENT_LIST_DIR}/random_model.cpp ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp)
+pagoda_runner_test(cuda_host SOURCES ${random_models})
+if(PAGODA_HAS_CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  pagoda_runner_test(cuda_device SOURCES ${random_models} LIBS CUDA::cudart_static LABELS ci)
+endif()

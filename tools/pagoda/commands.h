@@ -6,6 +6,7 @@
 
 namespace pagoda::cli {
 
+void add_bench(CLI::App& app);
 void add_calibrate(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_embed(CLI::App& app);

@@ -64,7 +64,7 @@ void draw(const Flags& flags) {
   runner->run();
 
   const std::string subtitle =
-      subtitle_of(runner->stats(), prompts.size(), runner->decoder().options().page_size);
+      subtitle_of(runner->stats(), prompts.size(), runner->executor().options().page_size);
   std::ofstream file(flags.out);
   file << draw_page_history(history, "Pages of the cache over time", subtitle);
   file.close();

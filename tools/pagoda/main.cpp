@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
       "pagoda: attention for LLM inference over a paged KV cache, and a runner that proves it"};
   app.require_subcommand(1);
   add_run(app);
+  add_bench(app);
   add_pull(app);
   add_doctor(app);
   add_explain(app);

@@ -29,8 +29,17 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("NAME");
   command.add_option("--isa", runner.isa, "of attention on the CPU: scalar, avx2, avx512")
       ->type_name("NAME");
-  command.add_option("--dtype", options.dtype, "of attention and its cache")
-      ->capture_default_str()
+  command
+      .add_option("--product-isa", runner.product_isa,
+                  "of matrix products: scalar, avx2, avx512, amx")
+      ->type_name("NAME");
+  command.add_flag(
+      "--expand-weights", runner.expand_weights,
+      "multiply weights of 4 to 8 bits as floats: slower, and activations stay unrounded");
+  command
+      .add_option("--dtype", options.dtype,
+                  "of attention and its cache, on a CUDA device of weights too")
+      ->default_str("f32, on a CUDA device bf16")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   command.add_option("--kv-format", options.kv_format, "of the cache; same: --dtype")
       ->capture_default_str()
@@ -74,6 +83,15 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       .add_option("--comm-timeout", options.comm_timeout_ms,
                   "milliseconds after which a process that does not answer is lost; 0: 4000")
       ->check(CLI::Range(0, 1 << 30));
+}
+
+void add_device_option(CLI::App& command, engine::Device& device) {
+  static const std::map<std::string, engine::Device> devices{{"cpu", engine::Device::kCpu},
+                                                             {"cuda", engine::Device::kCuda}};
+  command.add_option("--device", device, "who computes: cpu, cuda")
+      ->type_name("NAME")
+      ->default_str("cpu")
+      ->transform(CLI::CheckedTransformer(devices));
 }
 
 const std::map<std::string, pagoda_kv_format>& kv_formats() {
@@ -120,7 +138,8 @@ LoadedModel open_model(const std::string& path_or_name) {
 std::unique_ptr<engine::Runner> make_runner(const LoadedModel& model, const ModelOptions& options,
                                             int32_t max_seq_len, int32_t num_sequences) {
   engine::RunnerOptions runner = options.runner;
-  runner.dtype = dtype_of(options.dtype);
+  const bool on_cuda = runner.device == engine::Device::kCuda;
+  runner.dtype = options.dtype.empty() && on_cuda ? PAGODA_BF16 : dtype_of(options.dtype);
   runner.kv = kv_choice_of(options);
   runner.prefix_cache = !options.no_prefix_cache;
   runner.cascade = options.cascade == "always" ? 1 : options.cascade == "never" ? -1 : 0;

@@ -12,7 +12,7 @@ namespace pagoda::cli {
 
 struct ModelOptions {
   std::string model;
-  std::string dtype = "f32";
+  std::string dtype;  // empty: f32, on a CUDA device bf16
   std::string kv_format = "same";
   std::string kv_same_layers;  // "0,11", "sliding" or both
   engine::RunnerOptions runner;
@@ -29,7 +29,10 @@ void add_model_option(CLI::App& command, std::string& model);
 
 void add_model_options(CLI::App& command, ModelOptions& options);
 
-// "f32", "f16" or "bf16", which the flags have been checked to be.
+// --device, of commands that run a model through the runner.
+void add_device_option(CLI::App& command, engine::Device& device);
+
+// "f32", "f16" or "bf16", which the flags have been checked to be; f32 if empty.
 pagoda_dtype dtype_of(const std::string& name);
 
 // The formats by the names that the flags take.

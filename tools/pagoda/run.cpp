@@ -105,7 +105,7 @@ void run(const RunOptions& options) {
   while (runner->step())
     for (const engine::Generation& done : runner->take_finished()) printer.finished(done);
   if (options.model.quiet || !is_first_process()) return;
-  const std::string picture = runner->decoder().mask_picture();
+  const std::string picture = runner->executor().mask_picture();
   if (!picture.empty()) std::cerr << picture << '\n';
   std::cerr << (options.printer.json
                     ? figures_as_json(runner->stats())
@@ -124,6 +124,7 @@ void add_run(CLI::App& app) {
                                    "a prompt per line, or JSON objects with a prompt each");
   prompt->excludes(file);
   add_model_options(*command, options->model);
+  add_device_option(*command, options->model.runner.device);
   add_generation_options(*command, options->generation);
   add_chat_options(*command, options->chat);
   command->add_option("--mask", options->model.runner.mask.text,

@@ -104,7 +104,7 @@ TEST(CpuSelect, EveryReasonIsGiven) {
 TEST(CpuSelect, NamedKernelsAndIsasAreTaken) {
   for (const CpuKernel& kernel : available_kernels("")) {
     Problem problem = small_problem();
-    problem.dtype = PAGODA_BF16;  // that all of them serve
+    problem.dtype = PAGODA_BF16;  // the type that every kernel serves
     problem.tuning.kernel = kernel.name;
     const auto any = make_backend({});
     ASSERT_NE(any->select(problem).kernel, nullptr);
@@ -160,6 +160,28 @@ TEST(CpuThreads, CallersTakeTurns) {
   for (int job = 0; job < 200; ++job) pool.run([&](int) { ++runs; });
   other.join();
   EXPECT_EQ(runs, 2 * 200 * 3);
+}
+
+// The last task first, all on the caller: a host may have fewer threads than were asked for.
+void run_backwards(void* host, int32_t count, void (*task)(void* argument, int32_t index),
+                   void* argument) {
+  static_cast<std::vector<int32_t>*>(host)->push_back(count);
+  for (int32_t i = count; i-- > 0;) task(argument, i);
+}
+
+TEST(CpuThreads, AHostsThreadsDoTheWork) {
+  std::vector<int32_t> counts;
+  ThreadPool pool(5, {.run_tasks = run_backwards, .host = &counts});
+  ASSERT_EQ(pool.num_threads(), 5);
+  std::vector<int> order;
+  const std::thread::id here = std::this_thread::get_id();
+  for (int job = 0; job < 2; ++job)
+    pool.run([&](int thread) {
+      EXPECT_EQ(std::this_thread::get_id(), here);
+      order.push_back(thread);
+    });
+  EXPECT_EQ(order, (std::vector<int>{4, 3, 2, 1, 0, 4, 3, 2, 1, 0}));
+  EXPECT_EQ(counts, (std::vector<int32_t>{5, 5}));
 }
 
 TEST(CpuThreads, TooManyAreRefused) {
