@@ -1,5 +1,5 @@
 # Thin fronts over the CMake presets. `make demo` and `make test` need nothing before them on Debian 12.
-.PHONY: demo test asan bench quick long build deps format tidy clean gpu-test gpu-bench gpu-programs
+.PHONY: demo test asan bench cpu-bench quick long build deps format tidy clean gpu-test gpu-bench gpu-programs gpu-runner
 
 PRESET ?= release
 BUILD := build/$(PRESET)
@@ -40,6 +40,12 @@ bench: deps
 	cmake --preset $(PRESET) -DPAGODA_BENCH=ON >/dev/null
 	cmake --build $(BUILD)
 
+# Best and median of every case beside the machine's own limits, into results/cpu_bench.json.
+cpu-bench: deps
+	cmake --preset $(PRESET) -DPAGODA_BENCH=ON >/dev/null
+	cmake --build $(BUILD) --target cpu_bench
+	python3 bench/cpu/results.py $(BUILD)/bin/cpu_bench results/cpu_bench.json $(PARTS)
+
 # Where there is a GPU: the results are committed, and `make quick` holds them against the kernels.
 gpu-programs:
 	bench/gpu/build.sh build/gpu
@@ -50,6 +56,13 @@ gpu-test: gpu-programs
 gpu-bench: gpu-programs
 	python3 bench/gpu/results.py bench build/gpu results/gpu_bench.json
 	python3 tools/plot_gpu.py results/gpu_bench.json docs/pictures
+
+# The runner with SmolLM2 on the device; needs the CUDA toolkit's cuBLASLt there.
+gpu-runner: deps
+	cmake --preset $(PRESET) >/dev/null
+	cmake --build $(BUILD) --target pagoda_cli engine_cuda_device_test bench_runner
+	$(BUILD)/bin/pagoda pull smollm2
+	python3 bench/gpu/runner_results.py $(BUILD)/bin results/gpu_runner.json
 
 tidy: build
 	tools/check_tidy.sh $(BUILD)

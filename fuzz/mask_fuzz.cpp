@@ -1,7 +1,7 @@
 // Any bytes as a mask or score expression. It is refused with a sentence and a column inside the
 // text, or it is printed and read back the same, and its tile is the same by rows of bits as pair
-// by pair; where analysis decides the tile, no pair contradicts it; and a block mask of a small
-// batch is built and built again.
+// by pair; where analysis decides the tile, no pair contradicts it; and the block mask of a small
+// batch, built from nothing and continued, shows what the pairs of its rows say.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -13,10 +13,15 @@
 #include "../src/mask/parse.h"
 #include "../src/mask/print.h"
 #include "bytes.h"
+#include "mask_grammar.h"
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
 
 namespace {
 
 using namespace pagoda::mask;
+
+constexpr size_t kHead = 8;  // bytes that say where; the text follows
 
 void require(bool ok) {
   if (!ok) std::abort();
@@ -54,11 +59,20 @@ struct World {
 struct Place {
   Point point;
   int64_t query, key;
+  BlockMaskShape shape;
+  int32_t seq_len;  // of the request that decodes
+  int32_t row;      // the query of the other request that is held against its definition
+  int32_t head;
 };
 
 Place draw_place(pagoda::fuzz::Bytes& in) {
   Place place{.point = {}, .query = in.number(-3, 90), .key = in.byte()};
   place.query = std::clamp<int64_t>(place.query, INT32_MIN, INT32_MAX);
+  const uint8_t shape = in.byte();
+  place.shape = {.tile_q = shape & 1 ? 4 : 16, .tile_kv = shape & 2 ? 32 : 64, .num_heads = 2};
+  place.head = shape >> 2 & 1;
+  place.row = shape >> 3;
+  place.seq_len = 59 + in.byte() % 8;
   place.point[Variable::head] = in.number(0, 3);
   place.point[Variable::seq_len] = in.number(0, 100);
   return place;
@@ -88,17 +102,56 @@ void check_mask(const Expr& mask, const World& world, const Place& at) {
   }
 }
 
-void check_block_mask(const Expr& mask, const World& world) {
-  BlockMaskBuilder builder(mask, world.bindings, {.tile_q = 8, .tile_kv = 32, .num_heads = 2},
+constexpr int32_t kPrefill = 19, kPrefillLen = 70, kSteps = 2;
+
+// The bit of one pair, of query `i` of the request.
+bool bit_of(const BlockMask& mask, int32_t request, int32_t head, int32_t i, int32_t key) {
+  const int64_t row = mask.list_of(request, i / mask.tile_q, mask.num_heads == 1 ? 0 : head);
+  for (int32_t at = mask.row_start[row]; at < mask.row_start[row + 1]; ++at) {
+    if (mask.tile[at] != key / mask.tile_kv) continue;
+    if (mask.bits_at[at] < 0) return true;
+    const uint32_t* bits = mask.bits + mask.bits_at[at] + i % mask.tile_q * (mask.tile_kv / 32);
+    return (bits[key % mask.tile_kv / 32] >> key % 32 & 1) != 0;
+  }
+  return false;
+}
+
+void check_block_mask_row(const Expr& expr, const World& world, const BlockMask& mask,
+                          const Step& step, int32_t request, int32_t head, int32_t i) {
+  std::vector<Value> scratch(expr.nodes.size());
+  const int32_t seq_len = step.seq_lens[request];
+  Point point;
+  point[Variable::request] = request;
+  point[Variable::head] = head;
+  point[Variable::seq_len] = seq_len;
+  point[Variable::query_len] = step.query_start_loc[request + 1] - step.query_start_loc[request];
+  point[Variable::query] = seq_len - point[Variable::query_len] + i;
+  for (int32_t key = 0; key < seq_len; ++key) {
+    point[Variable::key] = key;
+    const bool visible = evaluate(expr, world.bindings, point, scratch.data()).i != 0;
+    require(visible == bit_of(mask, request, head, i, key));
+  }
+}
+
+// A request with many queries, and one that decodes over some steps in the same memory.
+void check_block_mask(const Expr& expr, const World& world, const Place& at) {
+  BlockMaskBuilder builder(expr, world.bindings, at.shape,
                            {.max_reqs = 2, .max_tokens = 20, .max_seq_len = 80});
-  const int32_t starts[] = {0, 17, 18}, lens[] = {40, 65}, longer[] = {40, 66};
   const Capacity bound = builder.upper_bound();
   std::vector<uint64_t> memory(bound.bytes() / 8 + 16);
   void* data = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) / 8;
-  builder.build({2, starts, lens}, {data, bound});
-  const BlockMask next = builder.build({2, starts, longer}, {data, bound});
-  const Capacity need = builder.measure({2, starts, longer});
-  require(next.row_start[need.rows] == need.entries);
+  const int32_t starts[] = {0, kPrefill, kPrefill + 1};
+  int32_t lens[] = {kPrefillLen, at.seq_len};
+  for (int i = 0; i < kSteps; ++i, ++lens[1]) {
+    const Step step{2, starts, lens};
+    const BlockMask mask = builder.build(step, {data, bound});
+    check_block_mask_row(expr, world, mask, step, 1, at.head, 0);
+    if (i > 0) continue;
+    check_block_mask_row(expr, world, mask, step, 0, at.head, at.row % kPrefill);
+    if (at.row % 4 != 0) continue;
+    const Capacity need = builder.measure(step);
+    require(mask.num_entries == need.entries && mask.num_words == need.words);
+  }
 }
 
 void check_score(const Expr& score, const World& world, const Place& at) {
@@ -123,9 +176,27 @@ void check_score(const Expr& score, const World& world, const Place& at) {
 
 }  // namespace
 
+// Sometimes the bytes as they come, mostly another expression: see mask_grammar.h.
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  pagoda::fuzz::MaskGrammar grammar(seed);
+  const uint32_t kind = grammar.below(16);
+  if (kind == 0 || max_size <= kHead) return LLVMFuzzerMutate(data, size, max_size);
+  for (size_t i = size; i < kHead; ++i) data[i] = static_cast<uint8_t>(grammar.below(256));
+  size = std::max(size, kHead);
+  if (kind < 4) data[grammar.below(kHead)] = static_cast<uint8_t>(grammar.below(256));
+  if (kind == 1) return size;
+  const bool is_score = (data[0] & 1) != 0;
+  std::string text(reinterpret_cast<const char*>(data) + kHead, size - kHead);
+  text = kind == 2 ? grammar.text(is_score) : grammar.changed(text, is_score);
+  const size_t length = std::min(text.size(), max_size - kHead);
+  std::copy_n(text.data(), length, data + kHead);
+  return kHead + length;
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const World world;
-  const size_t head = std::min<size_t>(size, 8);
+  const size_t head = std::min(size, kHead);
   pagoda::fuzz::Bytes in(data, head);
   const bool is_score = in.flag();
   const Place at = draw_place(in);
@@ -143,7 +214,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       check_score(expr, world, at);
     } else {
       check_mask(expr, world, at);
-      check_block_mask(expr, world);
+      check_block_mask(expr, world, at);
     }
   } catch (const ExpressionError& error) {
     require(error.sentence.size() > 5 && error.column >= 1 &&

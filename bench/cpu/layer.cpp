@@ -8,6 +8,8 @@
 #include <pagoda/mask.hpp>
 #include <stdexcept>
 
+#include "machine.h"
+
 namespace pagoda::bench {
 namespace {
 
@@ -62,9 +64,10 @@ struct Buffer {
   uint8_t* data = nullptr;
   size_t size = 0;
 
-  explicit Buffer(size_t bytes) : size((bytes + 4095) / 4096 * 4096) {
-    data = static_cast<uint8_t*>(std::aligned_alloc(4096, std::max<size_t>(size, 4096)));
+  explicit Buffer(size_t bytes) : size((bytes + kHugePage - 1) / kHugePage * kHugePage) {
+    data = static_cast<uint8_t*>(std::aligned_alloc(kHugePage, std::max(size, kHugePage)));
     if (data == nullptr) throw std::bad_alloc();
+    ask_for_huge_pages(data, size);
   }
   ~Buffer() { std::free(data); }
   Buffer(const Buffer&) = delete;
@@ -146,7 +149,8 @@ LayerRun::LayerRun(const Shape& s, int32_t num_threads, const std::string& isa, 
   pagoda_context_options options = PAGODA_INIT(pagoda_context_options);
   options.backend = "cpu";
   options.num_threads = num_threads;
-  options.isa = isa.empty() ? nullptr : isa.c_str();
+  const std::string& name = s.isa.empty() ? isa : s.isa;
+  options.isa = name.empty() ? nullptr : name.c_str();
   check(pagoda_context_create(&options, &p.context));
   pagoda_spec spec = PAGODA_INIT(pagoda_spec);
   spec.num_heads = s.num_heads;

@@ -24,6 +24,7 @@ struct Shape {
   int32_t cascade = 0;  // tuning
   std::string mask;     // an expression in place of the causal mask; empty: none
   std::string score;    // an expression over the logits; empty: none
+  std::string isa;      // empty: the one that LayerRun is given
 };
 
 class LayerRun {

@@ -38,70 +38,125 @@ CudaDecoder::CudaDecoder(const ModelFile& file, const ModelConfig& config,
   weights_ = load(file, options, progress);
 }
 
-NormRows CudaDecoder::norm_of(const float* weight, int64_t num_rows) const {
-  return {.residual = activations_.residual.data(),
-          .rows = nullptr,
-          .weight = weight,
-          .out = activations_.normed.data(),
-          .num_rows = num_rows,
-          .size = config_.hidden_size,
+// The norm of residual's rows, times a matrix.
+void CudaDecoder::queue_normed(const Normed& normed, FewRowsOut few, ProductOut many, void* out,
+                               cudaStream_t stream) {
+  const float* const residual = activations_.residual.data();
+  if (has_few_rows(normed.matrix, normed.num_rows, dtype_)) {
+    queue_few_rows({.matrix = normed.matrix,
+                    .num_rows = normed.num_rows,
+                    .in = nullptr,
+                    .residual = residual,
+                    .rows = normed.rows,
+                    .weight = normed.weight,
+                    .epsilon = config_.norm_epsilon,
+                    .out = out,
+                    .kind = few,
+                    .rotate = normed.rotate},
+                   stream);
+    return;
+  }
+  queue_norm({.residual = residual,
+              .rows = normed.rows,
+              .weight = normed.weight,
+              .out = activations_.normed.data(),
+              .num_rows = normed.num_rows,
+              .size = config_.hidden_size,
+              .epsilon = config_.norm_epsilon,
+              .dtype = dtype_},
+             stream);
+  products_.queue(normed.matrix, activations_.normed.data(), normed.num_rows, out, many, stream);
+}
+
+// residual += narrow * matrix
+void CudaDecoder::queue_added(const DeviceMatrix& matrix, int64_t num_rows, cudaStream_t stream) {
+  const uint16_t* const in = activations_.narrow.data();
+  float* const residual = activations_.residual.data();
+  if (has_few_rows(matrix, num_rows, dtype_))
+    queue_few_rows({.matrix = matrix,
+                    .num_rows = num_rows,
+                    .in = in,
+                    .residual = nullptr,
+                    .rows = nullptr,
+                    .weight = nullptr,
+                    .epsilon = 0,
+                    .out = residual,
+                    .kind = FewRowsOut::kAddFloat,
+                    .rotate = {}},
+                   stream);
+  else
+    products_.queue(matrix, in, num_rows, residual, ProductOut::kAddFloat, stream);
+}
+
+RotateHeads CudaDecoder::rotation_of(int layer, int64_t num_tokens,
+                                     const int32_t* positions) const {
+  const DeviceLayer& w = weights_->layers()[static_cast<size_t>(layer)];
+  const bool use_rope = config_.layers[static_cast<size_t>(layer)].use_rope;
+  return {.qkv = activations_.wide.data(),
+          .bias = w.qkv_bias,
+          .query_norm = w.query_norm,
+          .key_norm = w.key_norm,
+          .cosines = use_rope ? cosines_.data() : nullptr,
+          .sines = sines_.data(),
+          .positions = positions,
+          .num_rows = num_tokens,
+          .num_heads = static_cast<int32_t>(config_.num_heads),
+          .num_kv_heads = static_cast<int32_t>(config_.num_kv_heads),
+          .head_dim = static_cast<int32_t>(config_.head_dim),
+          .num_pairs = static_cast<int32_t>(config_.rope.num_dims / 2),
+          .interleaved = config_.rope.style == RopeStyle::kInterleaved,
           .epsilon = config_.norm_epsilon,
           .dtype = dtype_};
 }
 
-// Reads the normed rows; the next norm is the feed-forward network's.
 void CudaDecoder::queue_attention_part(int layer, int64_t num_tokens, const int32_t* positions,
                                        cudaStream_t stream) {
   const DeviceLayer& w = weights_->layers()[static_cast<size_t>(layer)];
-  const bool use_rope = config_.layers[static_cast<size_t>(layer)].use_rope;
+  const RotateHeads rotate = rotation_of(layer, num_tokens, positions);
+  const bool at_once = has_few_rows(w.qkv, num_tokens, dtype_) && can_rotate(rotate);
   uint16_t* const qkv = activations_.wide.data();
-  uint16_t* const out = activations_.narrow.data();
-  float* const residual = activations_.residual.data();
-  products_.queue(w.qkv, activations_.normed.data(), num_tokens, qkv, ProductOut::kTyped, stream);
-  queue_rotate({.qkv = qkv,
-                .bias = w.qkv_bias,
-                .query_norm = w.query_norm,
-                .key_norm = w.key_norm,
-                .cosines = use_rope ? cosines_.data() : nullptr,
-                .sines = sines_.data(),
-                .positions = positions,
+  queue_normed({.matrix = w.qkv,
+                .weight = w.attention_norm,
+                .rows = nullptr,
                 .num_rows = num_tokens,
-                .num_heads = static_cast<int32_t>(config_.num_heads),
-                .num_kv_heads = static_cast<int32_t>(config_.num_kv_heads),
-                .head_dim = static_cast<int32_t>(config_.head_dim),
-                .num_pairs = static_cast<int32_t>(config_.rope.num_dims / 2),
-                .interleaved = config_.rope.style == RopeStyle::kInterleaved,
-                .epsilon = config_.norm_epsilon,
-                .dtype = dtype_},
+                .rotate = rotate},
+               at_once ? FewRowsOut::kRotated : FewRowsOut::kTyped, ProductOut::kTyped, qkv,
                stream);
-  attention_.queue(layer, qkv, out, num_tokens, stream);
-  products_.queue(w.attention_out, out, num_tokens, residual, ProductOut::kAddFloat, stream);
+  if (!at_once) queue_rotate(rotate, stream);
+  attention_.queue(layer, qkv, activations_.narrow.data(), num_tokens, stream);
+  queue_added(w.attention_out, num_tokens, stream);
   if (w.attention_out_bias != nullptr)
-    queue_add_bias(w.attention_out_bias, residual, num_tokens, config_.hidden_size, stream);
+    queue_add_bias(w.attention_out_bias, activations_.residual.data(), num_tokens,
+                   config_.hidden_size, stream);
 }
 
 void CudaDecoder::queue_ffn_part(int layer, int64_t num_tokens, cudaStream_t stream) {
   const DeviceLayer& w = weights_->layers()[static_cast<size_t>(layer)];
   uint16_t* const gate_up = activations_.wide.data();
   uint16_t* const gated = activations_.narrow.data();
-  queue_norm(norm_of(w.ffn_norm, num_tokens), stream);
-  products_.queue(w.gate_up, activations_.normed.data(), num_tokens, gate_up, ProductOut::kTyped,
-                  stream);
-  queue_silu_times(gate_up, gated, num_tokens, config_.ffn_size, dtype_, stream);
-  products_.queue(w.down, gated, num_tokens, activations_.residual.data(), ProductOut::kAddFloat,
-                  stream);
+  const bool few = has_few_rows(w.gate_up, num_tokens, dtype_);
+  queue_normed({.matrix = w.gate_up,
+                .weight = w.ffn_norm,
+                .rows = nullptr,
+                .num_rows = num_tokens,
+                .rotate = {}},
+               FewRowsOut::kSiluTimes, ProductOut::kTyped, few ? gated : gate_up, stream);
+  if (!few) queue_silu_times(gate_up, gated, num_tokens, config_.ffn_size, dtype_, stream);
+  queue_added(w.down, num_tokens, stream);
 }
 
 void CudaDecoder::queue_draws(const StepShape& shape, const StepLayout& layout, std::byte* arrays,
                               const DrawBuffers& buffers, cudaStream_t stream) {
   if (shape.num_draws == 0) return;
-  NormRows norm = norm_of(weights_->output_norm(), shape.num_draws);
-  norm.rows = reinterpret_cast<const int32_t*>(arrays + layout.draw_rows);
-  queue_norm(norm, stream);
-  products_.queue(weights_->output(), activations_.normed.data(), shape.num_draws,
-                  buffers.logits.data(), ProductOut::kFloat, stream);
+  const DeviceMatrix& output = weights_->output();
+  queue_normed({.matrix = output,
+                .weight = weights_->output_norm(),
+                .rows = reinterpret_cast<const int32_t*>(arrays + layout.draw_rows),
+                .num_rows = shape.num_draws,
+                .rotate = {}},
+               FewRowsOut::kFloat, ProductOut::kFloat, buffers.logits.data(), stream);
   queue_draw({.logits = buffers.logits.data(),
-              .stride = weights_->output().num_outputs,
+              .stride = output.num_outputs,
               .vocab_size = num_drawable_,
               .draws = reinterpret_cast<const DrawParams*>(arrays + layout.draws),
               .seen = buffers.seen.data(),
@@ -113,16 +168,17 @@ void CudaDecoder::queue_draws(const StepShape& shape, const StepLayout& layout, 
 void CudaDecoder::queue_step(const StepShape& shape, const StepLayout& layout, std::byte* arrays,
                              const DrawBuffers& buffers, cudaStream_t stream) {
   const auto ints = [&](int64_t at) { return reinterpret_cast<const int32_t*>(arrays + at); };
-  const std::vector<DeviceLayer>& layers = weights_->layers();
   attention_.prepare(shape, layout, arrays, stream);
-  queue_embed_norm({.tokens = ints(layout.tokens),
-                    .embedding = weights_->embedding().rows,
-                    .residual = activations_.residual.data()},
-                   norm_of(layers.front().attention_norm, shape.num_tokens), stream);
-  for (size_t layer = 0; layer < layers.size(); layer++) {
-    if (layer > 0) queue_norm(norm_of(layers[layer].attention_norm, shape.num_tokens), stream);
-    queue_attention_part(static_cast<int>(layer), shape.num_tokens, ints(layout.positions), stream);
-    queue_ffn_part(static_cast<int>(layer), shape.num_tokens, stream);
+  queue_embed({.tokens = ints(layout.tokens),
+               .embedding = weights_->embedding().rows,
+               .residual = activations_.residual.data(),
+               .num_rows = shape.num_tokens,
+               .size = config_.hidden_size,
+               .dtype = dtype_},
+              stream);
+  for (int layer = 0; layer < static_cast<int>(config_.num_layers); layer++) {
+    queue_attention_part(layer, shape.num_tokens, ints(layout.positions), stream);
+    queue_ffn_part(layer, shape.num_tokens, stream);
   }
   queue_draws(shape, layout, arrays, buffers, stream);
 }

@@ -10,6 +10,7 @@
 #include "engine/cuda/cuda_attention.h"
 #include "engine/cuda/device_memory.h"
 #include "engine/cuda/device_weights.h"
+#include "engine/cuda/few_rows.h"
 #include "engine/cuda/kernels.h"
 #include "engine/cuda/products.h"
 #include "engine/cuda/step_shape.h"
@@ -54,7 +55,19 @@ class CudaDecoder {
     DeviceArray<uint16_t> narrow;  // typed [max_tokens, attention's output | gated]
   };
 
-  NormRows norm_of(const float* weight, int64_t num_rows) const;
+  struct Normed {
+    DeviceMatrix matrix;
+    const float* weight;  // [hidden_size] of the norm
+    const int32_t* rows;  // [num_rows] tokens, or null: row i is token i
+    int64_t num_rows;
+    RotateHeads rotate;  // what few rows do with it at once
+  };
+
+  RotateHeads rotation_of(int layer, int64_t num_tokens, const int32_t* positions) const;
+
+  void queue_normed(const Normed& normed, FewRowsOut few, ProductOut many, void* out,
+                    cudaStream_t stream);
+  void queue_added(const DeviceMatrix& matrix, int64_t num_rows, cudaStream_t stream);
   void queue_attention_part(int layer, int64_t num_tokens, const int32_t* positions,
                             cudaStream_t stream);
   void queue_ffn_part(int layer, int64_t num_tokens, cudaStream_t stream);

@@ -73,6 +73,9 @@ void require_served(const ModelConfig& config, const DecoderOptions& options) {
             "attention on the device is the "
             "cuda backend's, not \"",
             options.backend, "\"; leave --backend out");
+  refuse_if(!options.product_isa.empty(),
+            "products on the device have no instruction set to "
+            "choose; leave --product-isa out");
   const auto require_eights = [](const char* name, int64_t size) {
     require(size % 8 == 0, ErrorKind::kUnsupported, name, " is ", size,
             "; the device computes multiples of 8");

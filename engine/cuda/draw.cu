@@ -1,6 +1,7 @@
 // The draw of tokens: one block a row of logits. sampling_rules.h says what is drawn; here is how
-// the searches are made: a histogram of weights over the keys, then one over the chosen bin, until
-// it holds a single key.
+// the searches are made. A histogram over the keys finds how far the most probable tokens go that
+// top-k or top-p may leave; mostly they are few, and are sorted. Else each search goes on with a
+// histogram of the chosen bin, until it holds a single key.
 #include "engine/cuda/device_memory.h"
 #include "engine/cuda/kernels.h"
 #include "engine/cuda/rows.cuh"
@@ -16,6 +17,9 @@ constexpr int kBinBits = 8;
 // last of them is open and has all that lie further below the largest than 64. This changes speed,
 // never results.
 constexpr int kFirstBits = kTokenBits + kDeltaFraction + 6;
+constexpr float kBinsPerUnit = 4;  // of a first bin, by logits
+
+constexpr int kMaxList = kThreads;  // tokens that are sorted; changes speed, never results
 
 struct Shared {
   unsigned long long weights[kBins];
@@ -27,6 +31,8 @@ struct Shared {
   uint64_t bin, target;
   int count;
   uint64_t key;  // that was looked for
+  uint64_t list[kMaxList];
+  int list_size;
 };
 
 class Row {
@@ -43,7 +49,8 @@ class Row {
     top_ = top.logit;
     if (!isfinite(top_)) return {-1, top_};
     if (draw_.temperature == 0) return top;
-    if (draw_.top_k > 0 && draw_.top_k < vocab_size_)
+    if (draws_by_probability(draw_, vocab_size_) && make_list()) return {draw_from_list(), top_};
+    if (has_top_k())
       last_key_ = find([](uint64_t, float) { return 1ull; }, top_k_target(draw_.top_k));
     const auto weight = [this](uint64_t key, float logit) { return weight_of(key, logit); };
     if (draw_.top_p < 1) last_key_ = find(weight, top_p_target(draw_.top_p, total()));
@@ -55,6 +62,8 @@ class Row {
   }
 
  private:
+  __device__ bool has_top_k() const { return draw_.top_k > 0 && draw_.top_k < vocab_size_; }
+
   // As the model gave it, less the penalty; -inf for NaN, and 0 for -0, which is the same.
   __device__ float logit(int32_t token) const {
     float value = logits_[token];
@@ -95,6 +104,107 @@ class Row {
       sum += weight_of(key_of(top_, logit(i), i), logit(i));
     __syncthreads();  // who still reads the last sums
     return block_sum(sum, shared_.partial);
+  }
+
+  // The bins of all keys, with the number of keys if there is a top-k, otherwise their weights.
+  __device__ void fill_first_bins() {
+    if (threadIdx.x < kBins) shared_.weights[threadIdx.x] = 0, shared_.counts[threadIdx.x] = 0;
+    __syncthreads();
+    for (int32_t i = threadIdx.x; i < vocab_size_; i += kThreads) {
+      const float value = logit(i);
+      const int bin = static_cast<int>(fminf((top_ - value) * kBinsPerUnit, kBins - 1));
+      if (has_top_k())
+        atomicAdd(&shared_.counts[bin], 1);
+      else if (const uint64_t weight = fixed_weight(expf((value - top_) / draw_.temperature)))
+        atomicAdd(&shared_.weights[bin], static_cast<unsigned long long>(weight));
+    }
+    __syncthreads();
+    if (has_top_k() && threadIdx.x < kBins)
+      shared_.weights[threadIdx.x] = static_cast<unsigned long long>(shared_.counts[threadIdx.x]);
+    __syncthreads();
+  }
+
+  __device__ uint64_t total_of_bins() const {
+    unsigned long long sum = 0;
+    for (int i = threadIdx.x % kWarp; i < kBins; i += kWarp) sum += shared_.weights[i];
+    return warp_sum(sum);
+  }
+
+  // The keys up to the bin in which top-k, or without it top-p, ends, in their order. False if they
+  // are too many.
+  __device__ bool make_list() {
+    fill_first_bins();
+    total_ = total_of_bins();
+    choose_bin(has_top_k() ? top_k_target(draw_.top_k) : top_p_target(draw_.top_p, total_));
+    const auto bin = static_cast<int>(shared_.bin);
+    if (threadIdx.x == 0) shared_.list_size = 0;
+    __syncthreads();
+    if (bin == kBins - 1) return false;
+    const float end = static_cast<float>(bin + 1) / kBinsPerUnit;
+    for (int32_t i = threadIdx.x; i < vocab_size_; i += kThreads) {
+      const float value = logit(i);
+      if (top_ - value >= end) continue;
+      const int at = atomicAdd(&shared_.list_size, 1);
+      if (at < kMaxList) shared_.list[at] = key_of(top_, value, i);
+    }
+    __syncthreads();
+    if (shared_.list_size > kMaxList) return false;
+    sort_list();
+    return true;
+  }
+
+  // A bitonic sort (Batcher 1968); what is missing to a power of two is larger than any key.
+  __device__ void sort_list() {
+    const int thread = static_cast<int>(threadIdx.x);
+    int size = 1;
+    while (size < shared_.list_size) size *= 2;
+    if (thread >= shared_.list_size) shared_.list[thread] = ~uint64_t{0};
+    for (int run = 2; run <= size; run *= 2)
+      for (int step = run / 2; step > 0; step /= 2) {
+        __syncthreads();
+        const int other = thread ^ step;
+        if (other < thread || thread >= size) continue;
+        const uint64_t a = shared_.list[thread], b = shared_.list[other];
+        if ((a > b) == ((thread & run) == 0)) shared_.list[thread] = b, shared_.list[other] = a;
+      }
+    __syncthreads();
+  }
+
+  // Every thread has one token of the list.
+  __device__ int32_t draw_from_list() {
+    const int thread = static_cast<int>(threadIdx.x);
+    const bool is_there = thread < shared_.list_size && !(has_top_k() && thread >= draw_.top_k);
+    const uint64_t key = shared_.list[thread];
+    unsigned long long weight = is_there ? weight_of(key, logit(token_of(key))) : 0;
+    if (draw_.top_p < 1) {
+      const auto [before, total] = sum_before(weight);
+      const uint64_t target = top_p_target(draw_.top_p, has_top_k() ? total : total_);
+      if (before > target) weight = 0;
+    }
+    if (weight < fixed_weight(draw_.min_p)) weight = 0;
+    const auto [before, total] = sum_before(weight);
+    const uint64_t target = draw_target(draw_, total);
+    if (before <= target && target < before + weight) shared_.key = key;
+    __syncthreads();
+    return token_of(shared_.key);
+  }
+
+  struct Sums {
+    unsigned long long before, total;
+  };
+
+  // Of the threads before this one, and of all.
+  __device__ Sums sum_before(unsigned long long value) {
+    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+    Sums sums = {warp_sum_before(value), 0};
+    __syncthreads();  // who still reads the last sums
+    if (lane == kWarp - 1) shared_.partial[warp] = sums.before + value;
+    __syncthreads();
+    for (int i = 0; i < kNumWarps; i++) {
+      if (i < warp) sums.before += shared_.partial[i];
+      sums.total += shared_.partial[i];
+    }
+    return sums;
   }
 
   // The smallest key at which the weights of the keys up to it exceed the target, which is below
@@ -181,12 +291,7 @@ class Row {
     };
     unsigned long long own = 0;
     for (int32_t i = begin; i < end; i++) own += weight(i);
-    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-    unsigned long long before = warp_sum_before(own);
-    __syncthreads();  // who still reads the last sums
-    if (lane == kWarp - 1) shared_.partial[warp] = before + own;
-    __syncthreads();
-    for (int i = 0; i < warp; i++) before += shared_.partial[i];
+    unsigned long long before = sum_before(own).before;
     if (before <= target && target < before + own) {
       int32_t token = begin;
       for (; target >= before + weight(token); token++) before += weight(token);
@@ -202,6 +307,7 @@ class Row {
   const int32_t vocab_size_;
   Shared& shared_;
   float top_ = 0;
+  uint64_t total_ = 0;                // of the first bins
   uint64_t last_key_ = ~uint64_t{0};  // of the candidates
   uint64_t min_weight_ = 0;           // likewise
 };

@@ -14,10 +14,6 @@ void check_launch(const char* what) {
   check_cuda(cudaGetLastError(), what);
 }
 
-unsigned blocks_for(int64_t items, int64_t per_block) {
-  return static_cast<unsigned>((items + per_block - 1) / per_block);
-}
-
 // One block a row. `row`: float [size], of which the norm is written typed to `out`.
 template <class T>
 __device__ void norm_row(const float* row, const float* weight, T* out, int64_t size,
@@ -46,18 +42,15 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormRows norm) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kNormThreads) embed_norm_kernel(EmbedRows embed, NormRows norm) {
+__global__ void __launch_bounds__(kNormThreads) embed_kernel(EmbedRows embed) {
   const int64_t row = blockIdx.x;
-  const T* const from = static_cast<const T*>(embed.embedding) + embed.tokens[row] * norm.size;
-  float* const residual = embed.residual + row * norm.size;
-  for (int64_t i = threadIdx.x * 8; i < norm.size; i += blockDim.x * 8) {
+  const T* const from = static_cast<const T*>(embed.embedding) + embed.tokens[row] * embed.size;
+  float* const residual = embed.residual + row * embed.size;
+  for (int64_t i = threadIdx.x * 8; i < embed.size; i += blockDim.x * 8) {
     const Eight<T> values = load_eight(from + i);
 #pragma unroll
     for (int j = 0; j < 8; j++) residual[i + j] = static_cast<float>(values.element[j]);
   }
-  __syncthreads();  // the norm reads elements that other threads wrote
-  norm_row(residual, norm.weight, static_cast<T*>(norm.out) + row * norm.size, norm.size,
-           norm.epsilon);
 }
 
 // One warp a head. A lane owns pairs of elements, and those beyond the pairs, from reading to
@@ -101,6 +94,8 @@ __device__ void rotate_head(const RotateHeads& rotate, int64_t row, int head) {
 
 template <class T>
 __global__ void __launch_bounds__(kRotateThreads) rotate_kernel(RotateHeads rotate, int num_heads) {
+  let_next_kernel_begin();
+  wait_for_kernel_in_front();
   const int64_t warp = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarp;
   const int64_t row = warp / num_heads;
   if (row < rotate.num_rows) rotate_head<T>(rotate, row, static_cast<int>(warp % num_heads));
@@ -138,10 +133,9 @@ void queue_norm(const NormRows& norm, cudaStream_t stream) {
   check_launch("launching a norm");
 }
 
-void queue_embed_norm(const EmbedRows& embed, const NormRows& norm, cudaStream_t stream) {
-  with_type(norm.dtype, [&](auto type) {
-    embed_norm_kernel<decltype(type)>
-        <<<blocks_for(norm.num_rows, 1), kNormThreads, 0, stream>>>(embed, norm);
+void queue_embed(const EmbedRows& embed, cudaStream_t stream) {
+  with_type(embed.dtype, [&](auto type) {
+    embed_kernel<decltype(type)><<<blocks_for(embed.num_rows, 1), kNormThreads, 0, stream>>>(embed);
   });
   check_launch("launching the embedding");
 }
@@ -152,10 +146,11 @@ void queue_rotate(const RotateHeads& rotate, cudaStream_t stream) {
   // Values have nothing but a bias.
   const int num_heads = rotate.num_heads + (rotate.bias == nullptr ? 1 : 2) * rotate.num_kv_heads;
   with_type(rotate.dtype, [&](auto type) {
-    rotate_kernel<decltype(type)><<<blocks_for(rotate.num_rows * num_heads, kRotateThreads / kWarp),
-                                    kRotateThreads, 0, stream>>>(rotate, num_heads);
+    check_cuda(launch_early(rotate_kernel<decltype(type)>,
+                            blocks_for(rotate.num_rows * num_heads, kRotateThreads / kWarp),
+                            kRotateThreads, stream, rotate, num_heads),
+               "launching the rotation");
   });
-  check_launch("launching the rotation");
 }
 
 void queue_silu_times(const void* gate_up, void* out, int64_t num_rows, int64_t size,

@@ -25,13 +25,13 @@ struct NormRows {
 void queue_norm(const NormRows& norm, cudaStream_t stream);
 
 struct EmbedRows {
-  const int32_t* tokens;  // [num_rows], each within the embedding
-  const void* embedding;  // typed [vocab_size, size]
-  float* residual;        // [num_rows, size], written
+  const int32_t* tokens;   // [num_rows], each within the embedding
+  const void* embedding;   // typed [vocab_size, size]
+  float* residual;         // [num_rows, size], written
+  int64_t num_rows, size;  // size is a multiple of 8
+  pagoda_dtype dtype;
 };
-// The embedding of each row's token into the residual, and its norm. norm.residual and norm.rows
-// are not read.
-void queue_embed_norm(const EmbedRows& embed, const NormRows& norm, cudaStream_t stream);
+void queue_embed(const EmbedRows& embed, cudaStream_t stream);
 
 struct RotateHeads {
   void* qkv;                 // typed [num_rows, num_heads + 2 num_kv_heads, head_dim], in place

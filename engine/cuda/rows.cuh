@@ -1,4 +1,5 @@
-// Device only. What row kernels share: sums over a block, and 8 typed elements at a time.
+// Device only, but for launches. What row kernels share: sums over a block, 8 typed elements at a
+// time, and launches that begin before the kernel in front has ended.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -62,6 +63,34 @@ __device__ void store_eight(T* to, const float (&values)[8]) {
 #pragma unroll
   for (int i = 0; i < 8; i++) packed.element[i] = T(values[i]);
   *reinterpret_cast<Eight<T>*>(to) = packed;
+}
+
+// Of a kernel that launch_early starts: what the kernel in front wrote is there after the wait.
+__device__ inline void wait_for_kernel_in_front() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+__device__ inline void let_next_kernel_begin() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// A kernel that may begin while the one in front runs; every thread of it waits for that one.
+template <class... Params, class... Arguments>
+cudaError_t launch_early(void (*kernel)(Params...), unsigned blocks, unsigned threads,
+                         cudaStream_t stream, const Arguments&... arguments) {
+  cudaLaunchAttribute begins_early = {};
+  begins_early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  begins_early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = blocks;
+  config.blockDim = threads;
+  config.stream = stream;
+  config.attrs = &begins_early;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+inline unsigned blocks_for(int64_t items, int64_t per_block) {
+  return static_cast<unsigned>((items + per_block - 1) / per_block);
 }
 
 // Calls body(T{}) with the element type that dtype names: f16 or bf16.

@@ -23,6 +23,11 @@ std::unique_ptr<StepMask> make_mask(const ModelConfig& config, const DecoderOpti
   mask.max_reqs = options.max_reqs;
   mask.max_tokens = options.max_tokens;
   mask.max_seq_len = options.max_seq_len;
+  if (const ContextParallel& ranks = options.context_parallel; ranks.comm) {
+    mask.rank = ranks.comm->rank;
+    mask.num_ranks = ranks.num_ranks();
+    mask.shard_interleave = ranks.interleave;
+  }
   return std::make_unique<StepMask>(options.mask, mask);
 }
 

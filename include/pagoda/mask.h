@@ -123,6 +123,11 @@ typedef struct pagoda_mask_options {
   int32_t tile_q, tile_kv; /* 0: 128 */
   int32_t num_heads, num_kv_heads;
   int32_t max_reqs, max_tokens, max_seq_len; /* as in pagoda_limits */
+
+  /* For a plan whose spec.shard deals keys out to ranks: the mask of one rank. Its tiles count the
+   * keys that the rank keeps, in their order; the expression's k is their position in the sequence
+   * all the same, and heads are those of all ranks. num_ranks 0 or 1: every key. */
+  int32_t rank, num_ranks, shard_interleave; /* the last as in pagoda_spec */
 } pagoda_mask_options;
 
 /* Builds the block masks of one expression, one step after the other. */

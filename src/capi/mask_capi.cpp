@@ -106,6 +106,8 @@ pagoda_mask_options with_defaults(const pagoda_mask_options* given) {
   pagoda_mask_options options = read_struct(given, "pagoda_mask_options");
   if (options.tile_q == 0) options.tile_q = 128;
   if (options.tile_kv == 0) options.tile_kv = 128;
+  if (options.num_ranks == 0) options.num_ranks = 1;
+  if (options.shard_interleave == 0) options.shard_interleave = 1;
   return options;
 }
 
@@ -254,7 +256,10 @@ pagoda_status pagoda_mask_create(const pagoda_expr* expr, const pagoda_mask_opti
         {.tile_q = own.tile_q,
          .tile_kv = own.tile_kv,
          .num_heads = own.num_heads,
-         .num_kv_heads = own.num_kv_heads},
+         .num_kv_heads = own.num_kv_heads,
+         .shard = {.rank = own.rank,
+                   .num_ranks = own.num_ranks,
+                   .interleave = own.shard_interleave}},
         {.max_reqs = own.max_reqs, .max_tokens = own.max_tokens, .max_seq_len = own.max_seq_len})};
   });
 }

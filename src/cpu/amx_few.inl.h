@@ -9,9 +9,12 @@
 // and 0 in the other: twice the products, and no packing.
 #pragma once
 
-#include "amx_scratch.inl.h"
+#include "amx_exact.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
+
+// Lines that are asked for at a time. Changes speed, never results.
+constexpr int kLinesBeside = 24;
 
 // Sixteen rows as a tile is loaded from them.
 struct TileRows {
@@ -20,17 +23,17 @@ struct TileRows {
 };
 
 // The rows themselves if they stand at equal distances and are whole tiles wide, otherwise a copy.
-inline TileRows rows_at(const PagedRows& rows, const char* const* pointers, int dim, char* copy) {
+inline TileRows rows_at(int64_t row_bytes, const char* const* pointers, int dim, char* copy) {
   const char* first = pointers[0];
   if (dim % kChunkDims == 0) {
-    const __m512i step = _mm512_set1_epi64(rows.token_stride);
+    const __m512i step = _mm512_set1_epi64(row_bytes);
     const __m512i index = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i low = _mm512_add_epi64(_mm512_set1_epi64(reinterpret_cast<int64_t>(first)),
                                          _mm512_mullo_epi64(step, index));
     const __m512i high = _mm512_add_epi64(low, _mm512_slli_epi64(step, 3));
     if ((_mm512_cmpneq_epi64_mask(low, _mm512_loadu_si512(pointers)) |
          _mm512_cmpneq_epi64_mask(high, _mm512_loadu_si512(pointers + 8))) == 0)
-      return {first, rows.token_stride};
+      return {first, row_bytes};
   }
   const int64_t stride = int64_t{chunks_of(dim)} * kTileRowBytes;
   for (int i = 0; i < 16; ++i)
@@ -84,7 +87,7 @@ inline void rescale_outputs(F32 rescale, int head_dim_v, float* outputs) {
 
 // Products of the units [0, units) with a group's queries. keys: [4] of 16 rows
 inline void multiply_few(const TileRows* keys, const char* queries, int chunks, int units,
-                         float* scores) {
+                         float* scores, Upcoming& upcoming) {
   for (int unit = 0; unit < units; ++unit) {
     const TileRows a = keys[2 * unit], b = keys[2 * unit + 1];
     clear_tile<0>();
@@ -95,6 +98,7 @@ inline void multiply_few(const TileRows* keys, const char* queries, int chunks, 
       product_bf16<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
       product_bf16<1, 4, 2>();
+      upcoming.advance(kLinesBeside);
     }
     store_tile<0>(scores + unit * kUnitKeys * kGroupRows);
     store_tile<1>(scores + (unit * kUnitKeys + 16) * kGroupRows);
@@ -102,13 +106,13 @@ inline void multiply_few(const TileRows* keys, const char* queries, int chunks, 
 }
 
 // Weights of a unit as first operands: those of its first 16 keys for even columns and for odd
-// ones, then those of the others. scores: [32 keys][16 rows], rounded; weights: [4] tiles
-inline void spread_weights(const float* scores, char* weights) {
+// ones, then those of the others. rounded: [32 keys][16 rows]; weights: [4] tiles
+inline void spread_weights(const uint32_t* rounded, char* weights) {
   const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   for (int half = 0; half < 2; ++half, weights += 2 * kTileBytes) {
     __m512i r[16];
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(scores + (half * 16 + i) * kGroupRows);
+    for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(rounded + (half * 16 + i) * kGroupRows);
     transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
@@ -119,7 +123,8 @@ inline void spread_weights(const float* scores, char* weights) {
 }
 
 // sums = weights x values of a unit. values: [2] of 16 rows; weights: [4] tiles
-inline void multiply_values(const TileRows* values, const char* weights, int chunks, float* sums) {
+inline void multiply_values(const TileRows* values, const char* weights, int chunks, float* sums,
+                            Upcoming& upcoming) {
   load_tile<4>(weights);
   load_tile<5>(weights + kTileBytes);
   load_tile<6>(weights + 2 * kTileBytes);
@@ -135,52 +140,8 @@ inline void multiply_values(const TileRows* values, const char* weights, int chu
     product_bf16<1, 7, 3>();
     store_tile<0>(sums);
     store_tile<1>(sums + 256);
+    upcoming.advance(kLinesBeside);
   }
-}
-
-// The values of a unit with zeros for the keys that one row does not see.
-inline void hide_values(const char* const* pointers, uint64_t seen, int head_dim_v, char* copy,
-                        TileRows (&values)[2]) {
-  const int64_t stride = int64_t{chunks_of(head_dim_v)} * kTileRowBytes;
-  for (int key = 0; key < kUnitKeys; ++key)
-    for (int c = 0; c < chunks_of(head_dim_v); ++c)
-      _mm512_store_si512(copy + key * stride + c * kTileRowBytes,
-                         (seen >> key & 1) != 0
-                             ? load_bf16(pointers[key], c * kChunkDims, head_dim_v)
-                             : _mm512_setzero_si512());
-  values[0] = {copy, stride};
-  values[1] = {copy + 16 * stride, stride};
-}
-
-// A tile with values that are not finite, of which rows see different ones: each row of the
-// products depends on its own weights alone, so each is taken from products with its own values.
-// weights: [kUnits, 4] tiles
-inline void accumulate_exactly(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
-                               const Group& group, const uint64_t* words, int units,
-                               float* outputs) {
-  const int tiles = 2 * chunks_of(task.head_dim_v);
-  for (int unit = 0; unit < units; ++unit)
-    for (int i = 0; i < group.rows; ++i) {
-      TileRows values[2];
-      hide_values(tile.values + unit * kUnitKeys, words[i] >> (unit * kUnitKeys), task.head_dim_v,
-                  scratch.values + 4 * int64_t{tiles} * kTileBytes, values);
-      multiply_values(values, scratch.weights + unit * 4 * kTileBytes, tiles / 2, scratch.sums);
-      for (int t = 0; t < tiles; ++t) {
-        float* at = outputs + (t * 16 + i) * 16;
-        store(at, load(at) + load(scratch.sums + (t * 16 + i) * 16));
-      }
-    }
-}
-
-inline bool finite_rows(const char* const* rows, int count, int dim) {
-  const __m512i exponent = _mm512_set1_epi16(0x7f80);
-  __mmask32 found = 0;
-  for (int i = 0; i < count; ++i)
-    for (int c = 0; c < chunks_of(dim); ++c) {
-      const __m512i bits = _mm512_and_si512(load_bf16(rows[i], c * kChunkDims, dim), exponent);
-      found |= _mm512_cmpeq_epi16_mask(bits, exponent);
-    }
-  return found == 0;
 }
 
 // The units of a tile that hold what some row sees: 1 or 2, from the first.
@@ -196,10 +157,39 @@ inline void words_of(const Tile& tile, const Group& group, uint64_t (&words)[kGr
   }
 }
 
+// outputs += sums, of the first `rows` rows. Does nothing and returns false if one of the sums is
+// not finite.
+inline bool add_sums(const float* sums, int chunks, int rows, float* outputs) {
+  F32 zero = broadcast(0.0f);
+  for (int t = 0; t < 2 * chunks; ++t)
+    for (int i = 0; i < rows; ++i)
+      zero = fma(load(sums + (t * 16 + i) * 16), broadcast(0.0f), zero);
+  if (equal(zero, zero).bits != 0xffff) return false;
+  for (int t = 0; t < 2 * chunks; ++t)
+    for (int i = 0; i < rows; ++i) {
+      float* at = outputs + (t * 16 + i) * 16;
+      store(at, load(at) + load(sums + (t * 16 + i) * 16));
+    }
+  return true;
+}
+
+// The same for a unit with values that are not finite. In the half of a word that is not wanted
+// such a value meets a weight of 0, so the products are those of packed values.
+inline void add_exactly(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
+                        const Group& group, const Seen& seen, int unit, float* outputs) {
+  const int chunks = chunks_of(task.head_dim_v);
+  char* values = scratch.values + int64_t{kTileKeys / 16} * chunks * kTileBytes;
+  from_outputs(outputs, task.head_dim_v, group);
+  pack_values(tile.values + unit * kUnitKeys, task.head_dim_v, values);
+  pair_weights(scratch.rounded, scratch.weights);
+  accumulate_exactly(group, seen, unit, values, 2 * chunks, scratch.weights);
+  to_outputs(group, task.head_dim_v, outputs);
+}
+
 // One group of rows and one tile.
 inline void attend_few_rows(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
                             const Tile& tile, const TileScales& scales, const TileRows* keys,
-                            const TileRows* values, const Group& group) {
+                            const TileRows* values, const Group& group, Upcoming& upcoming) {
   const int units = units_of(tile.end), chunks_v = chunks_of(task.head_dim_v);
   uint64_t words[kGroupRows];
   words_of(tile, group, words);
@@ -207,42 +197,47 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
   see_group(words, group.rows, seen);
   if (seen.any == 0) return;
   multiply_few(keys, queries_of(task, scratch, group.first), chunks_of(task.head_dim), units,
-               scratch.scores);
+               scratch.scores, upcoming);
   if (!logits.plain) make_logits(task, group, scales, tile.start, units, scratch.scores);
-  hide(seen, units, scratch.scores);
-  const F32 here = largest_of(scratch.scores, units) * broadcast(logits.logit_scale());
   float* outputs = outputs_of(task, scratch, group);
-  F32 rescale;
-  if (raise_maximum(group, here, rescale)) rescale_outputs(rescale, task.head_dim_v, outputs);
-  weigh(group, logits, scales, seen, units, scratch.scores);
-  for (int unit = 0; unit < units; ++unit)
-    spread_weights(scratch.scores + unit * kUnitKeys * kGroupRows,
-                   scratch.weights + unit * 4 * kTileBytes);
-  if (seen.all != tile.seen.any && !finite_rows(tile.values, kTileKeys, task.head_dim_v))
-    return accumulate_exactly(task, scratch, tile, group, words, units, outputs);
   for (int unit = 0; unit < units; ++unit) {
-    multiply_values(values + 2 * unit, scratch.weights + unit * 4 * kTileBytes, chunks_v,
-                    scratch.sums);
-    for (int i = 0; i < chunks_v * 512; i += kWidth)
-      store(outputs + i, load(outputs + i) + load(scratch.sums + i));
+    const int first = unit * kUnitKeys;
+    float* scores = scratch.scores + first * kGroupRows;
+    hide(seen, first, kUnitKeys, scores);
+    F32 rescale;
+    if (weigh(group, logits, scales.values != nullptr ? scales.values + first : nullptr, seen,
+              first, scores, scratch.rounded, rescale, [&] { upcoming.advance(kLinesBeside); }))
+      rescale_outputs(rescale, task.head_dim_v, outputs);
+    spread_weights(scratch.rounded, scratch.weights);
+    multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums, upcoming);
+    if (!add_sums(scratch.sums, chunks_v, group.rows, outputs))
+      add_exactly(task, scratch, tile, group, seen, unit, outputs);
   }
 }
 
 inline void attend_few_tile(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-                            const Tile& tile) {
+                            Tile& tile, const Tile* next) {
   float key_scales[kTileKeys], value_scales[kTileKeys];
   const TileScales scales{gather(task.keys, tile.key_scales, key_scales),
                           gather(task.values, tile.value_scales, value_scales)};
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * kTileBytes;
+  make_bf16(task, scratch, units_of(tile.end), tile);
+  const int64_t key_stride =
+      is_code(task.key_element) ? converted_bytes(task.head_dim) : task.keys.token_stride;
+  const int64_t value_stride =
+      is_code(task.value_element) ? converted_bytes(task.head_dim_v) : task.values.token_stride;
   TileRows keys[kTileKeys / 16], values[kTileKeys / 16];
   for (int i = 0; i < 2 * units_of(tile.end); ++i) {
-    keys[i] = rows_at(task.keys, tile.keys + 16 * i, task.head_dim, scratch.keys + i * key_bytes);
-    values[i] = rows_at(task.values, tile.values + 16 * i, task.head_dim_v,
+    keys[i] = rows_at(key_stride, tile.keys + 16 * i, task.head_dim, scratch.keys + i * key_bytes);
+    values[i] = rows_at(value_stride, tile.values + 16 * i, task.head_dim_v,
                         scratch.values + i * value_bytes);
   }
+  Upcoming upcoming(task, next);
   for (int row = tile.first / kGroupRows * kGroupRows; row < tile.last; row += kGroupRows)
-    attend_few_rows(task, logits, scratch, tile, scales, keys, values, group_of(task, row));
+    attend_few_rows(task, logits, scratch, tile, scales, keys, values, group_of(task, row),
+                    upcoming);
+  upcoming.advance(upcoming.total());
 }
 
 inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
@@ -255,11 +250,11 @@ inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
   int current = 0;
   bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
   while (found) {
-    const Tile& tile = tiles[current];
+    Tile& tile = tiles[current];
     Tile& next = tiles[1 - current];
     uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
     found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
-    attend_few_tile(task, logits, scratch, tile);
+    attend_few_tile(task, logits, scratch, tile, found ? &next : nullptr);
     current = 1 - current;
   }
   for (int row = 0; row < task.num_rows; row += kGroupRows) {

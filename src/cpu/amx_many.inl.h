@@ -35,8 +35,8 @@ inline TileScales scales_of(const AttendTask& task, const PackedTile& tile) {
           task.values.scales != nullptr ? tile.value_scales : nullptr};
 }
 
-inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
-                      int index, PackedTile& packed) {
+inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& tile, int index,
+                      PackedTile& packed) {
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * 2 * kTileBytes;
   char* keys = scratch.keys + index * (kTileKeys / 16) * key_bytes;
@@ -46,11 +46,13 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, const T
   packed.any = tile.seen.any;
   packed.keys = keys;
   packed.values = values;
+  make_bf16(task, scratch, packed.units, tile);
   for (int i = 0; i < 2 * packed.units; ++i)
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
+  packed.finite = true;
   for (int i = 0; i < packed.units; ++i)
-    pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
-  packed.finite = finite_tiles(values, packed.units * 2 * chunks_of(task.head_dim_v));
+    packed.finite &=
+        pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
   gather(task.keys, tile.key_scales, packed.key_scales);
   gather(task.values, tile.value_scales, packed.value_scales);
   if (task.block_mask == nullptr) return;
@@ -103,42 +105,28 @@ inline void multiply_unit(const char* keys, const char* const (&queries)[2], int
   store_tile<3>(scores[1] + 16 * kGroupRows);
 }
 
-// Weights of a unit as a second operand. scores: [32 keys][16 rows], rounded
-inline void pair_weights(const float* scores, char* weights) {
-  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-  for (int j = 0; j < 16; ++j) {
-    const __m512i a = _mm512_load_si512(scores + j * kGroupRows);
-    const __m512i b = _mm512_load_si512(scores + (16 + j) * kGroupRows);
-    _mm512_store_si512(weights + j * kTileRowBytes,
-                       _mm512_or_si512(_mm512_srli_epi32(a, 16), _mm512_and_si512(b, upper)));
+// A chunk of 32 columns of o of two groups += values x weights over so many units. values: [units]
+// of each unit's first column; weights: [units] tiles of each group; o: of the chunk
+inline void accumulate_chunk(const char* const* values, int64_t offset,
+                             const char* const (&weights)[2], int units, float* const (&o)[2]) {
+  load_tile<0>(o[0]);
+  load_tile<1>(o[1]);
+  load_tile<2>(o[0] + 256);
+  load_tile<3>(o[1] + 256);
+  for (int unit = 0; unit < units; ++unit) {
+    stream_tile<4>(values[unit] + offset);
+    load_tile<6>(weights[0] + unit * kTileBytes);
+    product_bf16<0, 4, 6>();
+    load_tile<7>(weights[1] + unit * kTileBytes);
+    product_bf16<1, 4, 7>();
+    stream_tile<5>(values[unit] + offset + kTileBytes);
+    product_bf16<2, 5, 6>();
+    product_bf16<3, 5, 7>();
   }
-}
-
-// o of two groups += values x weights over the units of a tile. weights: [kUnits] tiles of each
-inline void accumulate_units(const char* values, const char* const (&weights)[2], int units,
-                             int chunks, float* const (&o)[2]) {
-  for (int c = 0; c < chunks; ++c) {
-    const int64_t at = int64_t{c} * 512;
-    load_tile<0>(o[0] + at);
-    load_tile<1>(o[1] + at);
-    load_tile<2>(o[0] + at + 256);
-    load_tile<3>(o[1] + at + 256);
-    for (int unit = 0; unit < units; ++unit) {
-      const char* v = values + (int64_t{unit} * chunks + c) * 2 * kTileBytes;
-      load_tile<4>(v);
-      load_tile<6>(weights[0] + unit * kTileBytes);
-      product_bf16<0, 4, 6>();
-      load_tile<7>(weights[1] + unit * kTileBytes);
-      product_bf16<1, 4, 7>();
-      load_tile<5>(v + kTileBytes);
-      product_bf16<2, 5, 6>();
-      product_bf16<3, 5, 7>();
-    }
-    store_tile<0>(o[0] + at);
-    store_tile<1>(o[1] + at);
-    store_tile<2>(o[0] + at + 256);
-    store_tile<3>(o[1] + at + 256);
-  }
+  store_tile<0>(o[0]);
+  store_tile<1>(o[1]);
+  store_tile<2>(o[0] + 256);
+  store_tile<3>(o[1] + 256);
 }
 
 inline void rescale_columns(F32 rescale, int chunks, float* o) {
@@ -163,96 +151,64 @@ struct PairOfGroups {
   }
 };
 
-// The keys of a pair's rows, each with its own values, where others' are not finite: columns of the
-// products depend on their own weights alone. weights: [kUnits] tiles
-inline void accumulate_column(const AttendTask& task, const PackedTile& tile, const Group& group,
-                              const Seen& seen, int lane, const char* weights) {
-  const int chunks = chunks_of(task.head_dim_v);
-  for (int unit = 0; unit < tile.units; ++unit)
-    for (int t = 0; t < 2 * chunks; ++t) {
-      alignas(64) char values[kTileBytes];
-      alignas(64) float sums[16 * kGroupRows];
-      uint32_t hidden = 0;  // in the order of the words' halves
-      for (int j = 0; j < kUnitKeys; ++j) {
-        const int key = unit * kUnitKeys + j % 2 * 16 + j / 2;
-        if ((seen.rows_of(key) >> lane & 1) == 0) hidden |= 1u << j;
-      }
-      const char* from = tile.values + (int64_t{unit} * 2 * chunks + t) * kTileBytes;
-      for (int i = 0; i < 16; ++i)
-        _mm512_store_si512(
-            values + i * kTileRowBytes,
-            _mm512_maskz_mov_epi16(~hidden, _mm512_load_si512(from + i * kTileRowBytes)));
-      float* o = group.o + t * 16 * kGroupRows;
-      load_tile<0>(o);
-      load_tile<1>(values);
-      load_tile<2>(weights + unit * kTileBytes);
-      product_bf16<0, 1, 2>();
-      store_tile<0>(sums);
-      const Lanes own{static_cast<__mmask16>(1u << lane)};
-      for (int i = 0; i < 16; ++i)
-        store(o + i * kGroupRows,
-              select(own, load(sums + i * kGroupRows), load(o + i * kGroupRows)));
-    }
-}
-
-inline void attend_pair(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-                        const PackedTile& tile, const PairOfGroups& pair) {
-  const int chunks = chunks_of(task.head_dim), chunks_v = chunks_of(task.head_dim_v);
-  const TileScales scales = scales_of(task, tile);
-  Seen seen[2];
-  see_packed(task, tile, pair.group[0], seen[0]);
-  seen[1].any = seen[1].all = tile.any;
-  if (pair.group[1].rows > 0) see_packed(task, tile, pair.group[1], seen[1]);
-  if ((seen[0].any | (pair.group[1].rows > 0 ? seen[1].any : 0)) == 0) return;
-  for (int unit = 0; unit < tile.units; ++unit) {
-    const int64_t at = unit * kUnitKeys * kGroupRows;
-    float* const scores[2] = {scratch.scores + at, scratch.scores + kTileKeys * kGroupRows + at};
-    multiply_unit(tile.keys + int64_t{unit} * 2 * chunks * kTileBytes, pair.queries, chunks,
-                  scores);
-  }
-  const char* weights[2];
-  bool exact = false;
+// A unit of a tile, alone: what amx_run.inl.h does not take.
+inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
+                        const PackedTile& tile, const PairOfGroups& pair, int unit,
+                        const Seen (&seen)[2], float* const (&scores)[2]) {
+  const int chunks_v = chunks_of(task.head_dim_v), first = unit * kUnitKeys;
+  const char* values = tile.values + int64_t{unit} * chunks_v * 2 * kTileBytes;
+  const char* const weights[2] = {scratch.weights, scratch.weights + kTileBytes};
+  bool is_exact = false;
   for (int g = 0; g < 2; ++g) {
     const Group& group = pair.group[g];
-    float* scores = scratch.scores + int64_t{g} * kTileKeys * kGroupRows;
-    char* to = scratch.weights + int64_t{g} * kUnits * kTileBytes;
-    weights[g] = to;
-    if (!logits.plain && group.rows > 0)
-      make_logits(task, group, scales, tile.start, tile.units, scores);
-    hide(seen[g], tile.units, scores);
-    const F32 here = largest_of(scores, tile.units) * broadcast(logits.logit_scale());
+    hide(seen[g], first, kUnitKeys, scores[g]);
     F32 rescale;
-    if (raise_maximum(group, here, rescale)) rescale_columns(rescale, chunks_v, group.o);
-    weigh(group, logits, scales, seen[g], tile.units, scores);
-    for (int unit = 0; unit < tile.units; ++unit)
-      pair_weights(scores + unit * kUnitKeys * kGroupRows, to + unit * kTileBytes);
-    exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
+    if (weigh(group, logits, task.values.scales != nullptr ? tile.value_scales + first : nullptr,
+              seen[g], first, scores[g], scratch.rounded, rescale, [] {}))
+      rescale_columns(rescale, chunks_v, group.o);
+    pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
+    is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
-  if (!exact)
-    return accumulate_units(tile.values, weights, tile.units, chunks_v,
-                            {pair.group[0].o, pair.group[1].o});
-  for (int g = 0; g < 2; ++g)
-    for (int lane = 0; lane < pair.group[g].rows; ++lane)
-      accumulate_column(task, tile, pair.group[g], seen[g], lane, weights[g]);
+  if (is_exact) {
+    for (int g = 0; g < 2; ++g)
+      accumulate_exactly(pair.group[g], seen[g], unit, values, 2 * chunks_v, weights[g]);
+    return;
+  }
+  for (int c = 0; c < chunks_v; ++c)
+    accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1,
+                     {pair.group[0].o + c * 512, pair.group[1].o + c * 512});
 }
 
-inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task);
-  Pass pass;
-  Tile tile;
-  uint64_t* words = task.seen;
-  bool found = find_tile(task, task.key_begin, SeenTile::none(words), tile);
-  while (found) {
-    for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
-      PackedTile& packed = pass.tiles[pass.count];
-      packed.words = nullptr;
-      pack_tile(task, scratch, tile, pass.count, packed);
-      found = find_tile(task, tile.start + kTileKeys, tile.seen, tile);
-    }
-    for (int row = 0; row < task.num_rows; row += kPairRows) {
-      const PairOfGroups pair(task, scratch, row);
-      for (int i = 0; i < pass.count; ++i) attend_pair(task, logits, scratch, pass.tiles[i], pair);
-    }
+inline void see_both(const AttendTask& task, const PackedTile& tile, const PairOfGroups& pair,
+                     Seen (&seen)[2]) {
+  see_packed(task, tile, pair.group[0], seen[0]);
+  if (pair.group[1].rows > 0) return see_packed(task, tile, pair.group[1], seen[1]);
+  seen[1].any = seen[1].all = seen[0].any;
+  if (!seen[0].is_uniform()) seen[1] = seen[0];
+}
+
+// The units [begin, end) of a tile.
+inline void attend_units(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
+                         const PackedTile& tile, const PairOfGroups& pair, int begin, int end) {
+  const int chunks = chunks_of(task.head_dim);
+  Seen seen[2];
+  see_both(task, tile, pair, seen);
+  float* const all[2] = {scratch.scores, scratch.scores + kTileKeys * kGroupRows};
+  for (int unit = begin; unit < end; ++unit) {
+    const int at = unit * kUnitKeys * kGroupRows;
+    multiply_unit(tile.keys + int64_t{unit} * 2 * chunks * kTileBytes, pair.queries, chunks,
+                  {all[0] + at, all[1] + at});
+  }
+  const int first = begin * kUnitKeys;
+  TileScales scales = scales_of(task, tile);
+  if (scales.keys != nullptr) scales.keys += first;
+  for (int g = 0; g < 2 && !logits.plain; ++g)
+    if (pair.group[g].rows > 0)
+      make_logits(task, pair.group[g], scales, tile.start + first, end - begin,
+                  all[g] + first * kGroupRows);
+  for (int unit = begin; unit < end; ++unit) {
+    const int at = unit * kUnitKeys * kGroupRows;
+    attend_unit(task, logits, scratch, tile, pair, unit, seen, {all[0] + at, all[1] + at});
   }
 }
 

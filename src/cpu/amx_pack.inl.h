@@ -25,6 +25,57 @@ inline int chunks_of(int dim) {
   return (dim + kChunkDims - 1) / kChunkDims;
 }
 
+// Codes of one byte become bf16 on the way (amx_convert.inl.h).
+inline bool is_code(Element element) {
+  return element == Element::int8 || element == Element::e4m3;
+}
+inline int row_bytes(Element element, int dim) {
+  return is_code(element) ? dim : 2 * dim;
+}
+
+// Asks for the rows of a tile, line by line in the order in which they lie, a few at a time beside
+// the work on the tile before: many at once are dropped by the machine.
+class Upcoming {
+ public:
+  // Null: there is no next tile.
+  Upcoming(const AttendTask& task, const Tile* next)
+      : Upcoming(task, next != nullptr ? next->keys : nullptr,
+                 next != nullptr ? next->values : nullptr, kTileKeys) {}
+
+  // So many rows of keys and of values, or null.
+  Upcoming(const AttendTask& task, const char* const* keys, const char* const* values, int count)
+      : count_(count),
+        key_lines_((row_bytes(task.key_element, task.head_dim) + 63) / 64),
+        value_lines_((row_bytes(task.value_element, task.head_dim_v) + 63) / 64) {
+    if (keys == nullptr) return;
+    rows_ = keys;
+    values_ = values;
+    lines_ = key_lines_;
+    left_ = count;
+  }
+  int total() const { return count_ * (key_lines_ + value_lines_); }
+
+  void advance(int lines) {
+    for (; lines > 0 && left_ > 0; --lines) {
+      prefetch_near(*rows_ + line_ * 64);
+      if (++line_ < lines_) continue;
+      line_ = 0;
+      ++rows_;
+      if (--left_ > 0 || values_ == nullptr) continue;
+      rows_ = values_;
+      values_ = nullptr;
+      lines_ = value_lines_;
+      left_ = count_;
+    }
+  }
+
+ private:
+  const int count_, key_lines_, value_lines_;
+  const char* const* rows_ = nullptr;
+  const char* const* values_ = nullptr;
+  int lines_ = 0, line_ = 0, left_ = 0;
+};
+
 // Thirty-two bf16 from element `first` of a row on, zeros behind its `dim` elements.
 [[gnu::always_inline]] inline __m512i load_bf16(const char* row, int first, int dim) {
   const int left = dim - first;
@@ -63,17 +114,58 @@ inline int chunks_of(int dim) {
   }
 }
 
+// Sixteen codes as words with a float each; e4m3 comes 2^8 too small, as kernels.h says.
+inline __m512i widen_codes(Element element, __m128i codes) {
+  if (element == Element::int8)
+    return _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)));
+  const __m128i sign = _mm_set1_epi8(static_cast<char>(0x80));
+  const __mmask16 nan = _mm_cmpeq_epi8_mask(_mm_or_si128(codes, sign), _mm_set1_epi8(-1));
+  const __m256i half = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7),
+                                        _mm256_set1_epi16(static_cast<short>(0xbf80)));
+  return _mm512_mask_mov_epi32(_mm512_castps_si512(_mm512_cvtph_ps(half)), nan,
+                               _mm512_set1_epi32(0x7fc00000));
+}
+
+// Thirty-two elements of a row from number `first` on as bf16, which holds each exactly.
+inline __m512i load_query(Element element, const char* row, int first, int dim) {
+  if (element == Element::bf16) return load_bf16(row, first, dim);
+  const int left = dim - first;
+  const __mmask32 lanes = left >= kChunkDims ? ~0u : (1u << left) - 1;
+  const __m256i codes = _mm256_maskz_loadu_epi8(lanes, row + first);
+  const __m512i low = widen_codes(element, _mm256_castsi256_si128(codes));
+  const __m512i high = widen_codes(element, _mm256_extracti128_si256(codes, 1));
+  return _mm512_inserti64x4(
+      _mm512_castsi256_si512(_mm512_cvtepi32_epi16(_mm512_srli_epi32(low, 16))),
+      _mm512_cvtepi32_epi16(_mm512_srli_epi32(high, 16)), 1);
+}
+
 // A group of up to 16 rows of queries; the rest are zeros.
-inline void pack_queries(const char* const* rows, int count, int head_dim, char* to) {
+template <class Load>
+inline void pack_group(int count, int head_dim, char* to, const Load& load_row) {
   for (int c = 0; c < chunks_of(head_dim); ++c, to += kTileBytes) {
     __m512i r[16];
+    if (count == 16) {
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i)
-      r[i] = i < count ? load_bf16(rows[i], c * kChunkDims, head_dim) : _mm512_setzero_si512();
+      for (int i = 0; i < 16; ++i) r[i] = load_row(i, c * kChunkDims);
+    } else {
+      for (int i = 0; i < 16; ++i)
+        r[i] = i < count ? load_row(i, c * kChunkDims) : _mm512_setzero_si512();
+    }
     transpose(r);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) _mm512_store_si512(to + i * kTileRowBytes, r[i]);
   }
+}
+
+inline void pack_queries(Element element, const char* const* rows, int count, int head_dim,
+                         char* to) {
+  if (element == Element::bf16)
+    return pack_group(
+        count, head_dim, to, [&](int i, int first) __attribute__((always_inline)) {
+          return load_bf16(rows[i], first, head_dim);
+        });
+  pack_group(count, head_dim, to,
+             [&](int i, int first) { return load_query(element, rows[i], first, head_dim); });
 }
 
 // Sixteen keys.
@@ -85,14 +177,18 @@ inline void pack_keys(const char* const* rows, int head_dim, char* to) {
                          load_bf16(rows[i], c * kChunkDims, head_dim));
 }
 
-// The values of a unit.
-inline void pack_values(const char* const* rows, int head_dim_v, char* to) {
+// The values of a unit. Returns whether all of them are finite.
+inline bool pack_values(const char* const* rows, int head_dim_v, char* to) {
+  const __m512i size = _mm512_set1_epi16(0x7fff);
+  __m512i most = _mm512_setzero_si512();
   for (int c = 0; c < chunks_of(head_dim_v); ++c, to += 2 * kTileBytes) {
     __m512i low[16], high[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
       const __m512i a = load_bf16(rows[i], c * kChunkDims, head_dim_v);
       const __m512i b = load_bf16(rows[16 + i], c * kChunkDims, head_dim_v);
+      most = _mm512_max_epu16(most, _mm512_and_si512(a, size));
+      most = _mm512_max_epu16(most, _mm512_and_si512(b, size));
       low[i] = _mm512_unpacklo_epi16(a, b);
       high[i] = _mm512_unpackhi_epi16(a, b);
     }
@@ -106,17 +202,7 @@ inline void pack_values(const char* const* rows, int head_dim_v, char* to) {
       _mm512_store_si512(to + (column + 4) * kTileRowBytes, high[i]);
     }
   }
-}
-
-// Whether all of so many tiles of bf16 are finite.
-inline bool finite_tiles(const char* tiles, int count) {
-  const __m512i exponent = _mm512_set1_epi16(0x7f80);
-  __mmask32 found = 0;
-  for (int64_t at = 0; at < int64_t{count} * kTileBytes; at += kTileRowBytes) {
-    const __m512i bits = _mm512_and_si512(_mm512_load_si512(tiles + at), exponent);
-    found |= _mm512_cmpeq_epi16_mask(bits, exponent);
-  }
-  return found == 0;
+  return _mm512_cmpge_epu16_mask(most, _mm512_set1_epi16(0x7f80)) == 0;
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -1,6 +1,7 @@
 // What a task with tiles needs of its thread's memory, in the order in which it lies there.
 #pragma once
 
+#include "amx_convert.inl.h"
 #include "amx_softmax.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
@@ -15,15 +16,20 @@ constexpr int kPassTiles = kPassKeys / kTileKeys;
 constexpr int kMaxFewRows = 64;
 
 struct AmxScratch {
-  char* keys;      // [kPassKeys / 16, chunks of head_dim] tiles
-  char* values;    // [kPassKeys / 32, 2 x chunks of head_dim_v] tiles
-  float* scores;   // [2, kTileKeys, 16]
-  char* weights;   // [2, kUnits, 4] tiles
-  float* sums;     // [2 x chunks of head_dim_v] tiles: of a unit's products, of few rows
-  float* outputs;  // [kMaxFewRows / 16, 2 x chunks of head_dim_v] tiles: o of few rows
-  float* spare;    // m and l of 16 rows that do not exist, [2, 16]; then their o
-  char* queries;   // [padded rows / 16, chunks of head_dim] tiles
-  uint64_t* seen;  // [kPassTiles, num_rows] with a block mask
+  char* keys;              // [kPassKeys / 16, chunks of head_dim] tiles
+  char* values;            // [kPassKeys / 32, 2 x chunks of head_dim_v] tiles
+  float* scores;           // [2, kTileKeys, 16]
+  uint32_t* rounded;       // [kUnitKeys, 16]
+  const char* zeros;       // [2 x chunks of head_dim_v] tiles
+  float* run_scores;       // [2, 2, kUnitKeys, 16]
+  char* weights;           // [2, 2, 4] tiles
+  float* sums;             // [at least 4, 2 x chunks of head_dim_v] tiles: products of few rows
+  float* outputs;          // [kMaxFewRows / 16, 2 x chunks of head_dim_v] tiles: o of few rows
+  float* spare;            // m and l of 16 rows that do not exist, [2, 16]; then their o
+  char* queries;           // [padded rows / 16, chunks of head_dim] tiles
+  uint64_t* seen;          // [kPassTiles, num_rows] with a block mask
+  char* converted_keys;    // [kTileKeys] rows of bf16, of a tile of codes
+  char* converted_values;  // [kTileKeys] likewise
   int64_t size = 0;
 
   // Null memory: only counts.
@@ -38,12 +44,17 @@ struct AmxScratch {
     keys = take(kPassKeys / 16 * key_chunks * kTileBytes);
     values = take(kPassKeys / kUnitKeys * value_tiles * kTileBytes);
     scores = reinterpret_cast<float*>(take(2 * kTileKeys * kTileRowBytes));
-    weights = take(2 * kUnits * 4 * kTileBytes);
-    sums = reinterpret_cast<float*>(take(value_tiles * kTileBytes));
+    rounded = reinterpret_cast<uint32_t*>(take(kUnitKeys * kTileRowBytes));
+    zeros = take(value_tiles * kTileBytes);
+    run_scores = reinterpret_cast<float*>(take(4 * kUnitKeys * kTileRowBytes));
+    weights = take(4 * 4 * kTileBytes);
+    sums = reinterpret_cast<float*>(take(larger(4, static_cast<int>(value_tiles)) * kTileBytes));
     outputs = reinterpret_cast<float*>(take(kMaxFewRows / kGroupRows * value_tiles * kTileBytes));
     spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
     queries = take(groups * key_chunks * kTileBytes);
     seen = reinterpret_cast<uint64_t*>(take(int64_t{kPassTiles} * num_rows * 8));
+    converted_keys = take(kTileKeys * converted_bytes(head_dim));
+    converted_values = take(kTileKeys * converted_bytes(head_dim_v));
   }
 };
 
@@ -65,6 +76,14 @@ inline void clear(const AttendTask& task) {
     store(group.l, broadcast(0.0f));
     for (int64_t i = 0; i < floats; i += kWidth) store(group.o + i, broadcast(0.0f));
   }
+}
+
+// Keys and values of a tile as bf16.
+inline void make_bf16(const AttendTask& task, const AmxScratch& scratch, int units, Tile& tile) {
+  const int count = units * kUnitKeys;
+  make_bf16(task.key_element, tile.keys, count, task.head_dim, scratch.converted_keys, [] {});
+  make_bf16(task.value_element, tile.values, count, task.head_dim_v, scratch.converted_values,
+            [] {});
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

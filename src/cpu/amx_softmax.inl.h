@@ -1,19 +1,20 @@
 // The softmax of the tiles' kernels. Products come transposed, [keys][16 rows], so that rows are
 // lanes and nothing is ever reduced across a vector.
 //
-// What a row computes for a tile of 64 keys, whatever path it takes and whatever stands beside it:
+// What a row computes for a unit of 32 keys, whatever path it takes and whatever stands beside it:
 //
 //     s     products of the row with the keys, over dimensions in steps of 32
-//     here  the largest logit of the keys it sees
-//     if here > m + kSlack, or m is -inf: m rises to here, and l and o are scaled once
+//     if m is -inf: m = the largest logit of the keys it sees
 //     p     2^(s * scale * log2(e) - m * log2(e)); 0 for a key that it does not see
-//     l    += (p0 + p1) + (p2 + p3), where p_k sums the keys = k mod 4 in the order of a unit's
-//     pairs o    += for each unit of 32 keys: sum of p v over its first 16 keys + over its second
-//     16,
-//             with p rounded to bf16
+//     sum   (p0 + p1) + (p2 + p3), where p_k sums the keys j = k mod 4 of the first sixteen, each
+//           followed by key 16 + j
+//     if sum > kMostSum: m rises to the largest logit, l and o are scaled, and p starts over
+//     l    += sum
+//     o    += sum of p v over the first 16 keys + over the second 16, with p rounded to bf16
 //
-// The maximum rises late so that it rises rarely: p then is up to e^kSlack, which neither floats
-// nor bf16 mind. m is what was subtracted, as in core/state.h, not the largest logit.
+// The maximum rises late so that it rises rarely, and nobody has to look for it: p then is up to
+// kMostSum, which neither floats nor bf16 mind. m is what was subtracted, as in core/state.h, not
+// the largest logit.
 #pragma once
 
 #include "amx_pack.inl.h"
@@ -21,7 +22,7 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-constexpr float kSlack = 5.5f;
+constexpr float kMostSum = 256.0f;
 constexpr float kLog2E = 0x1.715476p+0f;
 
 // 2^t for t up to 127, within 2^-22; exactly 1 for 0, and 0 for -inf. By a polynomial on the
@@ -142,9 +143,10 @@ inline void rescore(const AttendTask& task, const Group& group, int tile, float*
   }
 }
 
-// Products of the units [0, units) become logits. Not for plain ones, which are used as they are.
+// Products of `units` units of keys from `first_key` on become logits. Not for plain ones, which
+// are used as they are. With an expression the keys are a whole tile.
 inline void make_logits(const AttendTask& task, const Group& group, const TileScales& scales,
-                        int tile, int units, float* scores) {
+                        int first_key, int units, float* scores) {
   const F32 scale = broadcast(task.scale) * per_row(task.query_scale, group, 1.0f);
   const F32 cap = broadcast(task.softcap);
   const F32 slope = per_row(task.slope, group, 0.0f);
@@ -155,51 +157,62 @@ inline void make_logits(const AttendTask& task, const Group& group, const TileSc
     s = s * scale;
     if (task.softcap > 0) s = cap * tanh(s / cap);
     if (task.bias != Bias::none)
-      s = biased(task, s, slope, distance_to(task, position_of_key(task, tile + key), group));
+      s = biased(task, s, slope, distance_to(task, position_of_key(task, first_key + key), group));
     store(at, s);
   }
   if (task.score.apply != nullptr) {
     for (int key = units * kUnitKeys; key < kTileKeys; ++key)
       store(scores + key * kGroupRows, broadcast(0.0f));
-    rescore(task, group, tile, scores);
+    rescore(task, group, first_key, scores);
   }
 }
 
-// -inf at what a row does not see.
-inline void hide(const Seen& seen, int units, float* scores) {
+// -inf at what a row does not see of `count` keys from number `first` of the tile on.
+inline void hide(const Seen& seen, int first, int count, float* scores) {
   const F32 hidden = broadcast(kMinusInfinity);
-  for (int key = 0; key < units * kUnitKeys; ++key) {
-    const uint16_t rows = seen.rows_of(key);
+  for (int key = 0; key < count; ++key) {
+    const uint16_t rows = seen.rows_of(first + key);
     if (rows == 0xffff) continue;
     float* at = scores + key * kGroupRows;
     store(at, select({rows}, load(at), hidden));
   }
 }
 
-inline F32 largest_of(const float* scores, int units) {
+// Of one unit.
+inline F32 largest_of(const float* scores) {
   F32 largest[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) largest[i] = load(scores + i * kGroupRows);
-  for (int key = 4; key < units * kUnitKeys; key += 4)
+#pragma GCC unroll 7
+  for (int key = 4; key < kUnitKeys; key += 4)
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) largest[i] = max(load(scores + (key + i) * kGroupRows), largest[i]);
   return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
 }
 
-// Takes the largest logit of a tile into account. Returns whether a row's maximum rose; then
-// `rescale` is what l, which is scaled here, and o are to be multiplied by: exactly 1 for others.
-inline bool raise_maximum(const Group& group, F32 here, F32& rescale) {
-  const F32 before = load(group.m), lowest = broadcast(kMinusInfinity);
-  const unsigned rises = less(before + broadcast(kSlack), here).bits |
-                         (equal(before, lowest).bits & less(lowest, here).bits);
-  if (rises == 0) return false;
-  const Lanes rising{static_cast<__mmask16>(rises)};
-  const F32 after = select(rising, here, before);
-  const F32 log2e = broadcast(kLog2E);
-  rescale = select(rising, exp2(before * log2e - after * log2e), broadcast(1.0f));
+// Rows that have seen nothing take the maximum of their first unit. Their l and o are 0.
+inline void start_rows(const Group& group, float logit_scale, const float* scores) {
+  const F32 m = load(group.m);
+  const Lanes fresh = equal(m, broadcast(kMinusInfinity));
+  if (fresh.bits == 0) return;
+  store(group.m, select(fresh, largest_of(scores) * broadcast(logit_scale), m));
+}
+
+inline Lanes rising_rows(F32 sum) {
+  return less(broadcast(kMostSum), sum);
+}
+
+// m of these rows rises to the unit's largest logit. Returns what l, which is scaled here, and o
+// are to be multiplied by: exactly 1 for the others.
+inline F32 raise_maximum(const Group& group, Lanes rising, float logit_scale, const float* scores) {
+  const F32 before = load(group.m);
+  const F32 here = largest_of(scores) * broadcast(logit_scale);
+  const Lanes both{static_cast<__mmask16>(rising.bits & less(before, here).bits)};
+  const F32 after = select(both, here, before), log2e = broadcast(kLog2E);
+  const F32 rescale = select(both, exp2(before * log2e - after * log2e), broadcast(1.0f));
   store(group.m, after);
   store(group.l, load(group.l) * rescale);
-  return true;
+  return rescale;
 }
 
 // What is subtracted from the exponents. A maximum of -inf means that nothing was seen yet:
@@ -209,30 +222,47 @@ inline F32 shift_of(const Group& group) {
   return select(equal(m, broadcast(kMinusInfinity)), broadcast(0.0f), m * broadcast(kLog2E));
 }
 
-// Logits become weights, rounded in the upper halves of words, in place; l grows.
-inline void weigh(const Group& group, const Logits& logits, const TileScales& scales,
-                  const Seen& seen, int units, float* scores) {
+// Weights of a unit, rounded in the upper halves of words; returns their sum before rounding.
+// scores, weights: [kUnitKeys, 16]; value_scales: [kUnitKeys] or null; seen: from key `first` on;
+// beside: called now and then
+template <class Beside>
+inline F32 weights_of(const Group& group, const Logits& logits, const float* value_scales,
+                      const Seen& seen, int first, const float* scores, uint32_t* weights,
+                      const Beside& beside) {
   const F32 scale = broadcast(logits.exponent_scale()), shift = shift_of(group);
   F32 sum[4];
 #pragma GCC unroll 4
   for (F32& part : sum) part = broadcast(0.0f);
   const auto one = [&](int key, F32& part) __attribute__((always_inline)) {
-    float* at = scores + key * kGroupRows;
-    F32 p = exp2(fms(load(at), scale, shift));
+    F32 p = exp2(fms(load(scores + key * kGroupRows), scale, shift));
     part = part + p;
-    if (scales.values != nullptr) {
-      p = select({seen.rows_of(key)}, p * broadcast(scales.values[key]), broadcast(0.0f));
-    }
-    _mm512_store_si512(at, rounded(p).v);
+    if (value_scales != nullptr)
+      p = select({seen.rows_of(first + key)}, p * broadcast(value_scales[key]), broadcast(0.0f));
+    _mm512_store_si512(weights + key * kGroupRows, rounded(p).v);
   };
-  for (int unit = 0; unit < units; ++unit)
-    for (int j = 0; j < 16; j += 4)
+  for (int j = 0; j < 16; j += 4, beside())
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        one(unit * kUnitKeys + j + i, sum[i]);
-        one(unit * kUnitKeys + 16 + j + i, sum[i]);
-      }
-  store(group.l, load(group.l) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    for (int i = 0; i < 4; ++i) {
+      one(j + i, sum[i]);
+      one(16 + j + i, sum[i]);
+    }
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// The whole softmax of a unit. Returns whether m of a row rose; then `rescale` is for o.
+template <class Beside>
+inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
+                  const Seen& seen, int first, const float* scores, uint32_t* weights, F32& rescale,
+                  const Beside& beside) {
+  start_rows(group, logits.logit_scale(), scores);
+  F32 sum = weights_of(group, logits, value_scales, seen, first, scores, weights, beside);
+  const Lanes rising = rising_rows(sum);
+  if (rising.bits != 0) {
+    rescale = raise_maximum(group, rising, logits.logit_scale(), scores);
+    sum = weights_of(group, logits, value_scales, seen, first, scores, weights, [] {});
+  }
+  store(group.l, load(group.l) + sum);
+  return rising.bits != 0;
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -1,7 +1,8 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
-#include "amx_many.inl.h"
+#include "amx_decode.inl.h"
+#include "amx_run.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -12,6 +13,11 @@ void multiply_tiles(const void* a, const void* b, float* c) {
   load_tile<2>(b);
   product_bf16<0, 1, 2>();
   store_tile<0>(c);
+}
+
+void convert_codes(Element element, const void* codes, int32_t dim, void* bf16) {
+  const char* row = static_cast<const char*>(codes);
+  make_bf16(element, &row, 1, dim, static_cast<char*>(bf16), [] {});
 }
 
 inline int32_t padded_dim(int32_t head_dim_v) {
@@ -27,8 +33,9 @@ inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
   for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows)
-    pack_queries(queries.rows + row, larger(0, smaller(queries.num_rows - row, kGroupRows)),
-                 queries.head_dim, scratch.queries + row / kGroupRows * bytes);
+    pack_queries(queries.element, queries.rows + row,
+                 larger(0, smaller(queries.num_rows - row, kGroupRows)), queries.head_dim,
+                 scratch.queries + row / kGroupRows * bytes);
 }
 
 inline void attend(const AttendTask& task) {
@@ -36,6 +43,7 @@ inline void attend(const AttendTask& task) {
   const FlushSubnormals mode;
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
   if (!task.continues) clear(task);
+  if (SmallGroup::serves(task)) return attend_decode(task, scratch);
   task.num_rows <= kMaxFewRows ? attend_few(task, scratch) : attend_many(task, scratch);
 }
 
@@ -58,11 +66,48 @@ inline void merge_rows(State into, State from, int num_rows, int head_dim_v) {
   }
 }
 
+// Two columns of 16 rows, rounded to the nearest bf16, ties to even, in the halves of words. The
+// sum with +0 makes +0 of a -0, whose sign would tell how many hidden keys were added up; every NaN
+// becomes the same one.
+[[gnu::always_inline]] inline __m512i finished_pair(const float* o, F32 factor, float scale_a,
+                                                    float scale_b) {
+  const auto one = [&](const float* column, float scale) __attribute__((always_inline)) {
+    const F32 it = load(column) * factor * broadcast(scale) + broadcast(0.0f);
+    const F32 number = select(equal(it, it), it, broadcast(__builtin_nanf("")));
+    const __m512i bits = _mm512_castps_si512(number.v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  };
+  const __m512i a = one(o, scale_a), b = one(o + kGroupRows, scale_b);
+  return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(a, 16), b);
+}
+
+inline void narrow_group(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
+                         const float* divisor, const float* column_scale, void* const* to) {
+  const F32 factor = load(weight) / load(divisor);
+  for (int first = 0; first < head_dim_v; first += kChunkDims) {
+    __m512i r[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      const int column = first + 2 * i;
+      const bool scaled = column_scale != nullptr && column < head_dim_v;
+      r[i] = finished_pair(o + column * kGroupRows, factor, scaled ? column_scale[column] : 1.0f,
+                           scaled ? column_scale[column + 1] : 1.0f);
+    }
+    transpose(r);
+    const int left = head_dim_v - first;
+    const __mmask32 lanes = left >= kChunkDims ? ~0u : (1u << left) - 1;
+    for (int i = 0; i < count; ++i)
+      _mm512_mask_storeu_epi16(static_cast<char*>(to[i]) + first * 2, lanes, r[i]);
+  }
+}
+
 extern const TileKernels kTileKernels;
 const TileKernels kTileKernels{.padded_dim = padded_dim,
                                .attend = attend,
                                .merge_states = merge_rows,
                                .own_bytes = own_bytes,
-                               .take_queries = take_queries};
+                               .take_queries = take_queries,
+                               .narrow_group = narrow_group};
 
 }  // namespace pagoda::cpu::PAGODA_ISA

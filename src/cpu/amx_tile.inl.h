@@ -20,29 +20,37 @@ constexpr int kTileRows = 16;
 constexpr int kTileRowBytes = 64;
 constexpr int kTileBytes = kTileRows * kTileRowBytes;
 
-// While it lives, the thread's tiles have full size. Tiles are released at the end, because a
-// thread that holds them costs eight kilobytes at every switch.
+// Rows and bytes of a row of each tile, as the instruction reads them.
+struct alignas(64) TileLayout {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+
+  void set(int tile, int num_rows, int bytes) {
+    rows[tile] = static_cast<uint8_t>(num_rows);
+    row_bytes[tile] = static_cast<uint16_t>(bytes);
+  }
+};
+
+// What the tiles hold is lost.
+inline void configure_tiles(const TileLayout& layout) {
+  __asm__ volatile("ldtilecfg %0" : : "m"(layout) : "memory");
+}
+
+inline void configure_full_tiles() {
+  TileLayout all;
+  for (int i = 0; i < 8; ++i) all.set(i, kTileRows, kTileRowBytes);
+  configure_tiles(all);
+}
+
+// While it lives, the thread's tiles have full size, or what configure_tiles gave them. Tiles are
+// released at the end, because a thread that holds them costs eight kilobytes at every switch.
 class TileConfig {
  public:
-  TileConfig() {
-    Layout all{};
-    all.palette = 1;
-    for (int i = 0; i < 8; ++i) {
-      all.row_bytes[i] = kTileRowBytes;
-      all.rows[i] = kTileRows;
-    }
-    __asm__ volatile("ldtilecfg %0" : : "m"(all) : "memory");
-  }
+  TileConfig() { configure_full_tiles(); }
   ~TileConfig() { __asm__ volatile("tilerelease" : : : "memory"); }
   TileConfig(const TileConfig&) = delete;
   TileConfig& operator=(const TileConfig&) = delete;
-
- private:
-  struct alignas(64) Layout {  // as the instruction reads it
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-  };
 };
 
 template <int kTile>

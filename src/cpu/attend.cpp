@@ -123,9 +123,6 @@ class ItemRun {
   }
 
  private:
-  int32_t head_of(int32_t row) const {
-    return static_cast<int32_t>(kv_head_ * group() + (item_.first_row + row) % group());
-  }
   int64_t group() const { return call_.problem().group(); }
 
   const mask::BlockMask& batch_mask() const { return call_.batch().block_mask; }
@@ -173,10 +170,11 @@ class ItemRun {
     const int32_t r = item_.request;
     const bool causal = batch.causal != nullptr ? batch.causal[r] != 0 : call_.step.mask.causal;
     const Mask mask = mask_of_request(call_.step.mask, causal);
-    for (int32_t row = 0; row < item_.num_rows; ++row) {
-      const int64_t index = (item_.first_row + row) / group();
+    int64_t index = item_.first_row / group(), head = item_.first_row % group();
+    for (int32_t row = 0; row < item_.num_rows; ++index, head = 0) {
       const SharedToken own{.request = r, .token = static_cast<int32_t>(index)};
-      load_row(row, tokens != nullptr ? tokens[index] : own, mask);
+      const TokenRows token = rows_of_token(tokens != nullptr ? tokens[index] : own, mask);
+      for (; head < group() && row < item_.num_rows; ++head, ++row) load_row(row, head, token);
     }
     if (call_.kernels.take_queries != nullptr)
       call_.kernels.take_queries({.num_rows = item_.num_rows,
@@ -186,27 +184,44 @@ class ItemRun {
                                  call_.geometry.head_dim_v, scratch_.own);
   }
 
-  void load_row(int32_t row, const SharedToken& at, const Mask& mask) {
+  // What the rows of a query token have in common.
+  struct TokenRows {
+    KeyRange keys;
+    int32_t position, token;  // token: of the step
+    int64_t first_slot;
+  };
+
+  TokenRows rows_of_token(const SharedToken& at, const Mask& mask) const {
     const Batch& batch = call_.batch();
-    const TensorView& query = call_.operands.query;
     const int32_t seq_len = batch.seq_lens[at.request];
     const int32_t first = batch.query_start_loc[at.request];
     const int32_t query_len = batch.query_start_loc[at.request + 1] - first;
     const int32_t position = seq_len - query_len + at.token;
     const KeyRange keys = local_range(call_.problem().shard, visible_keys(mask, position, seq_len));
-    scratch_.visible_begin[row] = std::clamp(keys.begin, item_.key_begin, item_.key_end);
-    scratch_.visible_end[row] = std::clamp(keys.end, item_.key_begin, item_.key_end);
-    scratch_.position[row] = position;
-    scratch_.token[row] = first + at.token;
-    const int64_t head_in_group = (item_.first_row + row) % group();
+    TokenRows token{.keys = {std::clamp(keys.begin, item_.key_begin, item_.key_end),
+                             std::clamp(keys.end, item_.key_begin, item_.key_end)},
+                    .position = position,
+                    .token = first + at.token,
+                    .first_slot = 0};
     if (item_.leaves() || item_.resumes())
-      scratch_.slot[row] =
-          (int64_t{call_.cascade.first_slot[at.request]} + at.token) * group() + head_in_group;
+      token.first_slot = (int64_t{call_.cascade.first_slot[at.request]} + at.token) * group();
+    return token;
+  }
+
+  // head: within the group
+  void load_row(int32_t row, int64_t head, const TokenRows& token) {
+    const TensorView& query = call_.operands.query;
+    const int64_t query_head = kv_head_ * group() + head;
+    scratch_.visible_begin[row] = token.keys.begin;
+    scratch_.visible_end[row] = token.keys.end;
+    scratch_.position[row] = token.position;
+    scratch_.token[row] = token.token;
+    scratch_.slot[row] = token.first_slot + head;
     scratch_.slope[row] =
-        call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[head_of(row)] : 0;
-    scratch_.query_scale[row] = query_token_scale(row);
-    const int64_t offset = scratch_.token[row] * query.stride[0] + head_of(row) * query.stride[1];
-    scratch_.query_rows[row] = address(query, offset);
+        call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[query_head] : 0;
+    scratch_.query_scale[row] = query_token_scale(token.token, query_head);
+    scratch_.query_rows[row] =
+        address(query, token.token * query.stride[0] + query_head * query.stride[1]);
     if (scratch_.queries != nullptr)
       call_.kernels.widen(element_of(query.dtype), scratch_.query_rows[row],
                           scratch_.queries + int64_t{row} * call_.geometry.head_dim,
@@ -214,11 +229,10 @@ class ItemRun {
   }
 
   ScaleOf query_scale_kind() const { return query_format_of(call_.problem().query_format).scale; }
-  float query_token_scale(int32_t row) const {
+  float query_token_scale(int64_t token, int64_t head) const {
     if (query_scale_kind() != ScaleOf::token) return 1;
     const TensorView& scale = call_.layer.query_scale;
-    return static_cast<const float*>(
-        scale.data)[scratch_.token[row] * scale.stride[0] + head_of(row) * scale.stride[1]];
+    return static_cast<const float*>(scale.data)[token * scale.stride[0] + head * scale.stride[1]];
   }
 
   // Of the products of queries and keys as the kernels read them, but for scales of tokens.
@@ -352,7 +366,19 @@ class ItemRun {
       if (item_.key_end % split_len_ != 0) leave(Left::open, open);
       return;
     }
-    for (int32_t row = 0; row < item_.num_rows; ++row) finish_row(total, row);
+    const bool in_groups =
+        call_.kernels.narrow_group != nullptr && call_.operands.out.dtype == PAGODA_BF16;
+    int64_t head = item_.first_row % group();
+    for (int32_t first = 0; first < item_.num_rows; first += kRowPadding) {
+      Finished rows[kRowPadding];
+      const int32_t count = std::min(kRowPadding, item_.num_rows - first);
+      for (int32_t i = 0; i < count; ++i) {
+        rows[i] = finish_state(total, first + i, kv_head_ * group() + head);
+        head = head + 1 == group() ? 0 : head + 1;
+        if (!in_groups) narrow_row(total, first + i, rows[i]);
+      }
+      if (in_groups) narrow_group(total, first, count, rows);
+    }
   }
 
   // [kRowPadding] m and l of both states, then [2, padded_dim_v] their outputs
@@ -386,10 +412,16 @@ class ItemRun {
     }
   }
 
+  // What o of a row is multiplied by and divided by, and where it goes. Divisor 0: zeros.
+  struct Finished {
+    float weight, divisor;
+    void* to;
+  };
+
   // The sink joins here, once, as a state with m = sink, l = 1 and no output.
-  void finish_row(State total, int32_t row) const {
+  Finished finish_state(State total, int32_t row, int64_t head) const {
     const TensorView &out = call_.operands.out, &lse = call_.operands.lse;
-    const int64_t token = scratch_.token[row], head = head_of(row);
+    const int64_t token = scratch_.token[row];
     float m = total.m[row], l = total.l[row], weight = 1;
     if (call_.step.adds_sinks) {
       const float sink = call_.layer.sinks[head];
@@ -402,15 +434,21 @@ class ItemRun {
       const float it = lse_of(m, l);
       lse_at(lse, head, token) = std::isnan(it) ? std::numeric_limits<float>::quiet_NaN() : it;
     }
-    void* to = address(out, token * out.stride[0] + head * out.stride[1]);
+    const Side values = values_of(call_);
+    return {.weight = weight * values.head_scale(kv_head_) * unit_of(values.rows().dtype),
+            .divisor = l,
+            .to = address(out, token * out.stride[0] + head * out.stride[1])};
+  }
+
+  void narrow_row(State total, int32_t row, const Finished& it) const {
     const int32_t dim = call_.geometry.head_dim_v;
-    if (l == 0) {
-      std::memset(to, 0, static_cast<size_t>(dim) * size_of(out.dtype));
+    const Dtype to = call_.operands.out.dtype;
+    if (it.divisor == 0) {
+      std::memset(it.to, 0, static_cast<size_t>(dim) * size_of(to));
       return;
     }
     const Side values = values_of(call_);
-    const Dtype stored = values.rows().dtype;
-    Element order = element_of(stored);
+    Element order = element_of(values.rows().dtype);
     const int32_t step = call_.geometry.row_group;
     const float* o = total.o + call_.geometry.output_offset(row);
     float columns[kMaxHeadDim];
@@ -419,8 +457,22 @@ class ItemRun {
       for (int32_t c = 0; c < dim; ++c) columns[c] = o[c * step];
       o = columns;
     }
-    call_.kernels.narrow(order, o, weight * values.head_scale(kv_head_) * unit_of(stored), l,
-                         values.channel_scale(kv_head_), element_of(out.dtype), to, dim);
+    call_.kernels.narrow(order, o, it.weight, it.divisor, values.channel_scale(kv_head_),
+                         element_of(to), it.to, dim);
+  }
+
+  void narrow_group(State total, int32_t first, int32_t count, const Finished* rows) const {
+    float weight[kRowPadding], divisor[kRowPadding];
+    void* to[kRowPadding];
+    for (int32_t i = 0; i < kRowPadding; ++i) {
+      const Finished& it = rows[i < count ? i : 0];
+      weight[i] = it.divisor == 0 ? 0 : it.weight;
+      divisor[i] = it.divisor == 0 ? 1 : it.divisor;
+      to[i] = it.to;
+    }
+    call_.kernels.narrow_group(total.o + call_.geometry.output_offset(first), count,
+                               call_.geometry.head_dim_v, weight, divisor,
+                               values_of(call_).channel_scale(kv_head_), to);
   }
 
   const Call& call_;

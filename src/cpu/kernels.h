@@ -116,6 +116,18 @@ struct AttendTask {
   void* own;             // [own_bytes] of a kernel that has such, in place of all from `queries` on
 };
 
+// Rows of keys or values that become codes by the rules of core/kv_format.h: code = x * (1 /
+// scale).
+struct EncodeTask {
+  Element element, code;    // code is int8 or e4m3
+  int32_t num_rows, dim;    // dim is a multiple of 8
+  const void* const* from;  // [num_rows] of dim elements
+  void* const* to;          // [num_rows] of dim codes
+
+  const float* scale;  // [num_rows], or [dim] of columns, or [1] of all
+  enum class Of : uint8_t { row, column, all } scale_of;
+};
+
 struct Kernels {
   // What the shapes above call padded: the columns of a row of o, and of a packed row of values.
   int32_t (*padded_dim)(int32_t head_dim_v);
@@ -139,13 +151,12 @@ struct Kernels {
   void (*blend)(Element element, const void* a, float weight_a, const void* b, float weight_b,
                 void* to, int32_t n);
 
-  // The largest |from[i]|, NaN aside; infinities count as themselves. n is a multiple of 8
-  float (*absmax)(Element element, const void* from, int32_t n);
+  // absmax[row]: the largest |element| of the row, NaN aside; infinities count as themselves. from:
+  // [num_rows] of dim elements, dim a multiple of 8
+  void (*absmax)(Element element, const void* const* from, int32_t num_rows, int32_t dim,
+                 float* absmax);
 
-  // to[i] = the code of from[i] * (1 / scale[i * scale_step]) by the rules of core/kv_format.h;
-  // code is int8 or e4m3. n is a multiple of 8
-  void (*encode)(Element element, const void* from, const float* scale, int32_t scale_step,
-                 Element code, void* to, int32_t n);
+  void (*encode)(const EncodeTask& task);
 
   // n is a multiple of 16. exp is for x up to 87.
   void (*exp)(const float* x, float* y, int32_t n);
@@ -173,6 +184,12 @@ struct Kernels {
   // multiple of 64; and what puts the queries of an item there, before attend.
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows) = nullptr;
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own) = nullptr;
+
+  // Of a kernel with groups of kRowPadding rows: `narrow` to bf16 for `count` rows of one at once.
+  // o: of the group; weight, divisor: [kRowPadding]; column_scale: [head_dim_v] or null; to:
+  // [count] rows
+  void (*narrow_group)(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
+                       const float* divisor, const float* column_scale, void* const* to) = nullptr;
 };
 
 // What a unit has that attends with tiles and leaves everything else to the vectors of another.
@@ -182,6 +199,8 @@ struct TileKernels {
   void (*merge_states)(State into, State from, int32_t num_rows, int32_t head_dim_v);
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows);
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own);
+  void (*narrow_group)(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
+                       const float* divisor, const float* column_scale, void* const* to);
 };
 
 namespace scalar {
@@ -198,6 +217,9 @@ namespace amx {
 extern const TileKernels kTileKernels;
 // For tests: c += a x b. a: [16, 16, 2] and b: [16, 16, 2] of bf16, c: [16, 16], all aligned to 64
 void multiply_tiles(const void* a, const void* b, float* c);
+// For tests: bf16[i] = codes[i] as number, for int8 and e4m3; zeros up to the next multiple of 64.
+// bf16 is aligned to 64 bytes
+void convert_codes(Element element, const void* codes, int32_t dim, void* bf16);
 }  // namespace amx
 #endif
 

@@ -56,30 +56,6 @@ inline void narrow_row(bool parted, const float* from, float weight, float divis
   }
 }
 
-// The largest size, passing over NaN.
-template <class E>
-inline float absmax_of_row(const char* from, int n) {
-  F32 most = broadcast(0.0f);
-  for (int i = 0; i < n; i += kWidth) {
-    const F32 x = E::load(from + i * E::kBytes, first_lanes(n - i));
-    most = max(max(x, broadcast(0.0f) - x), most);
-  }
-  return reduce_max(most);
-}
-
-// scale_step 0: one scale for all columns
-template <class E, class Code>
-inline void encode_row(const char* from, const float* scale, int scale_step, char* to, int n) {
-  const F32 one = broadcast(1.0f);
-  F32 inverse = one / broadcast(scale[0]);
-  for (int i = 0; i < n; i += kWidth) {
-    const Lanes lanes = first_lanes(n - i);
-    if (scale_step != 0)
-      inverse = one / AsF32::load(reinterpret_cast<const char*>(scale + i), lanes);
-    Code::store(to + i, lanes, E::load(from + i * E::kBytes, lanes) * inverse);
-  }
-}
-
 // Two products and a sum, each rounded: the same bits when the two states change places.
 template <class E>
 inline void blend_row(const char* a, float weight_a, const char* b, float weight_b, char* to,

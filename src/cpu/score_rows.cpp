@@ -9,6 +9,11 @@ namespace {
 
 constexpr int64_t kAlign = 64;
 
+const mask::Program& program_of(const Problem& problem) {
+  const mask::BoundExpr& score = *problem.score_expr;
+  return problem.shard.is_whole() ? score.program : score.dealt;
+}
+
 int32_t evaluators_of(const Problem& problem) {
   if (problem.score_expr == nullptr) return 0;
   return problem.score_expr->program.uses(mask::Variable::head) ? problem.group() : 1;
@@ -25,7 +30,7 @@ size_t bytes_of_objects(int32_t count) {
 }  // namespace
 
 bool is_narrow(const mask::BoundExpr& score, const Problem& problem, std::byte* memory) {
-  mask::Analyzer analyzer(score.program, score.bindings, memory);
+  mask::Analyzer analyzer(program_of(problem), score.bindings, memory);
   const Limits& limits = problem.limits;
   mask::Box box{};
   box.set(mask::Variable::request, 0, limits.max_reqs);
@@ -36,14 +41,14 @@ bool is_narrow(const mask::BoundExpr& score, const Problem& problem, std::byte* 
   analyzer.set_request(box);
   analyzer.set_queries(-int64_t{limits.max_query_len}, limits.max_seq_len);
   // Evaluators run on to the end of a tile.
-  analyzer.decide(0, int64_t{limits.max_seq_len} + kTileKeys);
+  analyzer.decide(0, int64_t{limits.max_seq_len} + int64_t{kTileKeys} * problem.shard.num_ranks);
   return analyzer.all_narrow();
 }
 
 size_t ScoreRows::bytes(const Problem& problem) {
   const int32_t count = evaluators_of(problem);
   if (count == 0) return 0;
-  const mask::Program& program = problem.score_expr->program;
+  const mask::Program& program = program_of(problem);
   const size_t each = aligned(mask::RowEvaluator::bytes(program));
   return bytes_of_objects(count) + static_cast<size_t>(count) * each +
          aligned(mask::Analyzer::bytes(program));
@@ -52,14 +57,16 @@ size_t ScoreRows::bytes(const Problem& problem) {
 ScoreRows::ScoreRows(const Problem& problem, const Kernels& kernels, bool narrow, std::byte* memory)
     : group_(problem.group()), num_evaluators_(evaluators_of(problem)) {
   if (num_evaluators_ == 0) return;
-  const mask::BoundExpr& score = *problem.score_expr;
+  const mask::Bindings& bindings = problem.score_expr->bindings;
+  const mask::Program& program = program_of(problem);
   pruning_.narrow = narrow;
   evaluators_ = reinterpret_cast<mask::RowEvaluator*>(memory);
   memory += bytes_of_objects(num_evaluators_);
   for (int32_t i = 0; i < num_evaluators_; ++i) {
-    new (evaluators_ + i) mask::RowEvaluator(score.program, score.bindings,
-                                             {.exp = kernels.exp, .tanh = kernels.tanh}, memory);
-    memory += aligned(mask::RowEvaluator::bytes(score.program));
+    auto* evaluator = new (evaluators_ + i)
+        mask::RowEvaluator(program, bindings, {.exp = kernels.exp, .tanh = kernels.tanh}, memory);
+    evaluator->deal_keys(problem.shard);
+    memory += aligned(mask::RowEvaluator::bytes(program));
   }
 }
 

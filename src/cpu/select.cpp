@@ -30,6 +30,7 @@ const Kernels& kernels_with_tiles() {
     it.merge_states = tiles.merge_states;
     it.own_bytes = tiles.own_bytes;
     it.take_queries = tiles.take_queries;
+    it.narrow_group = tiles.narrow_group;
     it.row_group = kRowPadding;
     it.split_keys = 16 * kTileKeys;
     it.max_rows = 1024;
@@ -84,8 +85,6 @@ std::string reason_against_tiles(const Problem& problem) {
   if (problem.dtype != PAGODA_BF16)
     return "tiles multiply bf16, and spec.dtype is " +
            std::string(problem.dtype == PAGODA_F16 ? "f16" : "f32");
-  if (problem.kv_format != PAGODA_KV_SAME)
-    return "tiles multiply bf16, and spec.kv_format is " + std::to_string(problem.kv_format);
   return "";
 }
 

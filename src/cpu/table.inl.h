@@ -7,6 +7,7 @@
 #pragma once
 
 #include "attend.inl.h"
+#include "encode.inl.h"
 #include "math.inl.h"
 #include "pack.inl.h"
 #include "rows.inl.h"
@@ -56,20 +57,17 @@ inline void blend(Element element, const void* a, float weight_a, const void* b,
   });
 }
 
-inline float absmax(Element element, const void* from, int32_t n) {
-  float most = 0;
-  with_float(element,
-             [&]<class E>(E) { most = absmax_of_row<E>(static_cast<const char*>(from), n); });
-  return most;
+inline void absmax(Element element, const void* const* from, int32_t num_rows, int32_t dim,
+                   float* most) {
+  with_float(element, [&]<class E>(E) {
+    for (int row = 0; row < num_rows; ++row)
+      most[row] = absmax_of_row<E>(static_cast<const char*>(from[row]), dim);
+  });
 }
 
-inline void encode(Element element, const void* from, const float* scale, int32_t scale_step,
-                   Element code, void* to, int32_t n) {
-  with_float(element, [&]<class E>(E) {
-    const char* x = static_cast<const char*>(from);
-    char* codes = static_cast<char*>(to);
-    code == Element::int8 ? encode_row<E, AsInt8>(x, scale, scale_step, codes, n)
-                          : encode_row<E, AsE4m3>(x, scale, scale_step, codes, n);
+inline void encode(const EncodeTask& task) {
+  with_float(task.element, [&]<class E>(E) {
+    task.code == Element::int8 ? encode_all<E, AsInt8>(task) : encode_all<E, AsE4m3>(task);
   });
 }
 

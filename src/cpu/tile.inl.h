@@ -75,10 +75,8 @@ inline void locate_scales(const PagedRows& rows, int start, int begin, int end, 
   }
 }
 
-// The first tile at or after `start` of which some row sees a key. `from` is an earlier one with
-// memory for the new one's words.
-inline bool find_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
-  if (!find_seen(task, start, from)) return false;
+// Locates the keys of a tile that some row sees.
+inline void set_tile(const AttendTask& task, const SeenTile& from, Tile& tile) {
   tile.seen = from;
   tile.start = from.start;
   tile.first = from.first;
@@ -89,6 +87,13 @@ inline bool find_tile(const AttendTask& task, int start, SeenTile from, Tile& ti
   locate(task.values, tile.start, tile.begin, tile.end, from.any, tile.values);
   locate_scales(task.keys, tile.start, tile.begin, tile.end, from.any, tile.key_scales);
   locate_scales(task.values, tile.start, tile.begin, tile.end, from.any, tile.value_scales);
+}
+
+// The first tile at or after `start` of which some row sees a key. `from` is an earlier one with
+// memory for the new one's words.
+inline bool find_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
+  if (!find_seen(task, start, from)) return false;
+  set_tile(task, from, tile);
   return true;
 }
 

@@ -1,5 +1,6 @@
 #include "update_cache.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "../core/ids.h"
@@ -43,56 +44,102 @@ void copy_token(const Side& side, int64_t token, Place place) {
                 address(from, token * from.stride[0] + head * from.stride[1]), bytes);
 }
 
-float made_scale(Code code, Dtype dtype, const void* x, int32_t dim, const Kernels& kernels) {
-  return scale_of_row(code, grow_absmax(0, kernels.absmax(element_of(dtype), x, dim)));
+// Rows that are encoded by one call of a kernel.
+struct Rows {
+  static constexpr int kMax = 32;
+
+  int32_t count = 0;
+  const void* from[kMax];
+  void* to[kMax];
+  float* made[kMax];  // where the scale of a row of its own is left
+
+  void add(const void* row, void* codes, float* scale) {
+    from[count] = row;
+    to[count] = codes;
+    made[count++] = scale;
+  }
+};
+
+// Makes the scale of each row from its largest element. scale: [rows.count], and where the rows
+// want it
+void make_scales(const Rows& rows, Code code, Element element, int32_t dim, const Kernels& kernels,
+                 float* scale) {
+  kernels.absmax(element, rows.from, rows.count, dim, scale);
+  for (int32_t i = 0; i < rows.count; ++i) scale[i] = scale_of_row(code, grow_absmax(0, scale[i]));
+  for (int32_t i = 0; i < rows.count; ++i) *rows.made[i] = scale[i];
 }
 
-// The scales that a row is divided by: one, or one for each of its columns. A scale of the row
-// itself is made here.
-const float* scales_of_row(const Side& side, const void* x, int64_t head, Place place,
-                           const Kernels& kernels) {
-  auto* scales = static_cast<float*>(side.scale.data);
-  if (side.format.scale != ScaleOf::token) return scales + head * side.scale.stride[0];
-  const auto dim = static_cast<int32_t>(side.from.shape[2]);
-  float* own = scales + offset_in(side.scale, place) + head * side.scale.stride[2];
-  *own = made_scale(side.format.code, side.from.dtype, x, dim, kernels);
-  return own;
+EncodeTask::Of unit_of_scale(ScaleOf scale) {
+  if (scale == ScaleOf::token) return EncodeTask::Of::row;
+  return scale == ScaleOf::channel ? EncodeTask::Of::column : EncodeTask::Of::all;
 }
 
-void quantise_token(const Side& side, int64_t token, Place place, const Kernels& kernels) {
-  const TensorView &from = side.from, &cache = side.cache;
-  const int64_t to = offset_in(cache, place);
+// Tokens that have a slot.
+struct Tokens {
+  int32_t count = 0;
+  int64_t token[Rows::kMax];
+  Place place[Rows::kMax];
+};
+
+// One head after the other: its rows lie together in a page, and so do the codes that are written.
+void quantise_tokens(const Side& side, const Tokens& tokens, const Kernels& kernels) {
+  const TensorView &from = side.from, &cache = side.cache, &scale = side.scale;
+  const Element element = element_of(from.dtype);
+  const auto dim = static_cast<int32_t>(from.shape[2]);
+  const bool of_tokens = side.format.scale == ScaleOf::token;
+  auto* scales = static_cast<float*>(scale.data);
   for (int64_t head = 0; head < from.shape[1]; ++head) {
-    const void* x = address(from, token * from.stride[0] + head * from.stride[1]);
-    const float* scales = scales_of_row(side, x, head, place, kernels);
-    kernels.encode(element_of(from.dtype), x, scales, side.format.scale == ScaleOf::channel ? 1 : 0,
-                   element_of(cache.dtype), address(cache, to + head * cache.stride[2]),
-                   static_cast<int32_t>(from.shape[2]));
+    Rows rows;
+    for (int32_t i = 0; i < tokens.count; ++i) {
+      const Place place = tokens.place[i];
+      rows.add(address(from, tokens.token[i] * from.stride[0] + head * from.stride[1]),
+               address(cache, offset_in(cache, place) + head * cache.stride[2]),
+               of_tokens ? scales + offset_in(scale, place) + head * scale.stride[2] : nullptr);
+    }
+    float made[Rows::kMax];
+    if (of_tokens) make_scales(rows, side.format.code, element, dim, kernels, made);
+    kernels.encode({.element = element,
+                    .code = element_of(cache.dtype),
+                    .num_rows = rows.count,
+                    .dim = dim,
+                    .from = rows.from,
+                    .to = rows.to,
+                    .scale = of_tokens ? made : scales + head * scale.stride[0],
+                    .scale_of = unit_of_scale(side.format.scale)});
   }
 }
 
-void write_token(const Side& side, int64_t token, Place place, const Kernels& kernels) {
-  if (side.format.code == Code::same)
-    copy_token(side, token, place);
-  else
-    quantise_token(side, token, place, kernels);
+void write_tokens(const Side& side, const Tokens& tokens, const Kernels& kernels) {
+  if (side.format.code != Code::same) return quantise_tokens(side, tokens, kernels);
+  for (int32_t i = 0; i < tokens.count; ++i) copy_token(side, tokens.token[i], tokens.place[i]);
 }
 
-// One row of queries; a scale of the row itself is made here.
-void quantise_query_row(const QueryCodes& operands, int64_t token, int64_t head,
-                        const Kernels& kernels) {
+// The heads [first, end) of one token, at most Rows::kMax of them.
+void quantise_query(const QueryCodes& operands, int64_t token, int64_t first, int64_t end,
+                    const Kernels& kernels) {
   const auto& [query, codes, scale] = operands;
-  const void* x = address(query, token * query.stride[0] + head * query.stride[1]);
-  const auto dim = static_cast<int32_t>(query.shape[2]);
-  auto* own = static_cast<float*>(scale.data);
-  if (codes.dtype == PAGODA_INT8) {
-    own += token * scale.stride[0] + head * scale.stride[1];
-    *own = made_scale(Code::int8, query.dtype, x, dim, kernels);
-  } else {
-    own += head / (query.shape[1] / scale.shape[0]) * scale.stride[0];
+  const bool of_tokens = codes.dtype == PAGODA_INT8;
+  const int64_t group = of_tokens ? 1 : query.shape[1] / scale.shape[0];
+  auto* scales = static_cast<float*>(scale.data) + (of_tokens ? token * scale.stride[0] : 0);
+  Rows rows;
+  float own[Rows::kMax];
+  for (int64_t head = first; head < end; ++head) {
+    float* at = scales + (of_tokens ? head * scale.stride[1] : head / group * scale.stride[0]);
+    if (!of_tokens) own[rows.count] = *at;
+    rows.add(address(query, token * query.stride[0] + head * query.stride[1]),
+             address(codes, token * codes.stride[0] + head * codes.stride[1]), at);
   }
-  kernels.encode(element_of(query.dtype), x, own, 0, element_of(codes.dtype),
-                 address(codes, token * codes.stride[0] + head * codes.stride[1]), dim);
+  const Element element = element_of(query.dtype);
+  const auto dim = static_cast<int32_t>(query.shape[2]);
+  if (of_tokens) make_scales(rows, Code::int8, element, dim, kernels, own);
+  kernels.encode({.element = element,
+                  .code = element_of(codes.dtype),
+                  .num_rows = rows.count,
+                  .dim = dim,
+                  .from = rows.from,
+                  .to = rows.to,
+                  .scale = own,
+                  .scale_of = EncodeTask::Of::row});
 }
 
 // Calls body(begin, end) for ranges of so many tokens, on all threads if there is enough to do.
@@ -115,8 +162,8 @@ void write_query_codes(const QueryCodes& operands, const Kernels& kernels, Threa
   const int64_t bytes = heads * query.shape[2] * static_cast<int64_t>(size_of(query.dtype));
   share_tokens(pool, query.shape[0], bytes, [&](int64_t begin, int64_t end) {
     for (int64_t token = begin; token < end; ++token)
-      for (int64_t head = 0; head < heads; ++head)
-        quantise_query_row(operands, token, head, kernels);
+      for (int64_t head = 0; head < heads; head += Rows::kMax)
+        quantise_query(operands, token, head, std::min(head + Rows::kMax, heads), kernels);
   });
 }
 
@@ -129,12 +176,17 @@ void write_cache(const Prepared& prepared, const Layer& layer, const TensorView&
   const int64_t bytes = int64_t{problem.num_kv_heads} * (problem.head_dim + problem.head_dim_v) *
                         static_cast<int64_t>(size_of(problem.dtype));
   share_tokens(pool, prepared.batch.num_tokens, bytes, [&](int64_t begin, int64_t end) {
-    for (int64_t token = begin; token < end; ++token) {
-      const Slot slot{prepared.batch.slot_mapping[token]};
-      if (slot.value < 0) continue;
-      const Place place{page_of(slot, problem.page_size).value, offset_of(slot, problem.page_size)};
-      write_token(keys, token, place, kernels);
-      write_token(values, token, place, kernels);
+    for (int64_t token = begin; token < end;) {
+      Tokens tokens;
+      for (; token < end && tokens.count < Rows::kMax; ++token) {
+        const Slot slot{prepared.batch.slot_mapping[token]};
+        if (slot.value < 0) continue;
+        tokens.token[tokens.count] = token;
+        tokens.place[tokens.count++] = {page_of(slot, problem.page_size).value,
+                                        offset_of(slot, problem.page_size)};
+      }
+      write_tokens(keys, tokens, kernels);
+      write_tokens(values, tokens, kernels);
     }
   });
 }

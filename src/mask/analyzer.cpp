@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "ops.h"
+#include "semantics.h"
 
 namespace pagoda::mask {
 
@@ -45,7 +46,14 @@ void Analyzer::set_queries(int64_t first, int64_t last) {
 Truth Analyzer::decide(int64_t first_key, int64_t last_key) {
   box_.set(Variable::key, first_key, last_key);
   run(Rank::key);
-  run(Rank::element);
+  // A part that ends the question leaves the forms behind it as they were: nobody asks for the
+  // pruning of what is decided.
+  for (int32_t index : program_.by_rank[static_cast<int>(Rank::element)]) {
+    const Instr& instr = program_.code[static_cast<size_t>(index)];
+    Form& form = forms_[static_cast<size_t>(index)];
+    update(instr, form);
+    if (instr.is_required && form.truth == Truth::empty) return Truth::empty;
+  }
   return forms_.back().truth;
 }
 
@@ -70,9 +78,45 @@ int32_t Analyzer::effective_root() const {
 bool Analyzer::rows_differ(const Instr& instr, const Form& form) const {
   if (instr.rank == Rank::key) return false;
   if (instr.rank == Rank::element) return instr.mode == Mode::linear || instr.args[0] < 0;
-  if (instr.type == Type::integer) return form.i.low != form.i.high;
-  if (instr.type == Type::real) return form.f.may_be_nan || form.f.low != form.f.high;
-  return form.truth == Truth::undecided;
+  return !stands_still(instr, form);
+}
+
+bool Analyzer::stands_still(const Instr& instr, const Form& form) const {
+  if (instr.type == Type::integer) return form.i.low == form.i.high;
+  if (instr.type == Type::real) return !form.f.may_be_nan && form.f.low == form.f.high;
+  return form.truth != Truth::undecided;
+}
+
+bool Analyzer::is_steady(int64_t first_query, int64_t last_query) {
+  set_queries(first_query, last_query);
+  const std::vector<int32_t>& rows = program_.by_rank[static_cast<int>(Rank::row)];
+  return std::all_of(rows.begin(), rows.end(), [this](int32_t index) {
+    const Instr& instr = program_.code[static_cast<size_t>(index)];
+    const Form& form = forms_[static_cast<size_t>(index)];
+    return stands_still(instr, form) || (instr.type == Type::integer && is_exact(form.i));
+  });
+}
+
+// Whether the truth at each pair of the box is a function of q - k: from the leaves up, what stands
+// still is, what is linear in q - k is, and so is whatever is computed from such.
+bool Analyzer::depends_on_distance(int32_t root) const {
+  uint64_t of_distance = 0;
+  const auto is = [&](int32_t index) { return (of_distance >> index & 1) != 0; };
+  for (int32_t index = 0; index <= root; ++index) {
+    const Instr& instr = program_.code[static_cast<size_t>(index)];
+    const Form& form = forms_[static_cast<size_t>(index)];
+    bool yes = stands_still(instr, form);
+    if (!yes && instr.type == Type::integer)
+      yes = is_exact(form.i) && form.i.per_q == wrap_negate(form.i.per_k);
+    if (!yes && instr.args[0] >= 0) {
+      yes = true;
+      for (int i = 0; i < kMaxArgs && instr.args[i] >= 0; ++i) yes &= is(instr.args[i]);
+    }
+    if (!yes && is_comparison(instr.op) && instr.arg_type == Type::integer)
+      yes = difference_is_of_distance(arg(instr, 0).i, arg(instr, 1).i, box_);
+    of_distance |= static_cast<uint64_t>(yes) << index;
+  }
+  return is(root);
 }
 
 Pruning Analyzer::pruning() const {
@@ -107,6 +151,7 @@ Pruning Analyzer::pruning() const {
       if (passes_on) shows |= uint64_t{1} << instr.args[i];
     }
   }
+  pruning.same_distance = !pruning.same_rows && depends_on_distance(pruning.root);
   return pruning;
 }
 
@@ -118,57 +163,52 @@ bool Analyzer::all_narrow() const {
 
 void Analyzer::run(Rank rank) {
   for (int32_t index : program_.by_rank[static_cast<int>(rank)])
-    forms_[static_cast<size_t>(index)] = form_of(program_.code[static_cast<size_t>(index)]);
+    update(program_.code[static_cast<size_t>(index)], forms_[static_cast<size_t>(index)]);
 }
 
-Analyzer::Form Analyzer::form_of(const Instr& instr) const {
-  Form form{};
-  if (instr.args[0] < 0) return leaf(instr);
-  if (instr.op == Op::lookup) return looked_up(instr);
-  if (instr.op == Op::select) return selected(instr);
+// Of a form only the part of its type is ever read, so only that is written.
+void Analyzer::update(const Instr& instr, Form& form) const {
+  if (instr.args[0] < 0) return update_leaf(instr, form);
+  if (instr.op == Op::lookup) return look_up(instr, form);
+  if (instr.op == Op::select) return select(instr, form);
   const Form& a = arg(instr, 0);
   const Form& b = instr.args[1] < 0 ? a : arg(instr, 1);
   const bool is_binary = instr.args[1] >= 0;
-  if (instr.type == Type::boolean) {
-    if (instr.op == Op::logical_not)
-      form.truth = negated(a.truth);
-    else if (instr.op == Op::logical_and)
-      form.truth = conjunction(a.truth, b.truth);
-    else if (instr.op == Op::logical_or)
-      form.truth = disjunction(a.truth, b.truth);
-    else if (instr.arg_type == Type::integer)
-      form.truth = compare(instr.op, a.i, b.i, box_);
-    else if (instr.arg_type == Type::real)
-      form.truth = compare(instr.op, a.f, b.f);
-    else if (a.truth == Truth::undecided || b.truth == Truth::undecided)
-      form.truth = Truth::undecided;
-    else
-      form.truth = (a.truth == b.truth) == (instr.op == Op::equal) ? Truth::full : Truth::empty;
-  } else if (instr.type == Type::integer) {
-    form.i = is_binary ? binary(instr.op, a.i, b.i, box_) : unary(instr.op, a.i, box_);
-  } else if (instr.op == Op::to_real) {
+  if (instr.type == Type::boolean)
+    form.truth = truth_of(instr, a, b);
+  else if (instr.type == Type::integer)
+    form.i = is_binary ? binary(instr.op, a.i, b.i, box_) : unary(instr.op, a.i);
+  else if (instr.op == Op::to_real)
     form.f = to_real(a.i);
-  } else {
+  else
     form.f = is_binary ? binary(instr.op, a.f, b.f) : unary(instr.op, a.f);
-  }
-  return form;
 }
 
-Analyzer::Form Analyzer::leaf(const Instr& instr) const {
-  Form form{};
+Truth Analyzer::truth_of(const Instr& instr, const Form& a, const Form& b) const {
+  if (instr.op == Op::logical_not) return negated(a.truth);
+  if (instr.op == Op::logical_and) return conjunction(a.truth, b.truth);
+  if (instr.op == Op::logical_or) return disjunction(a.truth, b.truth);
+  if (instr.arg_type == Type::integer) return compare(instr.op, a.i, b.i, box_);
+  if (instr.arg_type == Type::real) return compare(instr.op, a.f, b.f);
+  if (a.truth == Truth::undecided || b.truth == Truth::undecided) return Truth::undecided;
+  return (a.truth == b.truth) == (instr.op == Op::equal) ? Truth::full : Truth::empty;
+}
+
+void Analyzer::update_leaf(const Instr& instr, Form& form) const {
   if (instr.op == Op::variable) {
     const auto which = static_cast<Variable>(instr.value);
     if (which == Variable::score) {
       form.f = any_real();
-      return form;
+      return;
     }
     form.i = between(box_.low_of(which), box_.high_of(which));
     // A variable that stands still needs no linear form.
-    if (which == Variable::query && form.i.low != form.i.high)
-      form.i = {form.i.low, form.i.high, 1, 0, 0, 0};
-    if (which == Variable::key && form.i.low != form.i.high)
-      form.i = {form.i.low, form.i.high, 0, 1, 0, 0};
-    return form;
+    if (form.i.low == form.i.high) return;
+    if (which == Variable::query) form.i = {form.i.low, form.i.high, 1, 0, 0, 0};
+    if (which == Variable::key) form.i = {form.i.low, form.i.high, 0, 1, 0, 0};
+    if (which == Variable::seq_len && box_.ends_with_query)
+      form.i = {form.i.low, form.i.high, 1, 0, 1, 1};
+    return;
   }
   const bool fixed = instr.op == Op::constant;
   const Value value = fixed ? Value{.i = instr.value} : bindings_.parameter(instr.value);
@@ -176,10 +216,9 @@ Analyzer::Form Analyzer::leaf(const Instr& instr) const {
   form.i = between(value.i, value.i);
   form.f = real != real ? any_real() : RealForm{real, real, false};
   form.truth = value.i != 0 ? Truth::full : Truth::empty;
-  return form;
 }
 
-Analyzer::Form Analyzer::looked_up(const Instr& instr) const {
+void Analyzer::look_up(const Instr& instr, Form& form) const {
   const Table& table = bindings_.table(instr.value);
   const int num_dims = bindings_.table_symbol(instr.value).num_dims;
   // The elements that the indices may reach lie between the first and the last corner.
@@ -194,7 +233,6 @@ Analyzer::Form Analyzer::looked_up(const Instr& instr) const {
     last = last * size + std::clamp<int64_t>(index.high, 0, std::max<int64_t>(size - 1, 0));
   }
   may_hit &= table.size() > 0;
-  Form form{};
   if (instr.type == Type::real) {
     form.f = {table.outside.f, table.outside.f, false};
     if (table.may_be_nan) {
@@ -205,28 +243,26 @@ Analyzer::Form Analyzer::looked_up(const Instr& instr) const {
       const RealForm hit{found.low, found.high, false};
       form.f = may_miss ? hull(form.f, hit) : hit;
     }
-    return form;
+    return;
   }
   form.i = between(table.outside.i, table.outside.i);
-  if (may_hit) {
-    const auto found =
-        table.ranges.extent(static_cast<const int32_t*>(table.data), first, last + 1);
-    const IntForm hit = between(found.low, found.high);
-    form.i = may_miss ? hull(form.i, hit) : hit;
-  }
-  return form;
+  if (!may_hit) return;
+  const auto found = table.ranges.extent(static_cast<const int32_t*>(table.data), first, last + 1);
+  const IntForm hit = between(found.low, found.high);
+  form.i = may_miss ? hull(form.i, hit) : hit;
 }
 
-Analyzer::Form Analyzer::selected(const Instr& instr) const {
+void Analyzer::select(const Instr& instr, Form& form) const {
   const Truth condition = arg(instr, 0).truth;
   const Form &yes = arg(instr, 1), &no = arg(instr, 2);
-  if (condition != Truth::undecided) return condition == Truth::full ? yes : no;
-  Form form{};
+  if (condition != Truth::undecided) {
+    form = condition == Truth::full ? yes : no;
+    return;
+  }
   if (instr.type == Type::integer) form.i = hull(yes.i, no.i);
   if (instr.type == Type::real) form.f = hull(yes.f, no.f);
   if (instr.type == Type::boolean)
     form.truth = yes.truth == no.truth ? yes.truth : Truth::undecided;
-  return form;
 }
 
 }  // namespace pagoda::mask

@@ -33,6 +33,9 @@ class Analyzer {
   void set_queries(int64_t first, int64_t last);
   Truth decide(int64_t first_key, int64_t last_key);
 
+  // Whether whatever depends on q but not on k either stands still over the queries or is linear.
+  bool is_steady(int64_t first_query, int64_t last_query);
+
   // What evaluation of the last box, which was undecided, may leave out.
   Pruning pruning() const;
 
@@ -49,10 +52,13 @@ class Analyzer {
   void run(Rank rank);
   int32_t effective_root() const;
   bool rows_differ(const Instr& instr, const Form& form) const;
-  Form form_of(const Instr& instr) const;
-  Form leaf(const Instr& instr) const;
-  Form looked_up(const Instr& instr) const;
-  Form selected(const Instr& instr) const;
+  bool stands_still(const Instr& instr, const Form& form) const;
+  bool depends_on_distance(int32_t root) const;
+  void update(const Instr& instr, Form& form) const;
+  void update_leaf(const Instr& instr, Form& form) const;
+  void look_up(const Instr& instr, Form& form) const;
+  void select(const Instr& instr, Form& form) const;
+  Truth truth_of(const Instr& instr, const Form& a, const Form& b) const;
   const Form& arg(const Instr& instr, int i) const {
     return forms_[static_cast<size_t>(instr.args[i])];
   }

@@ -23,6 +23,11 @@ const Expr& checked(const Expr& mask, const BlockMaskShape& shape, const BlockMa
       shape.num_kv_heads >= 1 && shape.num_heads >= 1 && shape.num_heads % shape.num_kv_heads == 0,
       PAGODA_INVALID_ARGUMENT, "num_heads is ", shape.num_heads,
       ", which is not a multiple of num_kv_heads, ", shape.num_kv_heads);
+  const Shard& shard = shape.shard;
+  expect(shard.num_ranks >= 1 && shard.rank >= 0 && shard.rank < shard.num_ranks &&
+             shard.interleave >= 1,
+         PAGODA_INVALID_ARGUMENT, "rank ", shard.rank, " of ", shard.num_ranks, " with runs of ",
+         shard.interleave, " keys; ranks count from 0, runs have at least 1");
   expect(limits.max_reqs >= 0 && limits.max_tokens >= 0 && limits.max_seq_len >= 0,
          PAGODA_INVALID_ARGUMENT, "a limit is negative: max_reqs ", limits.max_reqs,
          ", max_tokens ", limits.max_tokens, ", max_seq_len ", limits.max_seq_len);
@@ -38,19 +43,21 @@ int32_t heads_of(const Program& program, const BlockMaskShape& shape) {
 
 BlockMaskBuilder::BlockMaskBuilder(const Expr& mask, const Bindings& bindings,
                                    const BlockMaskShape& shape, const BlockMaskLimits& limits)
-    : program_(compile(checked(mask, shape, limits))),
+    : program_(compile(checked(mask, shape, limits),
+                       shape.shard.is_whole() ? KeyOrder::in_order : KeyOrder::dealt)),
       bindings_(bindings),
       shape_(shape),
       limits_(limits),
       num_mask_heads_(heads_of(program_, shape)),
-      decider_(program_, bindings, shape.tile_q, shape.tile_kv),
+      decider_(program_, bindings, shape.tile_q, shape.tile_kv, shape.shard),
       decode_rows_(shape.tile_kv, int64_t{num_mask_heads_} * limits.max_reqs) {}
 
 Capacity BlockMaskBuilder::upper_bound() const {
   // The most tiles that so many tokens make: one token for each request, then whole tiles.
   const int64_t reqs = std::min(limits_.max_reqs, limits_.max_tokens);
   const int64_t tiles = reqs == 0 ? 0 : reqs + (limits_.max_tokens - reqs) / shape_.tile_q;
-  const int64_t tiles_kv = (int64_t{limits_.max_seq_len} + shape_.tile_kv - 1) / shape_.tile_kv;
+  const int64_t most_keys = local_len(shape_.shard, limits_.max_seq_len);
+  const int64_t tiles_kv = (most_keys + shape_.tile_kv - 1) / shape_.tile_kv;
   const int64_t tokens = reqs == 0 ? 0 : limits_.max_tokens;
   return {.reqs = limits_.max_reqs,
           .rows = num_mask_heads_ * tiles,
@@ -120,12 +127,13 @@ void BlockMaskBuilder::write_request(const Step& step, int32_t request, int32_t 
   const Point point = point_of(step, request, mask_head);
   const int64_t query_len = step.query_start_loc[request + 1] - step.query_start_loc[request];
   const int64_t seq_len = step.seq_lens[request];
+  const int64_t num_keys = local_len(shape_.shard, step.seq_lens[request]);
   decider_.set_request(box_of(point), point);
   for (int64_t i = 0; i < query_len; i += shape_.tile_q) {
     const int64_t first = seq_len - query_len + i;
     const int64_t last = first + std::min<int64_t>(shape_.tile_q, query_len - i) - 1;
     decider_.visit(
-        first, last, seq_len, [&](int64_t from, int64_t end) { writer.full(from, end); },
+        first, last, num_keys, [&](int64_t from, int64_t end) { writer.full(from, end); },
         [&](int64_t tile) {
           const TileBits found = decider_.resolve(tile);
           if (found.truth == Truth::full) writer.full(tile, tile + 1);
@@ -169,8 +177,8 @@ BlockMask BlockMaskBuilder::build(const Step& step, const Memory& memory) {
       const int64_t query_len = step.query_start_loc[r + 1] - step.query_start_loc[r];
       const auto count = static_cast<int32_t>(tiles_of(query_len));
       map.tile_start[r + 1] = map.tile_start[r] + count;
-      const bool is_decode =
-          query_len <= kMaxDecodeQueries && count == 1 && step.seq_lens[r] >= query_len;
+      const bool is_decode = query_len <= kMaxDecodeQueries && count == 1 &&
+                             step.seq_lens[r] >= query_len && shape_.shard.is_whole();
       if (!is_decode || !write_decode(step, r, head, writer))
         write_request(step, r, head, writer, row_start);
       else
@@ -202,11 +210,11 @@ bool BlockMaskBuilder::write_decode(const Step& step, int32_t request, int32_t m
                                     TileWriter& writer) {
   const DecodeRows::Request decode{
       .row = int64_t{mask_head} * limits_.max_reqs + request,
-      .point = point_of(step, request, mask_head),
       .seq_len = step.seq_lens[request],
       .query_len = step.query_start_loc[request + 1] - step.query_start_loc[request],
       .generation = bindings_.generation()};
-  return decode_rows_.write(decode, decider_, writer);
+  return decode_rows_.write_known(decode, writer) ||
+         decode_rows_.write(decode, point_of(step, request, mask_head), decider_, writer);
 }
 
 }  // namespace pagoda::mask

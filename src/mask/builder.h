@@ -18,6 +18,8 @@ struct BlockMaskShape {
   int32_t tile_q = 128;   // 1 to 256
   int32_t tile_kv = 128;  // 32, 64, 128 or 256
   int32_t num_heads = 1, num_kv_heads = 1;
+  // Whose keys the mask is of: its tiles count the keys that the shard keeps, in their order.
+  Shard shard;
 };
 
 struct BlockMaskLimits {

@@ -102,6 +102,14 @@ IntForm scaled(const IntForm& a, int64_t factor, const Box& box) {
   return linear.ok() ? tightened(form, box) : between(form.low, form.high);
 }
 
+// Bounds that were tight stay so.
+IntForm negated_form(const IntForm& a) {
+  if (a.low == kLowest) return anything();
+  const bool fits = a.per_q != kLowest && a.per_k != kLowest && a.base_low != kLowest;
+  if (!fits) return between(-a.high, -a.low);
+  return {-a.high, -a.low, -a.per_q, -a.per_k, -a.base_high, -a.base_low};
+}
+
 IntForm product_of(const IntForm& a, const IntForm& b, const Box& box) {
   if (b.low == b.high) return scaled(a, b.low, box);
   if (a.low == a.high) return scaled(b, a.low, box);
@@ -116,6 +124,10 @@ IntForm product_of(const IntForm& a, const IntForm& b, const Box& box) {
 // corners.
 IntForm quotient_of(const IntForm& a, const IntForm& b) {
   if (a.low == kLowest && b.low <= -1 && b.high >= -1) return anything();
+  if (b.low == b.high && b.low != 0) {
+    const auto [x, y] = std::minmax({floor_divide(a.low, b.low), floor_divide(a.high, b.low)});
+    return between(x, y);
+  }
   bool any = false;
   int64_t low = 0, high = 0;
   const auto take = [&](int64_t value) {
@@ -191,11 +203,11 @@ bool finite(const RealForm& a) {
 
 }  // namespace
 
-IntForm unary(Op op, const IntForm& a, const Box& box) {
-  if (op == Op::negate) return scaled(a, -1, box);
+IntForm unary(Op op, const IntForm& a) {
+  if (op == Op::negate) return negated_form(a);
   if (a.low >= 0) return a;
   if (a.low == kLowest) return anything();
-  if (a.high <= 0) return scaled(a, -1, box);
+  if (a.high <= 0) return negated_form(a);
   return between(0, std::max(-a.low, a.high));
 }
 
@@ -258,11 +270,20 @@ RealForm binary(Op op, const RealForm& a, const RealForm& b) {
 Truth compare(Op op, const IntForm& a, const IntForm& b, const Box& box) {
   if (a.high < b.low) return sign_test(op, -1, -1);
   if (a.low > b.high) return sign_test(op, 1, 1);
+  // Beside a number that stands still, bounds say all there is to know.
+  const bool is_fixed = a.low == a.high || b.low == b.high;
+  if (is_fixed) return sign_test(op, a.low >= b.high ? 0 : -1, a.high <= b.low ? 0 : 1);
   const IntForm d = difference_of(a, b, box);
   // Bounds that cross may still touch at one end only, which the difference of wide values loses.
   const int64_t low = a.low >= b.high ? std::max<int64_t>(d.low, 0) : d.low;
   const int64_t high = a.high <= b.low ? std::min<int64_t>(d.high, 0) : d.high;
   return sign_test(op, low, high);
+}
+
+bool difference_is_of_distance(const IntForm& a, const IntForm& b, const Box& box) {
+  // Values that wrap have no linear form, so the difference of two that have is exact.
+  const IntForm d = difference_of(a, b, box);
+  return is_exact(a) && is_exact(b) && is_exact(d) && d.per_q == wrap_negate(d.per_k);
 }
 
 Truth compare(Op op, const RealForm& a, const RealForm& b) {

@@ -19,6 +19,9 @@ struct Box {
   // ahead of it, which makes a causal mask full to the last key.
   int64_t min_distance = std::numeric_limits<int64_t>::min();
 
+  // Whether seq_len is q + 1 throughout, as it is while a request decodes token by token.
+  bool ends_with_query = false;
+
   void set(Variable which, int64_t from, int64_t to) {
     low[static_cast<int>(which)] = from;
     high[static_cast<int>(which)] = to;
@@ -42,6 +45,11 @@ struct RealForm {
 
 enum class Truth : uint8_t { empty = 1, full = 2, undecided = 3 };  // bits: may be false, true
 
+// Whether it is per_q * q + per_k * k + one number.
+inline constexpr bool is_exact(const IntForm& a) {
+  return a.base_low == a.base_high;
+}
+
 inline constexpr IntForm anything() {
   constexpr int64_t kLow = std::numeric_limits<int64_t>::min();
   constexpr int64_t kHigh = std::numeric_limits<int64_t>::max();
@@ -54,13 +62,16 @@ inline constexpr RealForm any_real() {
   return {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity(), true};
 }
 
-IntForm unary(Op op, const IntForm& a, const Box& box);
+IntForm unary(Op op, const IntForm& a);
 IntForm binary(Op op, const IntForm& a, const IntForm& b, const Box& box);
 RealForm to_real(const IntForm& a);
 RealForm unary(Op op, const RealForm& a);
 RealForm binary(Op op, const RealForm& a, const RealForm& b);
 
 Truth compare(Op op, const IntForm& a, const IntForm& b, const Box& box);
+
+// Whether both numbers, or their difference, are the same for every pair of the same distance.
+bool difference_is_of_distance(const IntForm& a, const IntForm& b, const Box& box);
 Truth compare(Op op, const RealForm& a, const RealForm& b);
 Truth negated(Truth a);
 Truth conjunction(Truth a, Truth b);

@@ -209,8 +209,15 @@ class LaneMachine {
     map(a, b, to, count_, [](Int x, Int y) { return floor_divide(x, y); });
   }
 
+  // Keys that were dealt out.
+  void locate(Int* to) const {
+    for (int i = 0; i < count_; ++i)
+      to[i] = position_of(rows_.shard_, static_cast<int32_t>(rows_.first_) + i);
+  }
+
   void run_integer(const Instr& instr) {
     Int* to = out<Int>(instr);
+    if (instr.op == Op::variable) return locate(to);
     if (instr.op == Op::select) return select(instr, ints(instr, 1), ints(instr, 2));
     if (instr.op == Op::floor_divide || instr.op == Op::modulo) return divide(instr);
     const Lanes<Int> a = ints(instr, 0);

@@ -95,9 +95,14 @@ bool is_periodic(const Code& code, const Instr& instr) {
   return arg(code, instr, 0).mode == Mode::linear && arg(code, instr, 1).rank == Rank::uniform;
 }
 
-Mode mode_of(const Code& code, Instr& instr, bool within_period) {
+// What is known of the keys of a stretch.
+enum class Stretch : uint8_t { in_order, within_period, dealt };
+
+Mode mode_of(const Code& code, Instr& instr, Stretch stretch) {
   if (!by_key(instr)) return Mode::scalar;
-  if (within_period && is_periodic(code, instr)) {
+  if (stretch == Stretch::dealt && instr.op == Op::variable && instr.type == Type::integer)
+    return Mode::lanes;
+  if (stretch == Stretch::within_period && is_periodic(code, instr)) {
     instr.is_periodic = true;
     instr.slope = instr.op == Op::modulo ? arg(code, instr, 0).slope : 0;
     return Mode::linear;
@@ -118,6 +123,13 @@ void mark_readers(Code& code) {
       if (source.mode == Mode::linear) source.needs_lanes = true;
     }
   }
+}
+
+void mark_required(Code& code) {
+  code.back().is_required = code.back().type == Type::boolean;
+  for (size_t i = code.size(); i-- > 0;)
+    for (int a = 0; code[i].is_required && code[i].op == Op::logical_and && a < 2; ++a)
+      code[static_cast<size_t>(code[i].args[a])].is_required = true;
 }
 
 // What the root needs, directly or not.
@@ -152,8 +164,8 @@ void place(Program& program) {
 
 class Compiler {
  public:
-  Compiler(Program& program, bool within_period)
-      : program_(program), code_(program.code), within_period_(within_period) {}
+  Compiler(Program& program, Stretch stretch)
+      : program_(program), code_(program.code), stretch_(stretch) {}
 
   // Returns the index of the node's value.
   int32_t add(const Node& node, const std::vector<int32_t>& place_of) {
@@ -195,6 +207,7 @@ class Compiler {
                 .rank = Rank::uniform,
                 .mode = Mode::scalar,
                 .needs_lanes = false,
+                .is_required = false,
                 .is_periodic = false,
                 .args = {args[0], args[1], args[2]},
                 .value = value,
@@ -206,7 +219,7 @@ class Compiler {
     if (op == Op::variable) program_.variables |= 1u << value;
     if (args[0] >= 0) instr.arg_type = arg(code_, instr, op == Op::select ? 1 : 0).type;
     instr.rank = rank_of(code_, instr);
-    instr.mode = mode_of(code_, instr, within_period_);
+    instr.mode = mode_of(code_, instr, stretch_);
     code_.push_back(instr);
     return at->second;
   }
@@ -214,25 +227,27 @@ class Compiler {
   using Key = std::tuple<Op, Type, int32_t, int32_t, int32_t, int64_t>;
   Program& program_;
   Code& code_;
-  const bool within_period_;
+  const Stretch stretch_;
   std::map<Key, int32_t> known_;
 };
 
-Program compile_as(const Expr& expr, bool within_period) {
+Program compile_as(const Expr& expr, Stretch stretch) {
   Program program;
-  Compiler compiler(program, within_period);
+  Compiler compiler(program, stretch);
   std::vector<int32_t> place_of;
   for (const Node& node : expr.nodes) place_of.push_back(compiler.add(node, place_of));
   mark_readers(program.code);
+  mark_required(program.code);
   place(program);
   return program;
 }
 
 }  // namespace
 
-Program compile(const Expr& expr) {
-  Program program = compile_as(expr, false);
-  auto within_period = std::make_unique<Program>(compile_as(expr, true));
+Program compile(const Expr& expr, KeyOrder order) {
+  if (order == KeyOrder::dealt) return compile_as(expr, Stretch::dealt);
+  Program program = compile_as(expr, Stretch::in_order);
+  auto within_period = std::make_unique<Program>(compile_as(expr, Stretch::within_period));
   const Code& code = within_period->code;
   if (std::any_of(code.begin(), code.end(), [](const Instr& instr) { return instr.is_periodic; }))
     program.within_period = std::move(within_period);

@@ -38,6 +38,7 @@ struct Instr {
   Rank rank;
   Mode mode;
   bool needs_lanes;  // a linear integer that somebody reads as lanes
+  bool is_required;  // a boolean without which the root is false
   bool is_periodic;  // linear, or standing still, within a period only
   int32_t args[kMaxArgs];
   int64_t value;
@@ -56,6 +57,7 @@ struct Pruning {
   bool narrow = false;           // every integer that is needed fits 32 bits
   int32_t root = -1;             // the instruction that the mask comes down to; -1: the last
   bool same_rows = false;        // every query of the box sees the same keys
+  bool same_distance = false;    // what is seen depends on q - k alone
 
   bool needs(int32_t index) const { return index >= kPrunable || (needed >> index & 1) != 0; }
   bool decides(int32_t index) const {
@@ -80,6 +82,12 @@ struct Program {
   bool uses(Variable which) const { return (variables >> static_cast<int>(which) & 1) != 0; }
 };
 
-Program compile(const Expr& expr);
+// How the keys of a stretch lie in the sequence.
+enum class KeyOrder : uint8_t {
+  in_order,
+  dealt,  // they are those of a core/shard.h: each has a position of its own, k is lanes
+};
+
+Program compile(const Expr& expr, KeyOrder order = KeyOrder::in_order);
 
 }  // namespace pagoda::mask

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "../core/shard.h"
 #include "bindings.h"
 #include "evaluate.h"
 #include "program.h"
@@ -35,6 +36,9 @@ class RowEvaluator {
 
   RowEvaluator(const RowEvaluator&) = delete;
   RowEvaluator& operator=(const RowEvaluator&) = delete;
+
+  // From now on keys are counted among those of `shard`; the program was compiled for dealt keys.
+  void deal_keys(const Shard& shard) { shard_ = shard; }
 
   // From the outside in. `request` gives every variable but q and k.
   void set_request(const Point& request);
@@ -70,6 +74,7 @@ class RowEvaluator {
   const Program* program_;  // whole_, or what it is within a period
   const Bindings& bindings_;
   const LaneMath math_;
+  Shard shard_;
   Point point_;
   int64_t first_ = 0;
   int width_ = 0;

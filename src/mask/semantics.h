@@ -7,6 +7,7 @@
 // false, except '!='.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
@@ -65,6 +66,8 @@ template <class T>
 constexpr T floor_divide(T a, T b) {
   if (b == 0) return 0;
   if (b == -1) return wrap_negate(a);
+  if (b > 0 && (b & (b - 1)) == 0)
+    return a >> std::countr_zero(static_cast<std::make_unsigned_t<T>>(b));
   const T quotient = a / b;
   return a % b != 0 && (a < 0) != (b < 0) ? quotient - 1 : quotient;
 }
@@ -73,6 +76,7 @@ template <class T>
 constexpr T floor_modulo(T a, T b) {
   if (b == 0) return a;
   if (b == -1) return 0;
+  if (b > 0 && (b & (b - 1)) == 0) return a & (b - 1);
   const T rest = a % b;
   return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tape.h"
+
 namespace pagoda::mask {
 namespace {
 
@@ -19,11 +21,15 @@ uint32_t existing(int64_t first, int64_t limit) {
 }  // namespace
 
 TileDecider::TileDecider(const Program& program, const Bindings& bindings, int32_t tile_q,
-                         int32_t tile_kv)
-    : tile_kv_(tile_kv),
+                         int32_t tile_kv, const Shard& shard)
+    : program_(program),
+      tile_kv_(tile_kv),
+      shard_(shard),
       analyzer_(program, bindings),
       rows_(program, bindings),
-      bits_(static_cast<size_t>(tile_q) * static_cast<size_t>(tile_kv / 32)) {}
+      bits_(static_cast<size_t>(tile_q) * static_cast<size_t>(tile_kv / 32)) {
+  rows_.deal_keys(shard);
+}
 
 void TileDecider::set_request(const Box& box, const Point& point) {
   analyzer_.set_request(box);
@@ -32,10 +38,28 @@ void TileDecider::set_request(const Box& box, const Point& point) {
 
 TileBits TileDecider::resolve(int64_t tile) {
   const int64_t num_queries = last_query_ - first_query_ + 1;
-  if (num_queries < kMinRowsToDivide || tile_kv_ < kMinKeysToDivide)
-    return evaluate(tile, first_query_, num_queries, num_keys_, pruning());
+  const Pruning whole = pruning();
+  const bool is_small = num_queries < kMinRowsToDivide || tile_kv_ < kMinKeysToDivide;
+  if (is_small || whole.same_rows || whole.same_distance)
+    return evaluate(tile, first_query_, num_queries, num_keys_, whole);
   divide(tile);
   return classify(tile, num_queries, num_keys_);
+}
+
+int64_t TileDecider::steady_end(int64_t first, int64_t end, int64_t shortest) {
+  if (end - first <= shortest || analyzer_.is_steady(first, end - 1)) return end;
+  int64_t steady = first + 1, unsteady = end;
+  while (unsteady - steady > 1) {
+    const int64_t middle = steady + (unsteady - steady) / 2;
+    (analyzer_.is_steady(first, middle - 1) ? steady : unsteady) = middle;
+  }
+  return std::max(steady, first + shortest);
+}
+
+// The keys of a shard lie between the positions of the first and the last.
+Truth TileDecider::decide(int64_t first_key, int64_t last_key) {
+  return analyzer_.decide(position_of(shard_, static_cast<int32_t>(first_key)),
+                          position_of(shard_, static_cast<int32_t>(last_key)));
 }
 
 void TileDecider::divide(int64_t tile) {
@@ -54,7 +78,7 @@ void TileDecider::evaluate_part(int64_t first_query, int64_t last_query, int64_t
   uint32_t* to = bits_.data() + (first_query - first_query_) * stride + first_key % tile_kv_ / 32;
   const int64_t last_key = std::min<int64_t>(first_key + tile_kv_ / 2, num_keys_) - 1;
   Truth truth = Truth::empty;
-  if (last_key >= first_key) truth = analyzer_.decide(first_key, last_key);
+  if (last_key >= first_key) truth = decide(first_key, last_key);
   if (truth == Truth::undecided) rows_.set_keys(first_key, tile_kv_ / 2, analyzer_.pruning());
   for (int64_t query = first_query; query <= last_query; ++query, to += stride) {
     if (truth == Truth::undecided)
@@ -67,23 +91,32 @@ void TileDecider::evaluate_part(int64_t first_query, int64_t last_query, int64_t
 TileBits TileDecider::evaluate(int64_t tile, int64_t first_query, int64_t num_queries,
                                int64_t num_keys, const Pruning& pruning) {
   ++num_evaluated;
-  rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
-  for (int64_t i = 0; i < num_queries; ++i)
-    rows_.mask_row(first_query + i, bits_.data() + i * (tile_kv_ / 32));
-  return classify(tile, num_queries, num_keys);
-}
-
-void TileDecider::evaluate_row(int64_t tile, int64_t query, const Pruning& pruning,
-                               uint32_t* bits) {
-  rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
-  rows_.mask_row(query, bits);
-}
-
-TileBits TileDecider::repeat(int64_t tile, const uint32_t* bits, int64_t num_queries,
-                             int64_t num_keys) {
   const int64_t words = tile_kv_ / 32;
-  for (int64_t i = 0; i < num_queries; ++i) std::copy_n(bits, words, bits_.data() + i * words);
+  const int64_t valid = std::clamp<int64_t>(num_keys - tile * tile_kv_, 0, tile_kv_);
+  rows_.set_keys(tile * tile_kv_, tile_kv_, pruning);
+  if (pruning.same_rows) {
+    rows_.mask_row(first_query, bits_.data());
+    for (int64_t i = 1; i < num_queries; ++i)
+      std::copy_n(bits_.data(), words, bits_.data() + i * words);
+  } else if (pruning.same_distance && num_queries > 2 && fits_tape(num_queries - 1, valid)) {
+    evaluate_tape(first_query, num_queries, valid);
+  } else {
+    for (int64_t i = 0; i < num_queries; ++i)
+      rows_.mask_row(first_query + i, bits_.data() + i * words);
+  }
   return classify(tile, num_queries, num_keys);
+}
+
+void TileDecider::evaluate_tape(int64_t first_query, int64_t num_queries, int64_t valid) {
+  const int64_t words = tile_kv_ / 32;
+  uint32_t first[kMaxLanes / 32], last[kMaxLanes / 32], tape[tape_words(kMaxLanes / 32)];
+  rows_.mask_row(first_query, first);
+  rows_.mask_row(first_query + num_queries - 1, last);
+  lay_tape(first, last, num_queries - 1, valid, words, tape);
+  for (int64_t i = 0; i < num_queries; ++i)
+    for (int64_t w = 0; w < words; ++w)
+      bits_[static_cast<size_t>(i * words + w)] =
+          tape_word(tape, num_queries - 1 - i, static_cast<size_t>(w));
 }
 
 TileBits TileDecider::classify(int64_t tile, int64_t num_queries, int64_t num_keys) {

@@ -27,17 +27,26 @@ class TileWriter {
   }
 
   void partial(int64_t tile, const uint32_t* bits, int64_t words) {
+    if (words <= room_for_words()) std::copy_n(bits, words, bits_here());
+    partial(tile, words);
+  }
+
+  // The same with bits that are there already.
+  void partial(int64_t tile, int64_t words) {
     if (entries_ < room_.entries) {
       tile_[entries_] = static_cast<int32_t>(tile);
       bits_at_[entries_] = static_cast<int32_t>(words_);
     }
     ++entries_;
-    replace(0, bits, words);
+    words_ += words;
   }
 
-  // Keeps what an earlier step has written here, but for the bits.
-  void replace(int64_t entries, const uint32_t* bits, int64_t words) {
-    if (words_ + words <= room_.words) std::copy_n(bits, words, bits_ + words_);
+  // Where the next bits go, and for how many words there is room.
+  uint32_t* bits_here() const { return bits_ + words_; }
+  int64_t room_for_words() const { return std::max<int64_t>(room_.words - words_, 0); }
+
+  // What an earlier step has written from here on stays, but for bits changed in place.
+  void keep(int64_t entries, int64_t words) {
     entries_ += entries;
     words_ += words;
   }

@@ -80,11 +80,6 @@ Shard make_shard(const pagoda_spec& spec, RankOf rank) {
          "spec.shard deals keys out to ranks, but the context was made without options.comm");
   expect(spec.page_size > 0, PAGODA_INVALID_ARGUMENT,
          "spec.shard deals out the keys of a cache, but the plan has none (page_size 0)");
-  expect(
-      spec.has_block_mask == 0 && spec.score_expr == nullptr, PAGODA_UNSUPPORTED,
-      "spec.shard deals keys out to ranks, but the tiles of a block mask and the evaluators of a "
-      "score expression take keys in the order of the sequence; keep all keys on every rank "
-      "(PAGODA_SHARD_NONE)");
   const int32_t interleave = spec.shard_interleave == 0 ? 1 : spec.shard_interleave;
   expect(interleave > 0 && spec.page_size % interleave == 0, PAGODA_INVALID_ARGUMENT,
          "spec.shard_interleave is ", spec.shard_interleave, "; it divides spec.page_size, ",

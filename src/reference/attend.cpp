@@ -77,7 +77,7 @@ struct Query {
     point[mask::Variable::head] = head;
     point[mask::Variable::kv_head] = kv_head();
     point[mask::Variable::query] = position;
-    point[mask::Variable::key] = j;
+    point[mask::Variable::key] = position_of(call.problem.shard, j);
     point[mask::Variable::seq_len] = batch.seq_lens[req];
     point[mask::Variable::query_len] = batch.query_start_loc[req + 1] - batch.query_start_loc[req];
     point.score = static_cast<float>(s);

@@ -249,7 +249,7 @@ TEST_F(MaskCapi, NullArguments) {
 TEST(MaskAbi, SizesOnLp64) {
   EXPECT_EQ(sizeof(pagoda_block_mask), 80u);
   EXPECT_EQ(sizeof(pagoda_expr_options), 32u);
-  EXPECT_EQ(sizeof(pagoda_mask_options), 32u);
+  EXPECT_EQ(sizeof(pagoda_mask_options), 44u);
   EXPECT_EQ(sizeof(pagoda_mask_capacity), 40u);
   EXPECT_EQ(sizeof(pagoda_place), 56u);
   EXPECT_EQ(sizeof(pagoda_picture_options), 32u);

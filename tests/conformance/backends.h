@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "compare.h"
+
 namespace pagoda::conformance {
 
 inline const char* const kIsas[] = {"scalar", "avx2", "avx512", "amx"};
@@ -44,6 +46,12 @@ class Backends {
       return all;
     }();
     return known[isa];
+  }
+
+  // Of the kernel that this instruction set serves such cases with.
+  static Arithmetic arithmetic(const Geometry& g, const std::string& isa) {
+    const bool with_tiles = isa == "amx" && has(isa) && g.dtype == PAGODA_BF16;
+    return with_tiles ? kTiles : kFloat;
   }
 
  private:

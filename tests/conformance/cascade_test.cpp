@@ -130,7 +130,8 @@ class Trees : public ::testing::Test {
     counts.add(always.info, automatic.info);
     counts.quantised += always.info.cascade_groups > 0 && g.kv_format != PAGODA_KV_SAME;
     if (g.cost() > kMostOracleCost) return;
-    const Comparison comparison = compare(g, attend<double>(g, values), always, kFloat);
+    const Comparison comparison =
+        compare(g, attend<double>(g, values), always, Backends::arithmetic(g, g.isa));
     ASSERT_EQ(comparison.complaint, "") << "tree " << seed << ": " << describe(g);
     ++counts.checked;
   }

@@ -32,9 +32,7 @@ struct Checker {
   void check_cpu() {
     const Context& context = backends.cpu(g.isa, g.num_threads);
     const Result first = run(context, 0, nullptr);
-    const bool tiles = g.isa == "amx" && g.dtype == PAGODA_BF16 && g.kv_format == PAGODA_KV_SAME &&
-                       Backends::has(g.isa);
-    const Comparison comparison = compare(g, expected, first, tiles ? kTiles : kFloat);
+    const Comparison comparison = compare(g, expected, first, Backends::arithmetic(g, g.isa));
     complain("cpu", comparison.complaint);
     verdict.ratios.include({.cpu_out = comparison.out_ratio, .cpu_lse = comparison.lse_ratio});
     const Result second = run(context, data_seed | 1, nullptr);

@@ -3,10 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
 #include <thread>
 
 #include "compare.h"
+#include "mask_case.h"
 #include "rank_world.h"
+#include "src/mask/print.h"
+#include "tests/unit/mask/random_expr.h"
 
 namespace pagoda::conformance {
 namespace {
@@ -23,8 +29,11 @@ struct Comms {
   std::vector<pagoda_comm> comms;
 };
 
+// What a rank does to its step before it runs.
+using Change = std::function<void(RankWorld& world, int32_t rank)>;
+
 std::vector<Result> run(const Geometry& g, const Values& values, const Ranks& ranks,
-                        const char* backend, uint64_t fill_seed) {
+                        const char* backend, uint64_t fill_seed, const Change& change = {}) {
   Comms comms(ranks.num_ranks);
   std::vector<Result> results(static_cast<size_t>(ranks.num_ranks));
   std::vector<std::thread> threads;
@@ -37,6 +46,7 @@ std::vector<Result> run(const Geometry& g, const Values& values, const Ranks& ra
       options.comm = &comms.comms[static_cast<size_t>(r)];
       const Context context(options);
       RankWorld world(g, values, ranks, r, fill_seed);
+      if (change) change(world, r);
       results[static_cast<size_t>(r)] = world.run(context);
     });
   for (std::thread& thread : threads) thread.join();
@@ -113,6 +123,54 @@ TEST_P(ContextParallel, GivesTheSameBitsWithAndWithoutCascade) {
       EXPECT_EQ(flat[r].info.cascade_groups, 0);
       EXPECT_EQ(grouped[r].info.cascade_levels, 2);
       ASSERT_EQ(differing_bits(flat[r], grouped[r]), "") << "rank " << r << ": " << describe(g);
+    }
+  }
+}
+
+// Each rank builds the mask of its own keys, and rescores by their positions in the sequence.
+TEST_P(ContextParallel, TakesMasksAndScoresOfTheCallers) {
+  const Ranks ranks{GetParam().num_ranks, GetParam().interleave, GetParam().copies};
+  const std::string score_text = "score * 0.75 - float((q - k) % 5) / 4.0 + float(h) / 8.0";
+  for (int i = 0; i < num_cases(); ++i) {
+    const auto seed = static_cast<uint64_t>(9000 + i * 64 + ranks.num_ranks);
+    const Geometry g = draw_shared(seed, ranks);
+    const Values values = draw_values(g, seed);
+    const MaskNames names(seed);
+    mask::RandomExpr random(seed);
+    const mask::Expr expr = random.mask(1 + i % 9);
+    const std::string text = mask::print(expr, mask::test_symbols());
+    const ShownPairs pairs(g, expr, names.bindings());
+    const Expected expected = attend<double>(
+        g, values,
+        [&](size_t r, int32_t head, int32_t q, int32_t j) { return pairs.shows(r, head, q, j); },
+        [&](double s, size_t r, int32_t head, int32_t q, int32_t j) {
+          const int32_t distance = g.requests[r].position(q) - j;
+          return s * 0.75 - ((distance % 5 + 5) % 5) / 4.0 + head / 8.0;
+        });
+    const BuiltBlockMask score(score_text, PAGODA_EXPR_SCORE, names);
+    std::vector<std::unique_ptr<BuiltBlockMask>> masks(static_cast<size_t>(ranks.num_ranks));
+    for (auto& own : masks) own = std::make_unique<BuiltBlockMask>(text, PAGODA_EXPR_MASK, names);
+    const Change change = [&](RankWorld& world, int32_t rank) {
+      Sized<pagoda_mask_options> options;
+      options.tile_q = 1 + i % 40;
+      options.tile_kv = 32 << i % 4;
+      options.num_heads = g.num_heads();
+      options.num_kv_heads = g.num_kv_heads;
+      options.rank = rank;
+      options.num_ranks = ranks.num_ranks;
+      options.shard_interleave = ranks.interleave;
+      world.spec.has_block_mask = 1;
+      world.spec.score_expr = score.expr();
+      world.batch.block_mask =
+          &masks[static_cast<size_t>(rank)]->build(world.batch, world.limits, options);
+    };
+    for (const char* backend : {"reference", "cpu"}) {
+      const Result all = join(g, ranks, run(g, values, ranks, backend, 0, change));
+      const Comparison comparison = compare(g, expected, all, arithmetic_of(g, values, ranks));
+      ASSERT_EQ(comparison.complaint, "") << backend << ", case " << i << ": " << text << "\n"
+                                          << describe(g);
+      const Result again = join(g, ranks, run(g, values, ranks, backend, seed | 1, change));
+      ASSERT_EQ(differing_bits(all, again), "") << backend << ", case " << i << ": " << text;
     }
   }
 }

@@ -57,7 +57,8 @@ TEST_P(LseGrid, IsRightForEverySplitKindOfQueryAndEmptyRow) {
           check(backends.reference(), "reference.online", kDouble);
           for (const char* isa : kIsas)
             for (int32_t threads : {1, 3})
-              worst = std::max(worst, check(backends.cpu(isa, threads), nullptr, kFloat));
+              worst = std::max(worst, check(backends.cpu(isa, threads), nullptr,
+                                            Backends::arithmetic(geometry, isa)));
         }
   RecordProperty("largest_lse_error_over_bound", std::to_string(worst));
 }

@@ -123,18 +123,23 @@ const pagoda_block_mask& BuiltBlockMask::build(const Step& step, int32_t tile_q,
   options.tile_kv = tile_kv;
   options.num_heads = step.spec.num_heads;
   options.num_kv_heads = step.spec.num_kv_heads;
-  options.max_reqs = step.limits.max_reqs;
-  options.max_tokens = step.limits.max_tokens;
-  options.max_seq_len = step.limits.max_seq_len;
+  return build(step.batch, step.limits, options);
+}
+
+const pagoda_block_mask& BuiltBlockMask::build(const Batch& batch, const Limits& limits,
+                                               Sized<pagoda_mask_options> options) {
+  options.max_reqs = limits.max_reqs;
+  options.max_tokens = limits.max_tokens;
+  options.max_seq_len = limits.max_seq_len;
   pagoda_mask_destroy(mask_);
   mask_ = nullptr;
   check(pagoda_mask_create(expr_, &options, &mask_));
   Sized<pagoda_mask_capacity> capacity;
-  check(pagoda_mask_measure(mask_, &step.batch, &capacity));
+  check(pagoda_mask_measure(mask_, &batch, &capacity));
   memory_.assign(pagoda_mask_bytes(&capacity) + 64, std::byte{0xa5});
   const auto address = reinterpret_cast<uintptr_t>(memory_.data());
   built_ = Sized<pagoda_block_mask>();
-  check(pagoda_mask_build(mask_, &step.batch, &capacity, memory_.data() + (64 - address % 64) % 64,
+  check(pagoda_mask_build(mask_, &batch, &capacity, memory_.data() + (64 - address % 64) % 64,
                           &built_));
   return built_;
 }

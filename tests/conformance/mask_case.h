@@ -66,6 +66,9 @@ class BuiltBlockMask {
   BuiltBlockMask& operator=(const BuiltBlockMask&) = delete;
 
   const pagoda_block_mask& build(const Step& step, int32_t tile_q, int32_t tile_kv);
+  // `options` without the limits.
+  const pagoda_block_mask& build(const Batch& batch, const Limits& limits,
+                                 Sized<pagoda_mask_options> options);
   const pagoda_expr* expr() const { return expr_; }
 
  private:

@@ -128,7 +128,8 @@ struct Checker {
     check_reference("reference.online");
     const Context& cpu = backends.cpu(it.geometry.isa, it.geometry.num_threads);
     const Result first = run(cpu, 0, nullptr);
-    const Comparison comparison = compare(it.geometry, expected, first, kFloat);
+    const Comparison comparison =
+        compare(it.geometry, expected, first, Backends::arithmetic(it.geometry, it.geometry.isa));
     complain("cpu", comparison.complaint);
     verdict.ratios.include({.cpu_out = comparison.out_ratio, .cpu_lse = comparison.lse_ratio});
     complain("cpu with other garbage", differing_bits(first, run(cpu, index | 1, nullptr)));

@@ -8,14 +8,10 @@
 
 #include "backends.h"
 #include "compare.h"
+#include "parts.h"
 
 namespace pagoda::conformance {
 namespace {
-
-struct Case {
-  Geometry geometry;
-  Values values;
-};
 
 // A random case in which cuts depend on the length alone, so that parts of it keep their bits.
 Case draw(uint64_t seed, bool quantised) {
@@ -28,14 +24,6 @@ Case draw(uint64_t seed, bool quantised) {
   if (it.geometry.num_splits > 1) it.geometry.num_splits = 0;
   it.values = draw_values(it.geometry, seed);
   return it;
-}
-
-// Every request on pages of its own, so that requests can be moved and changed.
-void unshare(Geometry& g) {
-  for (Request& request : g.requests) {
-    request.shares_with = -1;
-    request.shared_pages = 0;
-  }
 }
 
 class Metamorphic : public ::testing::TestWithParam<const char*> {
@@ -71,49 +59,6 @@ class Metamorphic : public ::testing::TestWithParam<const char*> {
 
   Backends backends_;
 };
-
-// Rows [first, first + count) of a result.
-Result rows_of(const Result& whole, const Geometry& g, int32_t first, int32_t count) {
-  Result part{.status = whole.status, .complaint = whole.complaint};
-  const auto row = static_cast<size_t>(g.num_heads() * g.head_dim_v);
-  part.out.assign(
-      whole.out.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(first) * row),
-      whole.out.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(first + count) * row));
-  for (size_t head = 0; !whole.lse.empty() && head < static_cast<size_t>(g.num_heads()); ++head)
-    for (int32_t t = first; t < first + count; ++t)
-      part.lse.push_back(
-          whole.lse[head * static_cast<size_t>(g.num_tokens()) + static_cast<size_t>(t)]);
-  return part;
-}
-
-// One request of a case, cut to its queries [first, first + count) and the keys up to the last of
-// them.
-Case part_of(const Case& whole, size_t r, int32_t first, int32_t count) {
-  const Geometry& g = whole.geometry;
-  const Request& request = g.requests[r];
-  Case part{g, {}};
-  part.geometry.padded_tokens = 0;
-  part.geometry.requests = {{.query_len = count,
-                             .seq_len = request.seq_len - (request.query_len - first - count),
-                             .causal = request.causal}};
-  int32_t begin = first;
-  for (size_t i = 0; i < r; ++i) begin += g.requests[i].query_len;
-  const auto cut = [&](std::vector<float>& rows, int32_t row) {
-    if (!rows.empty())
-      rows = {rows.begin() + ptrdiff_t{begin} * row, rows.begin() + ptrdiff_t{begin + count} * row};
-  };
-  part.values = whole.values;
-  cut(part.values.query, g.num_heads() * g.head_dim);
-  cut(part.values.query_scale, g.num_heads());
-  part.values.requests = {whole.values.requests[r]};
-  return part;
-}
-
-int32_t first_token_of(const Geometry& g, size_t r) {
-  int32_t first = 0;
-  for (size_t i = 0; i < r; ++i) first += g.requests[i].query_len;
-  return first;
-}
 
 TEST_P(Metamorphic, OtherPagesChangeNothing) {
   for_cases(200, [&](Case& it) {
@@ -337,7 +282,7 @@ TEST_P(Metamorphic, EveryKeyTwiceAddsLnTwoToTheLse) {
     const Expected expected = attend<double>(g, it.values);
     Result result = run(twice);
     for (size_t i = 0; i < result.lse.size(); ++i) result.lse[i] -= 0.693147181f;
-    EXPECT_EQ(compare(g, expected, result, kFloat).complaint, "");
+    EXPECT_EQ(compare(g, expected, result, Backends::arithmetic(g, GetParam())).complaint, "");
     return true;
   });
 }

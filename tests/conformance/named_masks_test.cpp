@@ -116,7 +116,8 @@ void expect_meaning(const char* name, const expr::Bool& mask, const Definition& 
     EXPECT_LT(visible, pairs) << name;
     for (const char* isa : kIsas) {
       const Result result = run(g, values, expression, backends.cpu(isa, 2));
-      EXPECT_EQ(compare(g, expected, result, kFloat).complaint, "") << name << " on " << isa;
+      EXPECT_EQ(compare(g, expected, result, Backends::arithmetic(g, isa)).complaint, "")
+          << name << " on " << isa;
     }
     for (const char* kernel : {"reference.direct", "reference.online"}) {
       const Result result = run(g, values, expression, backends.reference(), 100, 128, kernel);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backends.h"
+
 namespace pagoda::conformance {
 namespace {
 
@@ -157,7 +159,10 @@ void RankWorld::write_history(const Context& context) {
   Limits own = limits;
   own.max_reqs = 1;
   own.max_tokens = static_cast<int32_t>(history_slots_.size());
-  Plan plan(context, spec, own);
+  Spec unmasked = spec;
+  unmasked.has_block_mask = 0;
+  unmasked.score_expr = nullptr;
+  Plan plan(context, unmasked, own);
   const int32_t no_requests[] = {0};
   Batch step;
   step.num_tokens = own.max_tokens;
@@ -291,8 +296,8 @@ Arithmetic arithmetic_of(Geometry g, const Values& values, const Ranks& ranks) {
     if (std::isfinite(row.lse)) largest = std::max(largest, std::abs(row.lse));
   for (const float sink : values.sinks)
     if (std::isfinite(sink)) largest = std::max(largest, std::abs(static_cast<double>(sink)));
-  Arithmetic arithmetic = kFloat;
-  arithmetic.weights = (ranks.num_ranks + 3) * 0x1p-24 * largest;
+  Arithmetic arithmetic = Backends::arithmetic(g, g.isa);
+  arithmetic.weights += (ranks.num_ranks + 3) * 0x1p-24 * largest;
   return arithmetic;
 }
 

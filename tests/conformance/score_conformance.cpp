@@ -115,8 +115,9 @@ TEST(ScoreConformance, RandomExpressions) {
     ScoreCase it(index);
     const std::string what = it.text + ", " + describe(it.geometry);
     const Expected expected = it.expected();
+    Arithmetic arithmetic = kFloat;
     const auto check = [&](const Result& result, const char* who) {
-      const Comparison comparison = compare(it.geometry, expected, result, kFloat);
+      const Comparison comparison = compare(it.geometry, expected, result, arithmetic);
       EXPECT_EQ(comparison.complaint, "") << who << ": case " << index << ": " << what;
       worst = std::fmax(worst, comparison.out_ratio);
     };
@@ -125,6 +126,7 @@ TEST(ScoreConformance, RandomExpressions) {
     check(it.run(backends.reference(), "reference.online"), "reference.online");
     const Context& cpu = backends.cpu(it.geometry.isa, it.geometry.num_threads);
     const Result first = it.run(cpu, nullptr);
+    arithmetic = Backends::arithmetic(it.geometry, it.geometry.isa);
     check(first, "cpu");
     EXPECT_EQ(differing_bits(first, it.run(cpu, nullptr, index | 1)), "") << what;
   }
@@ -163,7 +165,7 @@ void expect_like_built_in(const std::function<bool(Geometry&)>& fits, const char
       Step step(without, bare, {});
       step.spec.score_expr = expr;
       const Result result = step.run(backends.cpu(isa, with.num_threads));
-      EXPECT_EQ(compare(with, expected, result, kFloat).complaint, "")
+      EXPECT_EQ(compare(with, expected, result, Backends::arithmetic(with, isa)).complaint, "")
           << text << " on " << isa << ", " << describe(with);
     }
     pagoda_expr_destroy(expr);

@@ -302,6 +302,13 @@ TEST_F(CliWithModel, EmbedRefusesADecoder) {
   expect_refused({"embed", "--model", stories_model().string(), "--text", "x"}, "config.json");
 }
 
+// Of a build without CUDA, and of a machine without a device.
+TEST_F(CliWithModel, ADeviceThatIsNotThereIsRefusedWithARemedy) {
+  if (std::filesystem::exists("/dev/nvidiactl")) GTEST_SKIP() << "there is a CUDA device";
+  for (const char* remedy : {"CUDA device", "the device cpu"})
+    expect_refused(run({"--prompt", "x", "--device", "cuda", "--quiet"}), remedy);
+}
+
 TEST_F(CliWithModel, WrongValuesAreRefusedWithARemedy) {
   expect_refused(run({"--prompt", "x", "--num-pages", "3"}), "--num-pages 18");
   expect_refused(run({"--prompt", "x", "--page-size", "12"}), "multiple of 8");

@@ -133,6 +133,27 @@ TEST_P(DecoderFamily, SixteenBitAttentionStaysNear) {
 INSTANTIATE_TEST_SUITE_P(All, DecoderFamily, testing::ValuesIn(families()),
                          [](const auto& info) { return std::string(info.param.name); });
 
+// The window of a model, and the same model without it under a mask that shows the same.
+TEST(Decoder, AWindowAsAnExpressionGivesTheBitsOfTheModelsOwn) {
+  const RandomModel own({.model_type = "mistral", .windows = {10, 10, 10}}, 8);
+  const RandomModel without({.model_type = "mistral"}, 8);
+  const auto own_folder = test_folder("decoder_window");
+  const auto bare_folder = test_folder("decoder_no_window");
+  own.write(own_folder);
+  without.write(bare_folder);
+  const std::vector<int32_t> tokens = random_tokens(60, 80, 9);
+  const auto logits_of = [&](const std::filesystem::path& folder, const MaskText& mask) {
+    Driver driver(folder, {.num_threads = 1, .backend = "cpu", .page_size = 8, .mask = mask});
+    Sequence sequence = {.tokens = tokens, .pages = pages_from(1, 16)};
+    for (const int count : {33, 1, 1, 7, 1}) driver.step({&sequence}, {count});
+    for (int i = 43; i < 60; i++) driver.step({&sequence}, {1});
+    return sequence.logits;
+  };
+  const auto windowed = logits_of(own_folder, {});
+  EXPECT_EQ(logits_of(bare_folder, {.text = "q - k < w", .names = {{"w", 10}}}), windowed);
+  EXPECT_NE(logits_of(bare_folder, {}), windowed);
+}
+
 TEST(Decoder, LayersWithDifferentWindowsHaveGroupsOfTheirOwn) {
   const RandomModel model({.model_type = "qwen2", .qkv_bias = true, .windows = {0, 16, 0}}, 5);
   const auto folder = test_folder("decoder_groups");

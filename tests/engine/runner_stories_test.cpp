@@ -117,6 +117,29 @@ TEST_F(Stories, TheStoryIsTheSameOnEveryPath) {
   }
 }
 
+// The causal mask as an expression is the causal mask; a short memory tells another story, and the
+// same one however its steps are cut.
+TEST_F(Stories, MasksOfTheCallersAreObeyed) {
+  Runner causal(*file_, *tokenizer_, {.max_reqs = 1, .mask = {.text = "q >= k", .names = {}}});
+  EXPECT_EQ(story(causal, 200).text, *expected_);
+  const MaskText window = {.text = "q - k < w", .names = {{"w", 20}}};
+  Runner forgetful(*file_, *tokenizer_, {.max_reqs = 1, .mask = window});
+  const Generation told = story(forgetful, 120);
+  EXPECT_NE(told.text, expected_->substr(0, told.text.size()));
+  std::vector<int32_t> prompt = tokenizer_->encode("");
+  prompt.insert(prompt.end(), told.tokens.begin(), told.tokens.begin() + 60);
+  for (const bool prefix_cache : {true, false}) {
+    Runner chunked(*file_, *tokenizer_,
+                   {.page_size = 8,
+                    .prefix_cache = prefix_cache,
+                    .prefill_chunk = 7,
+                    .max_reqs = 1,
+                    .mask = window});
+    const Generation rest = generate(chunked, prompt, {.max_tokens = 60});
+    EXPECT_EQ(rest.tokens, std::vector(told.tokens.begin() + 60, told.tokens.end()));
+  }
+}
+
 TEST_F(Stories, SixteenBitCachesTellAStoryToo) {
   for (pagoda_dtype dtype : {PAGODA_F16, PAGODA_BF16}) {
     Runner runner(*file_, *tokenizer_, {.dtype = dtype, .max_reqs = 1});

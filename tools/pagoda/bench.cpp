@@ -79,6 +79,7 @@ class ModelBench {
     rusage usage = {};
     getrusage(RUSAGE_SELF, &usage);
     return {{"model", options_.model.model},
+            {"device", engine::name_of(options_.model.runner.device)},
             {"threads", runner_->executor().options().num_threads},
             {"dtype", options_.model.dtype.empty() ? "f32" : options_.model.dtype},
             {"prefill_chunk", options_.model.runner.prefill_chunk},
@@ -126,6 +127,7 @@ void add_bench(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("bench", "measure how fast a model runs here");
   const auto options = std::make_shared<BenchOptions>();
   add_model_options(command, options->model);
+  add_device_option(command, options->model.runner.device);
   command.add_option("--prompts", options->prompts, "lengths of prompts, in tokens")
       ->delimiter(',')
       ->capture_default_str()

@@ -95,6 +95,10 @@ inline F32 scale_by_floor(F32 a, F32 n) {
 inline void prefetch(const char* p) {
   _mm_prefetch(p, _MM_HINT_T0);
 }
+// Into the second-level cache.
+inline void prefetch_near(const char* p) {
+  _mm_prefetch(p, _MM_HINT_T1);
+}
 
 // While it lives, subnormals are 0 in vectors as they are in products of tiles, so that a sum has
 // the same bits whichever of them adds it up.

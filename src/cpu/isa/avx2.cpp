@@ -19,6 +19,8 @@ struct F32 {
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 2;
 
+constexpr bool kEncodesWords = false;  // encode.inl.h
+
 inline Lanes first_lanes(int n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane))};

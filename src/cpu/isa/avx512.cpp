@@ -320,5 +320,7 @@ inline void prefetch(const char* p) {
 
 }  // namespace pagoda::cpu::avx512
 
+#include "encode_avx512.inl.h"
+
 #define PAGODA_ISA avx512
 #include "../table.inl.h"

@@ -103,6 +103,7 @@ TEST(CpuSelect, EveryReasonIsGiven) {
 TEST(CpuSelect, NamedKernelsAndIsasAreTaken) {
   for (const CpuKernel& kernel : available_kernels("")) {
     Problem problem = small_problem();
+    problem.dtype = PAGODA_BF16;  // the type that every kernel serves
     problem.tuning.kernel = kernel.name;
     const auto any = make_backend({});
     ASSERT_NE(any->select(problem).kernel, nullptr);

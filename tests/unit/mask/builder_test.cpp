@@ -27,6 +27,33 @@ Batch random_batch(RandomExpr& random, int32_t max_reqs, int32_t max_len) {
   return batch;
 }
 
+// A rank's mask shows, of the keys that it keeps, what their positions in the sequence say.
+TEST(Builder, ClassifiesTheKeysOfAShardExactly) {
+  for (uint64_t seed = 0; seed < 400; ++seed) {
+    RandomExpr random(seed);
+    RandomBindings data(seed);
+    const Expr expr = random.mask(static_cast<int>(random.number(1, 14)));
+    BlockMaskShape shape{.tile_q = random.number(0, 1) == 0 ? 4 : 16,
+                         .tile_kv = random.number(0, 1) == 0 ? 32 : 64,
+                         .num_heads = 2,
+                         .num_kv_heads = 1};
+    shape.shard.num_ranks = static_cast<int32_t>(random.number(2, 5));
+    shape.shard.rank = static_cast<int32_t>(random.number(0, shape.shard.num_ranks - 1));
+    shape.shard.interleave = 1 << random.number(0, 5);
+    Batch batch;
+    for (int r = 0; r < 3; ++r) {
+      const auto query_len = static_cast<int32_t>(r == 0 ? 1 : random.number(0, 30));
+      batch.add(query_len + static_cast<int32_t>(random.number(0, 300)), query_len);
+    }
+    BlockMaskBuilder builder(expr, data.bindings, shape,
+                             {.max_reqs = 3, .max_tokens = 100, .max_seq_len = 400});
+    const BuiltMask built(builder, batch);
+    ASSERT_TRUE(built.matches(expr, data.bindings, shape))
+        << "seed " << seed << ": " << print(expr, test_symbols());
+    ASSERT_TRUE(builder.upper_bound().holds(built.need()));
+  }
+}
+
 TEST(Builder, ClassifiesEveryTileExactly) {
   for (uint64_t seed = 0; seed < 3000; ++seed) {
     RandomExpr random(seed);

@@ -75,6 +75,7 @@ class BuiltMask {
                                            std::vector<Value>& scratch) const {
     const int64_t query_len = batch_.query_len(r),
                   seq_len = batch_.seq_lens[static_cast<size_t>(r)];
+    const int64_t num_keys = local_len(shape.shard, batch_.seq_lens[static_cast<size_t>(r)]);
     Point point;
     point[Variable::request] = r;
     point[Variable::head] = h;
@@ -87,13 +88,14 @@ class BuiltMask {
       if (row >= need_.rows) return testing::AssertionFailure() << "row " << row;
       int32_t at = mask_.row_start[row];
       const int32_t end = mask_.row_start[row + 1];
-      for (int64_t tile = 0; tile * shape.tile_kv < seq_len; ++tile) {
+      for (int64_t tile = 0; tile * shape.tile_kv < num_keys; ++tile) {
         const bool listed = at < end && mask_.tile[at] == tile;
         for (int64_t k = tile * shape.tile_kv; k < (tile + 1) * shape.tile_kv; ++k) {
           point[Variable::query] = seq_len - query_len + i;
-          point[Variable::key] = k;
-          const bool wanted = k < seq_len && evaluate(expr, bindings, point, scratch.data()).i != 0;
-          const bool is = listed && (mask_.bits_at[at] < 0 ? k < seq_len : bit(at, i, k));
+          point[Variable::key] = position_of(shape.shard, static_cast<int32_t>(k));
+          const bool wanted =
+              k < num_keys && evaluate(expr, bindings, point, scratch.data()).i != 0;
+          const bool is = listed && (mask_.bits_at[at] < 0 ? k < num_keys : bit(at, i, k));
           if (is != wanted)
             return testing::AssertionFailure() << "request " << r << " head " << h << " query " << i
                                                << " key " << k << ": " << is;
@@ -102,7 +104,7 @@ class BuiltMask {
       }
       if (at != end) return testing::AssertionFailure() << "row " << row << " has more tiles";
     }
-    return tiles_are_tight(r, query_len, seq_len);
+    return tiles_are_tight(r, query_len, num_keys);
   }
 
   bool bit(int32_t at, int64_t i, int64_t k) const {
@@ -112,7 +114,7 @@ class BuiltMask {
   }
 
   // No tile with bits is all visible or all hidden.
-  testing::AssertionResult tiles_are_tight(int32_t r, int64_t query_len, int64_t seq_len) const {
+  testing::AssertionResult tiles_are_tight(int32_t r, int64_t query_len, int64_t num_keys) const {
     for (int32_t head = 0; head < mask_.num_heads; ++head)
       for (int32_t t = mask_.tile_start[r]; t < mask_.tile_start[r + 1]; ++t) {
         const int64_t first = int64_t{t - mask_.tile_start[r]} * mask_.tile_q;
@@ -124,7 +126,7 @@ class BuiltMask {
           int64_t shown = 0;
           for (int64_t i = 0; i < queries; ++i)
             for (int64_t k = key; k < key + mask_.tile_kv; ++k) shown += bit(at, i, k);
-          if (shown == 0 || shown == queries * std::min<int64_t>(mask_.tile_kv, seq_len - key))
+          if (shown == 0 || shown == queries * std::min<int64_t>(mask_.tile_kv, num_keys - key))
             return testing::AssertionFailure() << "a partial tile is not partial";
         }
       }

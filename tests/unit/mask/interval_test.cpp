@@ -62,7 +62,7 @@ TEST(Interval, IntegerRulesBoundEveryValue) {
     const int64_t value = apply(op, Type::integer, {.i = x}, {.i = y}, {}).i;
     ASSERT_TRUE(value >= answer.low && value <= answer.high) << x << ", " << y << ": " << value;
     for (const Op sign : {Op::negate, Op::absolute}) {
-      const IntForm one = unary(sign, a, box);
+      const IntForm one = unary(sign, a);
       const int64_t of_x = apply(sign, Type::integer, {.i = x}, {}, {}).i;
       ASSERT_TRUE(of_x >= one.low && of_x <= one.high) << x << ": " << of_x;
     }

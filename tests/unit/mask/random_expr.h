@@ -102,6 +102,11 @@ class RandomExpr {
         return integer(number(1, 40));
       case 3:
         return variable(static_cast<Variable>(number(0, 6)));
+      case 4:
+      case 5: {
+        const Expr q = variable(Variable::query), k = variable(Variable::key);
+        return combine(Op::subtract, {&q, &k});
+      }
       default:
         return variable(number(0, 1) == 0 ? Variable::query : Variable::key);
     }
