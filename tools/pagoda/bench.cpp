@@ -81,7 +81,7 @@ class ModelBench {
     return {{"model", options_.model.model},
             {"device", engine::name_of(options_.model.runner.device)},
             {"threads", runner_->executor().options().num_threads},
-            {"dtype", options_.model.dtype},
+            {"dtype", options_.model.dtype.empty() ? "f32" : options_.model.dtype},
             {"prefill_chunk", options_.model.runner.prefill_chunk},
             {"cases", cases},
             {"peak_memory_mib", static_cast<double>(usage.ru_maxrss) / 1024}};
