@@ -28,6 +28,7 @@ struct Kernel {
 struct Selection {
   const Kernel* kernel = nullptr;
   std::vector<Reason> reasons;
+  std::string note;  // why a kernel that comes before does not serve it; may be empty
 };
 
 // The requests of one step. Arrays lie where the backend computes; see pagoda_batch for the rules.

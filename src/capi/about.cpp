@@ -23,7 +23,8 @@ std::string explain(const Problem& problem) {
       const std::unique_ptr<Backend> backend = entry.create({});  // owns the kernel that it names
       const Selection selection = backend->select(problem);
       if (selection.kernel != nullptr)
-        text << "serves with kernel " << selection.kernel->name << "\n";
+        text << "serves with kernel " << selection.kernel->name
+             << (selection.note.empty() ? "" : "; " + selection.note) << "\n";
       else
         text << "refuses: " << join(sentences_of(selection.reasons), "; ") << "\n";
     } catch (const Failure& failure) {

@@ -13,8 +13,8 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-// Lines that are asked for at a time. Changes speed, never results.
-constexpr int kLinesBeside = 24;
+// Rows of the next tile that are asked for at a time. Changes speed, never results.
+constexpr int kRowsBeside = 6;
 
 // Sixteen rows as a tile is loaded from them.
 struct TileRows {
@@ -98,7 +98,7 @@ inline void multiply_few(const TileRows* keys, const char* queries, int chunks, 
       product_bf16<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
       product_bf16<1, 4, 2>();
-      upcoming.advance(kLinesBeside);
+      upcoming.advance(kRowsBeside);
     }
     store_tile<0>(scores + unit * kUnitKeys * kGroupRows);
     store_tile<1>(scores + (unit * kUnitKeys + 16) * kGroupRows);
@@ -140,7 +140,7 @@ inline void multiply_values(const TileRows* values, const char* weights, int chu
     product_bf16<1, 7, 3>();
     store_tile<0>(sums);
     store_tile<1>(sums + 256);
-    upcoming.advance(kLinesBeside);
+    upcoming.advance(kRowsBeside);
   }
 }
 
@@ -206,7 +206,7 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
     hide(seen, first, kUnitKeys, scores);
     F32 rescale;
     if (weigh(group, logits, scales.values != nullptr ? scales.values + first : nullptr, seen,
-              first, scores, scratch.rounded, rescale, [&] { upcoming.advance(kLinesBeside); }))
+              first, scores, scratch.rounded, rescale, [&] { upcoming.advance(kRowsBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
     spread_weights(scratch.rounded, scratch.weights);
     multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums, upcoming);
@@ -237,7 +237,7 @@ inline void attend_few_tile(const AttendTask& task, const Logits& logits, const 
   for (int row = tile.first / kGroupRows * kGroupRows; row < tile.last; row += kGroupRows)
     attend_few_rows(task, logits, scratch, tile, scales, keys, values, group_of(task, row),
                     upcoming);
-  upcoming.advance(upcoming.total());
+  upcoming.finish();
 }
 
 inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {

@@ -27,6 +27,7 @@ struct PackedTile {
 
 struct Pass {
   int count = 0;
+  bool is_first;  // states are not there yet
   PackedTile tiles[kPassTiles];
 };
 
@@ -36,7 +37,9 @@ inline TileScales scales_of(const AttendTask& task, const PackedTile& tile) {
 }
 
 inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& tile, int index,
-                      PackedTile& packed) {
+                      const Tile* next, PackedTile& packed) {
+  constexpr int kRowsBeside = 2 * kTileKeys / 6;  // of the next tile, at each of six places
+  Upcoming upcoming(task, next);
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * 2 * kTileBytes;
   char* keys = scratch.keys + index * (kTileKeys / 16) * key_bytes;
@@ -47,12 +50,17 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   packed.keys = keys;
   packed.values = values;
   make_bf16(task, scratch, packed.units, tile);
-  for (int i = 0; i < 2 * packed.units; ++i)
+  for (int i = 0; i < 2 * packed.units; ++i) {
+    upcoming.advance(kRowsBeside);
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
+  }
   packed.finite = true;
-  for (int i = 0; i < packed.units; ++i)
+  for (int i = 0; i < packed.units; ++i) {
+    upcoming.advance(kRowsBeside);
     packed.finite &=
         pack_values(tile.values + kUnitKeys * i, task.head_dim_v, values + i * value_bytes);
+  }
+  upcoming.finish();
   gather(task.keys, tile.key_scales, packed.key_scales);
   gather(task.values, tile.value_scales, packed.value_scales);
   if (task.block_mask == nullptr) return;
@@ -150,6 +158,11 @@ struct PairOfGroups {
     store(group[1].m, broadcast(0.0f));
   }
 };
+
+inline void clear(const AttendTask& task, const PairOfGroups& pair) {
+  for (const Group& group : pair.group)
+    if (group.rows > 0) clear(task, group);
+}
 
 // A unit of a tile, alone: what amx_run.inl.h does not take.
 inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,

@@ -33,47 +33,31 @@ inline int row_bytes(Element element, int dim) {
   return is_code(element) ? dim : 2 * dim;
 }
 
-// Asks for the rows of a tile, line by line in the order in which they lie, a few at a time beside
-// the work on the tile before: many at once are dropped by the machine.
+// Asks for the rows of a tile in the order in which they lie, a few at a time beside the work on
+// the tile before: many at once are dropped by the machine.
 class Upcoming {
  public:
   // Null: there is no next tile.
   Upcoming(const AttendTask& task, const Tile* next)
-      : Upcoming(task, next != nullptr ? next->keys : nullptr,
-                 next != nullptr ? next->values : nullptr, kTileKeys) {}
+      : tile_(next),
+        key_bytes_(row_bytes(task.key_element, task.head_dim)),
+        value_bytes_(row_bytes(task.value_element, task.head_dim_v)) {}
 
-  // So many rows of keys and of values, or null.
-  Upcoming(const AttendTask& task, const char* const* keys, const char* const* values, int count)
-      : count_(count),
-        key_lines_((row_bytes(task.key_element, task.head_dim) + 63) / 64),
-        value_lines_((row_bytes(task.value_element, task.head_dim_v) + 63) / 64) {
-    if (keys == nullptr) return;
-    rows_ = keys;
-    values_ = values;
-    lines_ = key_lines_;
-    left_ = count;
-  }
-  int total() const { return count_ * (key_lines_ + value_lines_); }
-
-  void advance(int lines) {
-    for (; lines > 0 && left_ > 0; --lines) {
-      prefetch_near(*rows_ + line_ * 64);
-      if (++line_ < lines_) continue;
-      line_ = 0;
-      ++rows_;
-      if (--left_ > 0 || values_ == nullptr) continue;
-      rows_ = values_;
-      values_ = nullptr;
-      lines_ = value_lines_;
-      left_ = count_;
+  void advance(int rows) {
+    if (tile_ == nullptr) return;
+    for (const int end = smaller(row_ + rows, 2 * kTileKeys); row_ < end; ++row_) {
+      const bool is_key = row_ < kTileKeys;
+      const char* row = is_key ? tile_->keys[row_] : tile_->values[row_ - kTileKeys];
+      const int bytes = is_key ? key_bytes_ : value_bytes_;
+      for (int i = 0; i < bytes; i += 64) prefetch_near(row + i);
     }
   }
+  void finish() { advance(2 * kTileKeys); }
 
  private:
-  const int count_, key_lines_, value_lines_;
-  const char* const* rows_ = nullptr;
-  const char* const* values_ = nullptr;
-  int lines_ = 0, line_ = 0, left_ = 0;
+  const Tile* const tile_;
+  const int key_bytes_, value_bytes_;
+  int row_ = 0;
 };
 
 // Thirty-two bf16 from element `first` of a row on, zeros behind its `dim` elements.

@@ -9,7 +9,7 @@
 // only just before its register is needed again, and keys and values bypass the first-level cache.
 //
 // When the weights of a unit turn out to raise a maximum, everything before the unit is finished,
-// and the unit is done again alone. So the operations of a row, and its bits, are the same.
+// and its weights are computed again. So the operations of a row, and its bits, are the same.
 #pragma once
 
 #include "amx_many.inl.h"
@@ -177,7 +177,9 @@ class UnitStream {
         logits_(logits),
         scratch_(scratch),
         pass_(pass),
-        pairs_{{task, scratch, 0}, {task, scratch, 0}} {}
+        pairs_{{task, scratch, 0}, {task, scratch, 0}} {
+    if (pass.is_first) clear(task, pairs_[0]);
+  }
 
   // What it gave before stays valid for one more call.
   bool next(PairUnit& to) {
@@ -198,6 +200,7 @@ class UnitStream {
       if (is_given_) place_ ^= 1;  // a pair that was given stays for one more
       is_given_ = false;
       pairs_[place_] = PairOfGroups(task_, scratch_, row_);
+      if (pass_.is_first) clear(task_, pairs_[place_]);
     }
     const PackedTile& tile = pass_.tiles[tile_++];
     unit_ = units_ = 0;
@@ -306,16 +309,29 @@ class Run {
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
     for (int g = 0; g < 2; ++g) start_rows(group[g], logits_.logit_scale(), scores(0, g));
-    const F32 first = first_group(it, next), second = second_group(it);
+    F32 first = first_group(it, next), second = second_group(it);
     if (next != nullptr && next->is_shaped) shape(*next, 1);
     if ((rising_rows(first).bits | rising_rows(second).bits) != 0) {
       finish_all();
-      return redo(it);
+      first = start_over(it, 0, first);
+      second = start_over(it, 1, second);
     }
     store(group[0].l, load(group[0].l) + first);
     store(group[1].l, load(group[1].l) + second);
     open_.values[open_.count++] = it.tile->values + int64_t{it.unit} * chunks_v_ * 2 * kTileBytes;
     for (int g = 0; g < 2; ++g) open_.o[g] = group[g].o;
+  }
+
+  // The softmax of a unit again, after everything before it and with the maxima that it raises.
+  F32 start_over(const PairUnit& it, int g, F32 sum) {
+    const Group& group = it.pair->group[g];
+    const Lanes rising = rising_rows(sum);
+    if (rising.bits != 0)
+      rescale_columns(raise_maximum(group, rising, logits_.logit_scale(), scores(0, g)), chunks_v_,
+                      group.o);
+    Steps steps = steps_of(it, g);
+    steps.template run<0, kSteps>();
+    return steps.sum();
   }
 
   [[gnu::always_inline]] Steps steps_of(const PairUnit& it, int g) const {
@@ -431,6 +447,7 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
   if (!can_run(task)) {
     for (int row = 0; row < task.num_rows; row += kPairRows) {
       const PairOfGroups pair(task, scratch, row);
+      if (pass.is_first) clear(task, pair);
       for (int i = 0; i < pass.count; ++i)
         attend_units(task, logits, scratch, pass.tiles[i], pair, 0, pass.tiles[i].units);
     }
@@ -472,14 +489,20 @@ inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   for (int i = 0; i < 2 * chunks_of(task.head_dim_v) * kTileBytes; i += kTileRowBytes)
     _mm512_store_si512(const_cast<char*>(scratch.zeros) + i, _mm512_setzero_si512());
   Pass pass;
-  Tile tile;
-  bool found = next_tile(task, task.key_begin, SeenTile::none(task.seen), tile);
-  while (found) {
+  Tile tiles[2];
+  int current = 0;
+  bool found = next_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
+  if (!found && !task.continues) clear(task);
+  for (pass.is_first = !task.continues; found; pass.is_first = false) {
     for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
+      Tile& tile = tiles[current];
+      Tile& next = tiles[1 - current];
+      uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
+      found = next_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
       PackedTile& packed = pass.tiles[pass.count];
       packed.words = nullptr;
-      pack_tile(task, scratch, tile, pass.count, packed);
-      found = next_tile(task, tile.start + kTileKeys, tile.seen, tile);
+      pack_tile(task, scratch, tile, pass.count, found ? &next : nullptr, packed);
+      current = 1 - current;
     }
     attend_pass(task, logits, scratch, pass);
   }

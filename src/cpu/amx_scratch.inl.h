@@ -68,14 +68,16 @@ inline const char* queries_of(const AttendTask& task, const AmxScratch& scratch,
   return scratch.queries + int64_t{first / kGroupRows} * chunks_of(task.head_dim) * kTileBytes;
 }
 
-inline void clear(const AttendTask& task) {
+inline void clear(const AttendTask& task, const Group& group) {
   const int64_t floats = int64_t{kChunkDims} * chunks_of(task.head_dim_v) * kGroupRows;
-  for (int first = 0; first < task.num_rows; first += kGroupRows) {
-    const Group group = group_of(task, first);
-    store(group.m, broadcast(kMinusInfinity));
-    store(group.l, broadcast(0.0f));
-    for (int64_t i = 0; i < floats; i += kWidth) store(group.o + i, broadcast(0.0f));
-  }
+  store(group.m, broadcast(kMinusInfinity));
+  store(group.l, broadcast(0.0f));
+  for (int64_t i = 0; i < floats; i += kWidth) store(group.o + i, broadcast(0.0f));
+}
+
+inline void clear(const AttendTask& task) {
+  for (int first = 0; first < task.num_rows; first += kGroupRows)
+    clear(task, group_of(task, first));
 }
 
 // Keys and values of a tile as bf16.

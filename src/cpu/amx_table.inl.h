@@ -32,19 +32,24 @@ inline int64_t own_bytes(int32_t head_dim, int32_t head_dim_v, int32_t max_rows)
 inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own) {
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
-  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows)
+  const int row_bytes = queries.element == Element::bf16 ? queries.head_dim * 2 : queries.head_dim;
+  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows) {
+    for (int i = row + kGroupRows; i < smaller(row + 2 * kGroupRows, queries.num_rows); ++i)
+      for (int byte = 0; byte < row_bytes; byte += 64) prefetch(queries.rows[i] + byte);
     pack_queries(queries.element, queries.rows + row,
                  larger(0, smaller(queries.num_rows - row, kGroupRows)), queries.head_dim,
                  scratch.queries + row / kGroupRows * bytes);
+  }
 }
 
 inline void attend(const AttendTask& task) {
   const TileConfig config;
   const FlushSubnormals mode;
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
+  if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
   if (!task.continues) clear(task);
   if (SmallGroup::serves(task)) return attend_decode(task, scratch);
-  task.num_rows <= kMaxFewRows ? attend_few(task, scratch) : attend_many(task, scratch);
+  attend_few(task, scratch);
 }
 
 // Weights of both sides for 16 rows at a time. A maximum of -inf is an empty state, of weight
@@ -66,33 +71,49 @@ inline void merge_rows(State into, State from, int num_rows, int head_dim_v) {
   }
 }
 
-// Two columns of 16 rows, rounded to the nearest bf16, ties to even, in the halves of words. The
-// sum with +0 makes +0 of a -0, whose sign would tell how many hidden keys were added up; every NaN
-// becomes the same one.
-[[gnu::always_inline]] inline __m512i finished_pair(const float* o, F32 factor, float scale_a,
-                                                    float scale_b) {
-  const auto one = [&](const float* column, float scale) __attribute__((always_inline)) {
-    const F32 it = load(column) * factor * broadcast(scale) + broadcast(0.0f);
-    const F32 number = select(equal(it, it), it, broadcast(__builtin_nanf("")));
-    const __m512i bits = _mm512_castps_si512(number.v);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  };
-  const __m512i a = one(o, scale_a), b = one(o + kGroupRows, scale_b);
-  return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(a, 16), b);
+// Sixteen rows of a column, rounded to the nearest bf16, ties to even, in the upper halves of
+// words.
+// The sum with +0 makes +0 of a -0, whose sign would tell how many hidden keys were added up.
+[[gnu::always_inline]] inline __m512i finished_column(F32 o) {
+  const __m512i bits = _mm512_castps_si512((o + broadcast(0.0f)).v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+}
+
+// Every NaN becomes the same one, since sign and payload would tell how it arose.
+[[gnu::always_inline]] inline F32 one_nan(F32 it) {
+  return select(equal(it, it), it, broadcast(__builtin_nanf("")));
+}
+
+// Two columns side by side in words.
+[[gnu::always_inline]] inline __m512i finished_pair(F32 a, F32 b) {
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, b.v, _CMP_UNORD_Q);
+  if (__builtin_expect(nan != 0, false)) {
+    a = one_nan(a);
+    b = one_nan(b);
+  }
+  return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(finished_column(a), 16),
+                                 finished_column(b));
 }
 
 inline void narrow_group(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
                          const float* divisor, const float* column_scale, void* const* to) {
+  for (int i = 0; i < count; ++i)
+    for (int byte = 0; byte < head_dim_v * 2; byte += 64)
+      prefetch(static_cast<const char*>(to[i]) + byte);
   const F32 factor = load(weight) / load(divisor);
   for (int first = 0; first < head_dim_v; first += kChunkDims) {
     __m512i r[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
       const int column = first + 2 * i;
-      const bool scaled = column_scale != nullptr && column < head_dim_v;
-      r[i] = finished_pair(o + column * kGroupRows, factor, scaled ? column_scale[column] : 1.0f,
-                           scaled ? column_scale[column + 1] : 1.0f);
+      F32 a = load(o + column * kGroupRows) * factor;
+      F32 b = load(o + (column + 1) * kGroupRows) * factor;
+      if (column_scale != nullptr && column < head_dim_v) {
+        a = a * broadcast(column_scale[column]);
+        b = b * broadcast(column_scale[column + 1]);
+      }
+      r[i] = finished_pair(a, b);
     }
     transpose(r);
     const int left = head_dim_v - first;

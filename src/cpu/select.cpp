@@ -102,6 +102,7 @@ Selection select_kernel(const std::vector<CpuKernel>& kernels, const Problem& pr
     is_known = true;
     const std::string against = kernel.with_tiles ? reason_against_tiles(problem) : "";
     if (against.empty() && found == nullptr) found = &kernel;
+    if (!against.empty() && wanted.empty()) selection.note = "not " + kernel.name + ": " + against;
     if (!against.empty() && !wanted.empty())
       selection.reasons.emplace_back(
           Aspect::kernel, "tuning.kernel is \"" + wanted + "\"; " + against + "; leave it NULL");

@@ -92,6 +92,10 @@ inline F32 fraction(F32 a) {
 inline F32 scale_by_floor(F32 a, F32 n) {
   return {_mm512_scalef_ps(a.v, n.v)};
 }
+// 1 / a within 2^-14.
+inline F32 inverse_near(F32 a) {
+  return {_mm512_rcp14_ps(a.v)};
+}
 inline void prefetch(const char* p) {
   _mm_prefetch(p, _MM_HINT_T0);
 }

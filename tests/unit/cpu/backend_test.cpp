@@ -16,6 +16,7 @@
 #include "cases.h"
 #include "core/dtype.h"
 #include "core/error.h"
+#include "cpu/features.h"
 #include "cpu/select.h"
 #include "cpu/threads.h"
 
@@ -103,6 +104,7 @@ TEST(CpuSelect, EveryReasonIsGiven) {
 TEST(CpuSelect, NamedKernelsAndIsasAreTaken) {
   for (const CpuKernel& kernel : available_kernels("")) {
     Problem problem = small_problem();
+    problem.dtype = PAGODA_BF16;  // that all of them serve
     problem.tuning.kernel = kernel.name;
     const auto any = make_backend({});
     ASSERT_NE(any->select(problem).kernel, nullptr);
@@ -111,6 +113,23 @@ TEST(CpuSelect, NamedKernelsAndIsasAreTaken) {
     problem.tuning.kernel.clear();
     ASSERT_NE(forced->select(problem).kernel, nullptr);
     EXPECT_EQ(forced->select(problem).kernel->name, kernel.name);
+  }
+}
+
+// Tiles multiply bf16 alone. Where they are asked for by the instruction set, the vectors beside
+// them take the rest; where the kernel is named, there is a reason.
+TEST(CpuSelect, TilesLeaveOtherTypesToVectors) {
+  if (!detect_features().amx) GTEST_SKIP() << "this machine has no AMX, or refuses it";
+  Problem problem = small_problem();
+  for (const pagoda_dtype dtype : {PAGODA_F32, PAGODA_F16}) {
+    problem.dtype = dtype;
+    problem.tuning.kernel.clear();
+    EXPECT_EQ(make_backend({.isa = "amx"})->select(problem).kernel->name, "cpu.avx512");
+    problem.tuning.kernel = "cpu.amx";
+    const Selection selection = make_backend({})->select(problem);
+    EXPECT_EQ(selection.kernel, nullptr);
+    ASSERT_EQ(selection.reasons.size(), 1u);
+    EXPECT_NE(selection.reasons[0].sentence.find("bf16"), std::string::npos);
   }
 }
 

@@ -319,13 +319,16 @@ TEST_P(CpuKernels, PacksOfEveryHeadDim) {
 TEST_P(CpuKernels, MergeWithAnEmptyStateKeepsEveryBit) {
   constexpr int32_t kRows = 5, kDim = 24;
   const auto stride = static_cast<size_t>(kernels().padded_dim(kDim));
-  std::vector<float> m(kRowPadding, -kInfinity), l(kRowPadding, 0.0f), o(kRows * stride, 0.0f);
+  const auto group = static_cast<size_t>(kernels().row_group);
+  std::vector<float> m(kRowPadding, -kInfinity), l(kRowPadding, 0.0f);
+  std::vector<float> o((kRows + group - 1) / group * group * stride, 0.0f);
   std::vector<float> em = m, el = l, eo = o;
   for (size_t r = 0; r < kRows; ++r) {
     m[r] = static_cast<float>(r) - 2.5f;
     l[r] = 1 + static_cast<float>(r) / 3;
     for (size_t c = 0; c < kDim; ++c)
-      o[r * stride + c] = static_cast<float>(hash_of(static_cast<uint32_t>(r * 99 + c), 3)) / 7e8f;
+      o[(r / group * stride + c) * group + r % group] =
+          static_cast<float>(hash_of(static_cast<uint32_t>(r * 99 + c), 3)) / 7e8f;
   }
   std::vector<float> am = m, al = l, ao = o, bm = em, bl = el, bo = eo;
   kernels().merge_states({am.data(), al.data(), ao.data()}, {em.data(), el.data(), eo.data()},
