@@ -27,8 +27,40 @@ inline void store_pair(__m512i a, __m512i b, char* to) {
   _mm512_store_si512(to + kTileBytes, _mm512_unpackhi_epi16(a, b));
 }
 
+// Asks for the lines of the next unit a few at a time, beside all of the work on this one.
+class NextLines {
+ public:
+  // keys, values: [32] rows, or null
+  NextLines(const AttendTask& task, const char* const* keys, const char* const* values)
+      : row_(keys),
+        end_(keys + kUnitKeys),
+        values_(values),
+        bytes_(row_bytes(task.key_element, task.head_dim)),
+        value_bytes_(row_bytes(task.value_element, task.head_dim_v)) {}
+
+  [[gnu::always_inline]] void advance(int lines) {
+    for (int i = 0; i < lines && row_ != nullptr; ++i) {
+      prefetch_near(*row_ + at_);
+      at_ += 64;
+      if (at_ < bytes_) continue;
+      at_ = 0;
+      if (++row_ != end_) continue;
+      row_ = values_;
+      end_ = values_ + kUnitKeys;
+      bytes_ = value_bytes_;
+      values_ = nullptr;
+    }
+  }
+
+ private:
+  const char* const* row_;
+  const char* const* end_;
+  const char* const* values_;
+  int at_ = 0, bytes_, value_bytes_;
+};
+
 // rows: [32] of a unit; to: [2 x chunks] tiles
-inline void pair_rows(const char* const* rows, int dim, Upcoming& next, char* to) {
+inline void pair_rows(const char* const* rows, int dim, NextLines& next, char* to) {
   for (int j = 0; j < 16; ++j) {
     for (int c = 0; c < chunks_of(dim); ++c) {
       const int64_t at = int64_t{c} * kTileRowBytes;
@@ -40,7 +72,7 @@ inline void pair_rows(const char* const* rows, int dim, Upcoming& next, char* to
 }
 
 template <class Convert>
-inline void pair_codes(const char* const* rows, int dim, Upcoming& next, char* to) {
+inline void pair_codes(const char* const* rows, int dim, NextLines& next, char* to) {
   for (int j = 0; j < 16; ++j) {
     for (int d = 0; d < dim; d += 64) {
       const char *a = rows[j] + d, *b = rows[16 + j] + d;
@@ -54,7 +86,7 @@ inline void pair_codes(const char* const* rows, int dim, Upcoming& next, char* t
   }
 }
 
-inline void pair_values(Element element, const char* const* rows, int dim, Upcoming& next,
+inline void pair_values(Element element, const char* const* rows, int dim, NextLines& next,
                         char* to) {
   if (element == Element::int8) return pair_codes<Int8ToBf16>(rows, dim, next, to);
   if (element == Element::e4m3) return pair_codes<E4m3ToBf16>(rows, dim, next, to);
@@ -118,7 +150,7 @@ class SmallGroup {
     each_square([](float* columns, float* rows) { turn(columns, kGroupRows, rows, kWidth); });
   }
   void leave() {
-    Upcoming none(task_, nullptr);
+    NextLines none(task_, nullptr, nullptr);
     finish_unit(none);
     configure_full_tiles();
     _mm_storeu_ps(group_.m, _mm512_castps512_ps128(m_.v));
@@ -137,8 +169,8 @@ class SmallGroup {
     for (int unit = 0; unit < kUnits; ++unit) {
       const int first = unit * kUnitKeys;
       const bool last = unit == kUnits - 1;
-      Upcoming lines(task_, last ? next_keys : tile.keys + first + kUnitKeys,
-                     last ? next_values : tile.values + first + kUnitKeys, kUnitKeys);
+      NextLines lines(task_, last ? next_keys : tile.keys + first + kUnitKeys,
+                      last ? next_values : tile.values + first + kUnitKeys);
       make_bf16(task_.key_element, tile.keys + first, kUnitKeys, task_.head_dim,
                 scratch_.converted_keys, [&] { lines.advance(1); });
       finish_unit(lines);
@@ -180,7 +212,7 @@ class SmallGroup {
   float* outputs(int tile) const { return scratch_.sums + tile * kSmallRows * kWidth; }
 
   // rows: [32] of a unit
-  void multiply_keys(const char* const* rows, Upcoming& lines) const {
+  void multiply_keys(const char* const* rows, NextLines& lines) const {
     const int64_t key_bytes = int64_t{chunks_of(task_.head_dim)} * kTileBytes;
     const int64_t stride =
         is_code(task_.key_element) ? converted_bytes(task_.head_dim) : task_.keys.token_stride;
@@ -211,7 +243,7 @@ class SmallGroup {
     }
   };
 
-  void finish_unit(Upcoming& lines) {
+  void finish_unit(NextLines& lines) {
     if (!open_) return;
     open_ = false;
     weigh(open_scales_.keys, open_scales_.values);
@@ -295,7 +327,7 @@ class SmallGroup {
     _mm512_store_si512(to + 3 * kTileRowBytes, _mm512_shuffle_i32x4(b, e, 0xdd));
   }
 
-  void add_values(Upcoming& lines) const {
+  void add_values(NextLines& lines) const {
     load_tile<7>(scratch_.weights);
     for (int t = 0; t < tiles_v_; t += 2) {
       load_tile<5>(outputs(t));
