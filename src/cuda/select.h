@@ -10,18 +10,14 @@
 namespace pagoda::cuda {
 
 // The kernels that share a plan's steps: requests of few rows go to a decode kernel, the others to
-// the prefill kernel. One without decode kernels has the general kernel for all requests.
+// the prefill kernel.
 struct CudaKernel : Kernel {
-  const KernelEntry* decode[2] =
-      {};  // of 8 and of 16 rows per item; both or the second may be null
+  const KernelEntry* decode[2] = {};  // of 8 and of 16 rows per item; the second may be null
   const KernelEntry* prefill = nullptr;
-
-  bool is_general() const { return decode[0] == nullptr; }
 };
 
-// Per element type and pair of head dimensions in the table, first those that are made for a device
-// of 9.0, if it is one, then the general one.
-std::vector<CudaKernel> available_kernels(bool is_sm90);
+// One per element type and pair of head dimensions in the table.
+std::vector<CudaKernel> available_kernels();
 
 Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& problem);
 

@@ -13,23 +13,17 @@ class StepRunner {
     check_cuda(cudaGetDevice(&device), "asking for the device");
     check_cuda(cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, device),
                "counting multiprocessors");
-    if (!step.is_general()) decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
-    if (step.is_general() || (step.is_quantised() && step.max_rows() > kMaxDecodeRows))
-      prefill_ = find(Phase::general, general_rows(step.spec.head_dim, step.spec.head_dim_v));
-    else if (step.max_rows() > kMaxDecodeRows)
-      prefill_ = find(Phase::prefill, 128);
+    decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
+    if (step.max_rows() > kMaxDecodeRows) prefill_ = find(Phase::prefill, 128);
   }
 
   void schedule(cudaStream_t stream) const {
-    step_.schedule(decode_ ? decode_blocks(*decode_, num_sms_) : 1, stream);
+    step_.schedule(decode_blocks(*decode_, num_sms_), stream);
   }
   void attend(int layer, cudaStream_t stream) const {
-    const bool decodes = decode_ && !step_.spec.only_prefill;
+    const bool decodes = !step_.spec.only_prefill;
     if (decodes) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
-    if (prefill_ == nullptr) return;
-    if (prefill_->config.phase == Phase::general)
-      launch_attend(*prefill_, step_.layer(layer), num_sms_, stream);
-    else
+    if (prefill_)
       launch_attend(*prefill_, step_.prefill_layer(layer, prefill_keys(), decodes), num_sms_,
                     stream);
   }
@@ -37,7 +31,8 @@ class StepRunner {
  private:
   const KernelEntry* find(Phase phase, int rows) const {
     const StepSpec& spec = step_.spec;
-    const KernelEntry* kernel = step_.find(phase, rows);
+    const KernelEntry* kernel =
+        find_kernel({phase, spec.dtype, spec.head_dim, spec.head_dim_v, rows});
     expect(kernel != nullptr, PAGODA_UNSUPPORTED, "no kernel of ", rows, " rows for head_dim ",
            spec.head_dim, " and head_dim_v ", spec.head_dim_v);
     prepare_kernel(*kernel);
@@ -50,7 +45,7 @@ class StepRunner {
 
   const DeviceStep& step_;
   int num_sms_ = 0;
-  const KernelEntry* decode_ = nullptr;
+  const KernelEntry* decode_;
   const KernelEntry* prefill_ = nullptr;
 };
 
