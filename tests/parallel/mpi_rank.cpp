@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tests/conformance/backends.h"
 #include "tests/conformance/rank_world.h"
 
 namespace pagoda::conformance {
@@ -48,7 +49,10 @@ int run_cases(const pagoda_comm& comm, int count) {
     const auto seed = static_cast<uint64_t>(7919 * i + 1);
     const Geometry g = draw_shared(seed, ranks);
     const Values values = draw_values(g, seed);
-    const Context context(options_with(comm));
+    const std::string isa = Backends::has(g.isa) ? g.isa : "scalar";
+    ContextOptions options = options_with(comm);
+    options.isa = isa.c_str();
+    const Context context(options);
     const Result own = RankWorld(g, values, ranks, comm.rank, seed | 1).run(context);
     const auto outs = gather(comm, own.out), lses = gather(comm, own.lse);
     std::vector<Result> results;
