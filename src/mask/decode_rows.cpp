@@ -17,23 +17,46 @@ Word load(const uint32_t* from) {
   return word;
 }
 
-// One row of bits, by 64 where there are so many. Cut from a tape that is read `shift` bits behind
-// `from`; of the keys that exist, if `exists` says which. exists, to: [kWords].
+// Two words of 64 bits at once: rows are so short that the compiler finds no loop to vectorise.
+using Pair [[gnu::vector_size(16)]] = uint64_t;
+
+template <size_t kWords>
+using WordOf = std::conditional_t<kWords % 4 == 0, Pair,
+                                  std::conditional_t<kWords % 2 == 0, uint64_t, uint32_t>>;
+
+// What follows the words at `from`; of pairs the same moved on by 64 bits.
+template <class Word>
+Word load_next(const uint32_t* from) {
+  if constexpr (std::is_same_v<Word, Pair>)
+    return load<Pair>(from + 2);
+  else
+    return Word{from[sizeof(Word) / sizeof(uint32_t)]};
+}
+
+// One row of bits. Cut from a tape that is read `shift` bits behind `from`, less than 32; of the
+// keys that exist, if `exists` says which. from: [kWords + 2]; exists, to: [kWords].
 template <size_t kWords, class Seen = void>
 void cut(const uint32_t* from, uint32_t shift, const uint32_t* exists, uint32_t* to, Seen* seen) {
-  using Word = std::conditional_t<kWords % 2 == 0, uint64_t, uint32_t>;
-  constexpr size_t kStep = sizeof(Word) / sizeof(uint32_t);
-  constexpr uint32_t kLastBit = 8 * sizeof(Word) - 1;
-  for (size_t w = 0; w < kWords; w += kStep) {
-    const Word low = static_cast<Word>(load<Word>(from + w) >> shift);
-    const Word high = static_cast<Word>(Word{from[w + kStep]} << 1 << (kLastBit - shift));
-    const Word exist = exists == nullptr ? static_cast<Word>(~Word{0}) : load<Word>(exists + w);
+  using Word = WordOf<kWords>;
+  constexpr uint32_t kLastBit = 8 * (kWords == 1 ? sizeof(uint32_t) : sizeof(uint64_t)) - 1;
+  Word shown{}, hidden{};
+  for (size_t w = 0; w < kWords; w += sizeof(Word) / sizeof(uint32_t)) {
+    const Word low = load<Word>(from + w) >> shift;
+    const Word high = load_next<Word>(from + w) << 1 << (kLastBit - shift);
+    const Word exist = exists == nullptr ? ~Word{} : load<Word>(exists + w);
     const Word word = (low | high) & exist;
     std::memcpy(to + w, &word, sizeof(word));
-    if constexpr (!std::is_void_v<Seen>) {
-      seen->shown |= word;
-      seen->hidden |= word ^ exist;
-    }
+    shown |= word;
+    hidden |= word ^ exist;
+  }
+  if constexpr (std::is_same_v<Seen, void>) {
+    return;
+  } else if constexpr (std::is_same_v<Word, Pair>) {
+    seen->shown |= shown[0] | shown[1];
+    seen->hidden |= hidden[0] | hidden[1];
+  } else {
+    seen->shown |= shown;
+    seen->hidden |= hidden;
   }
 }
 
@@ -43,9 +66,9 @@ DecodeRows::DecodeRows(int32_t tile_kv, int64_t num_rows)
     : tile_kv_(tile_kv),
       tape_stride_(static_cast<int32_t>(tape_words(tile_kv / 32))),
       rows_(static_cast<size_t>(num_rows)),
-      tapes_(static_cast<size_t>(num_rows * kMaxTiles * tape_stride_)),
+      tapes_(static_cast<size_t>(num_rows * kMaxTiles * tape_stride_ + 1)),
       bits_(static_cast<size_t>(kMaxTiles * kMaxDecodeQueries * (tile_kv / 32))),
-      general_(static_cast<size_t>(kMaxGeneral * kMaxDecodeQueries * (tile_kv / 32) + 1)) {}
+      general_(static_cast<size_t>(kMaxGeneral * kMaxDecodeQueries * (tile_kv / 32) + 2)) {}
 
 void DecodeRows::begin_step(bool kept) {
   ++step_;
@@ -285,10 +308,12 @@ DecodeRows::Filled DecodeRows::fill_words(const Row& row, const Request& request
   return filled;
 }
 
-// The rows of one tile, and what they show of the keys that exist. bits: [query_len, kWords].
+// The rows of one tile, and what they show of the keys that exist. bits: [query_len, kWords]. Out
+// of line: the common cases of fill_words need the registers.
 template <size_t kWords>
-DecodeRows::Seen DecodeRows::cut_rows(const Row& row, const Request& request, const Tile& tile,
-                                      const uint32_t* from, uint32_t* bits) const {
+[[gnu::noinline]] DecodeRows::Seen DecodeRows::cut_rows(const Row& row, const Request& request,
+                                                        const Tile& tile, const uint32_t* from,
+                                                        uint32_t* bits) const {
   uint32_t existing[kWords];
   const bool is_last = tile.tile == (row.end_query - 1) / tile_kv_;
   for (size_t w = 0; is_last && w < kWords; ++w) {

@@ -111,9 +111,9 @@ class DecodeRows {
   uint64_t step_ = 1;
   bool kept_ = false;
   std::vector<Row> rows_;
-  std::vector<uint32_t> tapes_;    // [rows, kMaxTiles, tape_stride]; of still tiles: one row
-  std::vector<uint32_t> bits_;     // [kMaxTiles, kMaxDecodeQueries, tile_kv / 32], partial ones
-  std::vector<uint32_t> general_;  // [kMaxGeneral, kMaxDecodeQueries, tile_kv / 32] and one
+  std::vector<uint32_t> tapes_;  // [rows, kMaxTiles, tape_stride] and one; of still tiles: one row
+  std::vector<uint32_t> bits_;   // [kMaxTiles, kMaxDecodeQueries, tile_kv / 32], partial ones
+  std::vector<uint32_t> general_;  // [kMaxGeneral, kMaxDecodeQueries, tile_kv / 32] and two
 };
 
 }  // namespace pagoda::mask
