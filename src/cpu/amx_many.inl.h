@@ -20,7 +20,7 @@ struct PackedTile {
   uint64_t any;           // keys that some row of the task sees
   const char* keys;       // [kTileKeys / 16, chunks] tiles
   const char* values;     // [kUnits, 2 x chunks] tiles
-  const uint64_t* words;  // [num_rows] with a block mask
+  const uint64_t* words;  // [num_rows], or null where rows see their ranges
   bool finite;            // all values
   alignas(64) float key_scales[kTileKeys], value_scales[kTileKeys];
 };
@@ -63,7 +63,7 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   upcoming.finish();
   gather(task.keys, tile.key_scales, packed.key_scales);
   gather(task.values, tile.value_scales, packed.value_scales);
-  if (task.block_mask == nullptr) return;
+  if (tile.by_range) return;
   uint64_t* words = scratch.seen + int64_t{index} * task.num_rows;
   for (int row = 0; row < task.num_rows; ++row)
     words[row] = row >= tile.first && row < tile.last ? tile.seen.words[row] : 0;

@@ -469,9 +469,16 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
 }
 
 // The same as find_tile, but takes all keys between the first and the last that a row sees for seen
-// if the rows see ranges. Then no words are needed.
+// where the rows see ranges: no mask hides a part of them. Then no words are needed.
 inline bool next_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
-  if (task.block_mask != nullptr) return find_tile(task, start, from, tile);
+  if (task.block_mask != nullptr) {
+    start = next_listed(task, start);
+    const bool touches = start < task.key_end && task.visible_begin[0] < start + kTileKeys &&
+                         task.visible_end[task.num_rows - 1] > start;
+    tile.by_range = touches && shows_all(*task.block_mask);
+    if (!tile.by_range) return find_tile(task, start, from, tile);
+  }
+  tile.by_range = true;
   const int begin = larger(task.visible_begin[0], start);
   const int end = task.visible_end[task.num_rows - 1];
   if (begin >= end || begin >= task.key_end) return false;

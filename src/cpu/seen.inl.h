@@ -76,6 +76,19 @@ inline uint64_t mask_word(const MaskLists& mask, int row) {
   return half_seen(list, 0, offset) | half_seen(list, 1, offset) << (kTileKeys / 2);
 }
 
+// Whether a row reads the same words as the one before, as the heads of one token may.
+inline bool shows_same(const MaskLists& mask, int row) {
+  return mask.list_of_row[row] == mask.list_of_row[row - 1] &&
+         mask.offset_of_row[row] == mask.offset_of_row[row - 1];
+}
+
+// Whether the current keys are shown whole to every row.
+inline bool shows_all(const MaskLists& mask) {
+  for (int i = 0; i < mask.num_lists; ++i)
+    if ((mask.lists[i].all[0] & mask.lists[i].all[1]) != ~0u) return false;
+  return true;
+}
+
 // The first tile at or after `start` that a list has, or at least task.key_end.
 inline int next_listed(const AttendTask& task, int start) {
   if (start >= task.key_end) return start;
@@ -101,11 +114,13 @@ inline void see(const AttendTask& task, SeenTile& tile) {
   tile.all = ~uint64_t{0};
   tile.first = tile.range_first;
   tile.last = tile.range_last;
+  uint64_t shown = ~uint64_t{0};
   for (int row = tile.first; row < tile.last; ++row) {
     const int begin = larger(task.visible_begin[row] - tile.start, 0);
     const int end = smaller(task.visible_end[row] - tile.start, kTileKeys);
-    uint64_t word = seen_between(begin, end);
-    if (task.block_mask != nullptr) word &= mask_word(*task.block_mask, row);
+    if (task.block_mask != nullptr && (row == tile.first || !shows_same(*task.block_mask, row)))
+      shown = mask_word(*task.block_mask, row);
+    const uint64_t word = seen_between(begin, end) & shown;
     tile.words[row] = word;
     tile.any |= word;
     tile.all &= word;
