@@ -1,94 +1,26 @@
 // Vectors of 16 floats for AVX-512 F, BW, DQ, VL with FMA; the bodies below do the rest. Compiled
 // with those flags, so it includes no standard header but the intrinsics (see kernels.h).
-#include <immintrin.h>
-
+#define PAGODA_ISA avx512
 #include "../kernels.h"
+#include "vector512.inl.h"
 
 namespace pagoda::cpu::avx512 {
-
-struct Lanes {
-  __mmask16 bits;
-};
-
-struct F32 {
-  static constexpr int kWidth = 16;
-  __m512 v;
-};
 
 // Register block of the matrix products: kBlockRows x (kBlockVectors * kWidth) sums stay in
 // registers.
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 4;
 
-inline Lanes first_lanes(int n) {
-  return {static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1)};
-}
-
 // Lanes i of which bit i is set.
 inline Lanes lanes_of(uint64_t bits) {
   return {static_cast<__mmask16>(bits)};
 }
 
-inline F32 broadcast(float x) {
-  return {_mm512_set1_ps(x)};
-}
 inline F32 iota() {
   return {_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)};
 }
-inline F32 load(const float* p) {
-  return {_mm512_loadu_ps(p)};
-}
-inline void store(float* p, F32 a) {
-  _mm512_storeu_ps(p, a.v);
-}
-inline F32 operator+(F32 a, F32 b) {
-  return {_mm512_add_ps(a.v, b.v)};
-}
-inline F32 operator-(F32 a, F32 b) {
-  return {_mm512_sub_ps(a.v, b.v)};
-}
-inline F32 operator*(F32 a, F32 b) {
-  return {_mm512_mul_ps(a.v, b.v)};
-}
-inline F32 operator/(F32 a, F32 b) {
-  return {_mm512_div_ps(a.v, b.v)};
-}
-inline F32 fma(F32 a, F32 b, F32 c) {
-  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
-}
-// c - a * b
-inline F32 fnma(F32 a, F32 b, F32 c) {
-  return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
-}
-// The second operand where either is NaN.
-inline F32 max(F32 a, F32 b) {
-  return {_mm512_max_ps(a.v, b.v)};
-}
-inline F32 min(F32 a, F32 b) {
-  return {_mm512_min_ps(a.v, b.v)};
-}
-inline F32 sqrt(F32 a) {
-  return {_mm512_sqrt_ps(a.v)};
-}
-inline F32 select(Lanes lanes, F32 yes, F32 no) {
-  return {_mm512_mask_mov_ps(no.v, lanes.bits, yes.v)};
-}
-inline Lanes equal(F32 a, F32 b) {
-  return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)};
-}
-// False where either is NaN.
-inline Lanes less(F32 a, F32 b) {
-  return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)};
-}
 inline bool any_nan(F32 a) {
   return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q) != 0;
-}
-inline F32 round_to_int(F32 a) {
-  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-}
-// a * 2^n for an integer n in [-126, 127]
-inline F32 scale_by_power(F32 a, F32 n) {
-  return {_mm512_scalef_ps(a.v, n.v)};
 }
 inline float reduce_max(F32 a) {
   const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
@@ -287,10 +219,6 @@ inline void join_columns(F32& a, F32& b) {
   a.v = first;
 }
 
-inline void prefetch(const char* p) {
-  _mm_prefetch(p, _MM_HINT_T0);
-}
-
 // r[i] lane j becomes r[j] lane i: 4x4 within 128-bit quarters, then the quarters.
 [[gnu::always_inline]] inline void transpose(F32 (&r)[16]) {
   __m512 t[16];
@@ -321,6 +249,5 @@ inline void prefetch(const char* p) {
 }  // namespace pagoda::cpu::avx512
 
 #include "encode_avx512.inl.h"
-
-#define PAGODA_ISA avx512
+// The bodies, over all of the above.
 #include "../table.inl.h"
