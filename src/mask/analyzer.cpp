@@ -83,7 +83,10 @@ bool Analyzer::rows_differ(const Instr& instr, const Form& form) const {
 
 bool Analyzer::stands_still(const Instr& instr, const Form& form) const {
   if (instr.type == Type::integer) return form.i.low == form.i.high;
-  if (instr.type == Type::real) return !form.f.may_be_nan && form.f.low == form.f.high;
+  if (instr.op == Op::constant) return true;
+  // A zero has either sign, which a divisor does not hide.
+  if (instr.type == Type::real)
+    return !form.f.may_be_nan && form.f.low == form.f.high && form.f.low != 0;
   return form.truth != Truth::undecided;
 }
 

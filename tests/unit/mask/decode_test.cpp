@@ -100,6 +100,7 @@ TEST(Decode, EveryStepOfEveryKindEqualsAFreshBuild) {
            "f[q - k] > x - 9.0",
            "q * 2 - k * 2 < 90 && q - k != 4",
            "q - k + 9223372036854775807 > 20",
+           "(q * k) % -1 > (-(x / x) - r) / (g * f[k])",  // by zeros of either sign
        })
     for (const int32_t tile_kv : {32, 64, 256}) {
       const BlockMaskShape shape{
