@@ -10,10 +10,10 @@
 #include "engine/formats/quants.h"
 
 #include <bit>
-#include <cstring>
 
 #include "engine/error.h"
 #include "engine/formats/in_quotes.h"
+#include "engine/formats/stored_bytes.h"
 
 namespace pagoda::engine {
 
@@ -36,17 +36,6 @@ float bfloat_to_float(uint16_t bits) {
 namespace {
 
 using Bytes = const uint8_t*;
-
-template <class T>
-T load(Bytes bytes) {
-  T value;
-  std::memcpy(&value, bytes, sizeof(T));
-  return value;
-}
-
-float load_half(Bytes bytes) {
-  return half_to_float(load<uint16_t>(bytes));
-}
 
 void restore_f32(Bytes in, float* out) {
   out[0] = load<float>(in);
@@ -97,20 +86,6 @@ void restore_q5_1(Bytes in, float* out) {
   const float m = load_half(in + 2);
   const auto fifth = load<uint32_t>(in + 4);
   for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(five_bits(in + 8, fifth, i)) + m;
-}
-
-// The 6-bit scale and minimum of sub-group j of Q4_K and Q5_K. The first four of each lie in the
-// low bits of bytes 0-3 and 4-7; of the last four, bytes 8-11 hold the low nibbles (scale low,
-// minimum high) and the top bits of bytes 0-3 and 4-7 the two bits above them.
-struct ScaleAndMin {
-  float scale, minimum;
-};
-
-ScaleAndMin scale_and_min(Bytes packed, int j) {
-  if (j < 4) return {static_cast<float>(packed[j] & 63), static_cast<float>(packed[j + 4] & 63)};
-  const int scale = (packed[j + 4] & 15) | (packed[j - 4] >> 6) << 4;
-  const int minimum = (packed[j + 4] >> 4) | (packed[j] >> 6) << 4;
-  return {static_cast<float>(scale), static_cast<float>(minimum)};
 }
 
 // The nibble of element `lane` of sub-group j: two sub-groups of 32 share 32 bytes, low ones first.

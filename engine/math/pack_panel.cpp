@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "engine/formats/quants.h"
+#include "engine/formats/stored_bytes.h"
 #include "engine/math/convert.h"
 
 namespace pagoda::engine {
@@ -17,16 +17,6 @@ struct Group {
   float minimum;
 };
 
-template <class T>
-T load(Bytes bytes) {
-  T value;
-  std::memcpy(&value, bytes, sizeof(T));
-  return value;
-}
-float load_half(Bytes bytes) {
-  return half_to_float(load<uint16_t>(bytes));
-}
-
 void read_nibbles(Bytes nibbles, uint8_t* codes) {
   for (int i = 0; i < 16; i++) {
     codes[i] = nibbles[i] & 15;
@@ -39,15 +29,10 @@ void add_fifth_bits(uint32_t bits, uint8_t* codes) {
     codes[i] = static_cast<uint8_t>(codes[i] | (bits >> i & 1) << 4);
 }
 
-// Sub-group j of eight in Q4_K and Q5_K, which share 12 bytes of scales and minima in 6 bits: those
-// of the first four whole in bytes 0-7, of the others the low halves in bytes 8-11 and the top bits
-// above those of the first.
 void read_k_scales(Bytes super, int j, Group& group) {
-  const Bytes packed = super + 4;
-  const int scale = j < 4 ? packed[j] & 63 : (packed[j + 4] & 15) | (packed[j - 4] >> 6) << 4;
-  const int minimum = j < 4 ? packed[j + 4] & 63 : packed[j + 4] >> 4 | (packed[j] >> 6) << 4;
-  group.scales[0] = load_half(super) * static_cast<float>(scale);
-  group.minimum = -(load_half(super + 2) * static_cast<float>(minimum));
+  const ScaleAndMin packed = scale_and_min(super + 4, j);
+  group.scales[0] = load_half(super) * packed.scale;
+  group.minimum = -(load_half(super + 2) * packed.minimum);
 }
 
 // Two sub-groups share 32 bytes, one in the low and one in the high nibbles.
