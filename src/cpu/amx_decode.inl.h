@@ -364,14 +364,7 @@ inline void attend_decode(const AttendTask& task, const AmxScratch& scratch) {
   SmallGroup small(task, logits, scratch);
   bool in_small = false;
   to_outputs(group, task.head_dim_v, outputs);
-  Tile tiles[2];
-  int current = 0;
-  bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
-  while (found) {
-    Tile& tile = tiles[current];
-    Tile& next = tiles[1 - current];
-    uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
-    found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
+  each_tile(task, [&](Tile& tile, const Tile* next) {
     const bool whole = SmallGroup::sees_whole(task, tile);
     if (whole && !in_small) {
       from_outputs(outputs, task.head_dim_v, group);
@@ -381,10 +374,8 @@ inline void attend_decode(const AttendTask& task, const AmxScratch& scratch) {
       to_outputs(group, task.head_dim_v, outputs);
     }
     in_small = whole;
-    whole ? small.attend(tile, found ? &next : nullptr)
-          : attend_few_tile(task, logits, scratch, tile, found ? &next : nullptr);
-    current = 1 - current;
-  }
+    whole ? small.attend(tile, next) : attend_few_tile(task, logits, scratch, tile, next);
+  });
   in_small ? small.leave() : from_outputs(outputs, task.head_dim_v, group);
 }
 

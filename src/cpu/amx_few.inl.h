@@ -246,17 +246,9 @@ inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
     const Group group = group_of(task, row);
     to_outputs(group, task.head_dim_v, outputs_of(task, scratch, group));
   }
-  Tile tiles[2];
-  int current = 0;
-  bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
-  while (found) {
-    Tile& tile = tiles[current];
-    Tile& next = tiles[1 - current];
-    uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
-    found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
-    attend_few_tile(task, logits, scratch, tile, found ? &next : nullptr);
-    current = 1 - current;
-  }
+  each_tile(task, [&](Tile& tile, const Tile* next) {
+    attend_few_tile(task, logits, scratch, tile, next);
+  });
   for (int row = 0; row < task.num_rows; row += kGroupRows) {
     const Group group = group_of(task, row);
     from_outputs(outputs_of(task, scratch, group), task.head_dim_v, group);

@@ -98,6 +98,23 @@ inline bool find_tile(const AttendTask& task, int start, SeenTile from, Tile& ti
   return true;
 }
 
+// work(tile, next) for every tile of which some row sees a key, in order; next is null at the last.
+// Tiles are located one ahead of their use (see locate).
+template <class Work>
+inline void each_tile(const AttendTask& task, const Work& work) {
+  Tile tiles[2];
+  int current = 0;
+  bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
+  while (found) {
+    Tile& tile = tiles[current];
+    Tile& next = tiles[1 - current];
+    uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
+    found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
+    work(tile, found ? &next : nullptr);
+    current = 1 - current;
+  }
+}
+
 // Gathers the scales of a tile's rows, where there are any.
 inline const float* gather(const PagedRows& rows, const RowPointers& pointers, float* scales) {
   if (rows.scales == nullptr) return nullptr;
