@@ -438,7 +438,8 @@ class Run {
 inline bool can_run(const AttendTask& task) {
   const int chunks = chunks_of(task.head_dim);
   return (chunks == 2 || chunks == 3 || chunks == 4 || chunks == 6 || chunks == 8) &&
-         chunks_of(task.head_dim_v) <= 8 && task.score.apply == nullptr &&
+         chunks_of(task.head_dim_v) <= 8 &&
+         (task.score.apply == nullptr || task.score.steps != nullptr) &&
          task.keys.scales == nullptr && task.values.scales == nullptr;
 }
 

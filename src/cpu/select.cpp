@@ -31,6 +31,7 @@ const Kernels& kernels_with_tiles() {
     it.own_bytes = tiles.own_bytes;
     it.take_queries = tiles.take_queries;
     it.narrow_group = tiles.narrow_group;
+    it.takes_score_steps = true;
     it.row_group = kRowPadding;
     it.split_keys = 16 * kTileKeys;
     it.max_rows = 1024;
