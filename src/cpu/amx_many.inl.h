@@ -90,6 +90,33 @@ inline void see_packed(const AttendTask& task, const PackedTile& tile, const Gro
   see_group(words, group.rows, seen);
 }
 
+// What the rows of a group see where they see ranges: keys [begin, begin + count) of each.
+struct RangeLanes {
+  __m512i begin, count;
+
+  // Lanes beyond the rows repeat the first.
+  RangeLanes(const AttendTask& task, int first, int rows) {
+    int32_t from[kGroupRows], to[kGroupRows];
+    for (int i = 0; i < kGroupRows; ++i) {
+      from[i] = task.visible_begin[first + (i < rows ? i : 0)];
+      to[i] = task.visible_end[first + (i < rows ? i : 0)];
+    }
+    begin = _mm512_loadu_si512(from);
+    count = _mm512_max_epi32(_mm512_sub_epi32(_mm512_loadu_si512(to), begin),
+                             _mm512_setzero_si512());
+  }
+};
+
+// -inf at what the rows do not see of the unit that begins with a key. scores: [kUnitKeys, 16]
+inline void hide(const RangeLanes& seen, int first_key, float* scores) {
+  const F32 hidden = broadcast(kMinusInfinity);
+  __m512i place = _mm512_sub_epi32(_mm512_set1_epi32(first_key), seen.begin);
+  for (int key = 0; key < kUnitKeys; ++key, scores += kGroupRows) {
+    store(scores, select({_mm512_cmplt_epu32_mask(place, seen.count)}, load(scores), hidden));
+    place = _mm512_add_epi32(place, _mm512_set1_epi32(1));
+  }
+}
+
 // Products of a unit with two groups of queries. scores: of the unit, of each group
 inline void multiply_unit(const char* keys, const char* const (&queries)[2], int chunks,
                           float* const (&scores)[2]) {
@@ -113,14 +140,23 @@ inline void multiply_unit(const char* keys, const char* const (&queries)[2], int
   store_tile<3>(scores[1] + 16 * kGroupRows);
 }
 
+// Sums that go on, or begin with zeros.
+template <int kTile>
+[[gnu::always_inline]] inline void load_sums(const float* from, bool is_blank) {
+  if (is_blank) return clear_tile<kTile>();
+  load_tile<kTile>(from);
+}
+
 // A chunk of 32 columns of o of two groups += values x weights over so many units. values: [units]
-// of each unit's first column; weights: [units] tiles of each group; o: of the chunk
+// of each unit's first column; weights: [units] tiles of each group; o: of the chunk, and whether
+// it is not there yet
 inline void accumulate_chunk(const char* const* values, int64_t offset,
-                             const char* const (&weights)[2], int units, float* const (&o)[2]) {
-  load_tile<0>(o[0]);
-  load_tile<1>(o[1]);
-  load_tile<2>(o[0] + 256);
-  load_tile<3>(o[1] + 256);
+                             const char* const (&weights)[2], int units, float* const (&o)[2],
+                             bool is_blank) {
+  load_sums<0>(o[0], is_blank);
+  load_sums<1>(o[1], is_blank);
+  load_sums<2>(o[0] + 256, is_blank);
+  load_sums<3>(o[1] + 256, is_blank);
   for (int unit = 0; unit < units; ++unit) {
     stream_tile<4>(values[unit] + offset);
     load_tile<6>(weights[0] + unit * kTileBytes);
@@ -145,6 +181,7 @@ inline void rescale_columns(F32 rescale, int chunks, float* o) {
 struct PairOfGroups {
   Group group[2];
   const char* queries[2];
+  bool is_blank = false;  // the outputs are zeros that nobody has written
 
   PairOfGroups(const AttendTask& task, const AmxScratch& scratch, int first)
       : group{group_of(task, first), {}},
@@ -159,9 +196,16 @@ struct PairOfGroups {
   }
 };
 
-inline void clear(const AttendTask& task, const PairOfGroups& pair) {
+inline void clear(PairOfGroups& pair) {
   for (const Group& group : pair.group)
-    if (group.rows > 0) clear(task, group);
+    if (group.rows > 0) clear_sums(group);
+  pair.is_blank = true;
+}
+
+inline void write_blank(const AttendTask& task, PairOfGroups& pair) {
+  if (!pair.is_blank) return;
+  for (const Group& group : pair.group) clear_output(task, group);
+  pair.is_blank = false;
 }
 
 // A unit of a tile, alone: what amx_run.inl.h does not take.
@@ -189,7 +233,7 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
   }
   for (int c = 0; c < chunks_v; ++c)
     accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1,
-                     {pair.group[0].o + c * 512, pair.group[1].o + c * 512});
+                     {pair.group[0].o + c * 512, pair.group[1].o + c * 512}, false);
 }
 
 inline void see_both(const AttendTask& task, const PackedTile& tile, const PairOfGroups& pair,

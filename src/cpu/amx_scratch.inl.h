@@ -68,11 +68,19 @@ inline const char* queries_of(const AttendTask& task, const AmxScratch& scratch,
   return scratch.queries + int64_t{first / kGroupRows} * chunks_of(task.head_dim) * kTileBytes;
 }
 
-inline void clear(const AttendTask& task, const Group& group) {
-  const int64_t floats = int64_t{kChunkDims} * chunks_of(task.head_dim_v) * kGroupRows;
+inline void clear_sums(const Group& group) {
   store(group.m, broadcast(kMinusInfinity));
   store(group.l, broadcast(0.0f));
+}
+
+inline void clear_output(const AttendTask& task, const Group& group) {
+  const int64_t floats = int64_t{kChunkDims} * chunks_of(task.head_dim_v) * kGroupRows;
   for (int64_t i = 0; i < floats; i += kWidth) store(group.o + i, broadcast(0.0f));
+}
+
+inline void clear(const AttendTask& task, const Group& group) {
+  clear_sums(group);
+  clear_output(task, group);
 }
 
 inline void clear(const AttendTask& task) {
