@@ -296,6 +296,9 @@ void multiply_tiles(const void* a, const void* b, float* c);
 // For tests: bf16[i] = codes[i] as number, for int8 and e4m3; zeros up to the next multiple of 64.
 // bf16 is aligned to 64 bytes
 void convert_codes(Element element, const void* codes, int32_t dim, void* bf16);
+// For tests: the steps over a tile. scores: [kTileKeys, 16], aligned to 64
+void run_score_steps(const ScoreSteps& steps, int32_t first_row, int32_t num_rows,
+                     int32_t first_key, float* scores);
 }  // namespace amx
 #endif
 
