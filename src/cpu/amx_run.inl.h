@@ -277,23 +277,38 @@ class UnitStream {
   // Of ranges, whose ends never fall from row to row, what lies between those of different rows
   // counts as seen: there all weights are 0.
   PairSeen see(const PackedTile& tile) const {
-    if (tile.words != nullptr) {
-      Seen seen[2];
-      see_both(task_, tile, pairs_[place_], seen);
-      return {seen[0].any | seen[1].any, seen[0].all & seen[1].all};
-    }
     const int first = first_row(), last = last_row();
     const auto between = [&](int begin, int end) {
       return seen_between(larger(task_.visible_begin[begin] - tile.start, 0),
                           smaller(task_.visible_end[end] - tile.start, kTileKeys));
     };
-    return {between(first, last), between(last, first)};
+    PairSeen seen{between(first, last), between(last, first)};
+    for (int half = 0; tile.halves != nullptr && half < 2; ++half) {
+      const PairSeen shown = see_half(tile, half);
+      const uint64_t other = half == 0 ? ~uint64_t{0} << kUnitKeys : ~uint32_t{0};
+      seen.any &= shown.any << half * kUnitKeys | other;
+      seen.all &= shown.all << half * kUnitKeys | other;
+    }
+    return seen;
+  }
+
+  // What the lists show of half a tile, as 32 bits.
+  PairSeen see_half(const PackedTile& tile, int half) const {
+    PairSeen seen{0, ~0u};
+    for (const Group& group : pairs_[place_].group) {
+      if (group.rows == 0) continue;
+      const __m512i words =
+          ListLanes{*task_.block_mask, group.first, group.rows}.words(tile.halves, half);
+      seen.any |= static_cast<uint32_t>(_mm512_reduce_or_epi32(words));
+      seen.all &= static_cast<uint32_t>(_mm512_reduce_and_epi32(words));
+    }
+    return seen;
   }
 
   int left(const PackedTile& tile, int first) const {
-    if (tile.words != nullptr) return kBatchUnits;
-    const int end = smaller(task_.visible_end[last_row()],
-                            pass_.tiles[pass_.count - 1].start + kTileKeys);
+    if (tile.halves != nullptr) return kBatchUnits;
+    const int end =
+        smaller(task_.visible_end[last_row()], pass_.tiles[pass_.count - 1].start + kTileKeys);
     return larger(1, units_of(end - tile.start - first));
   }
 
@@ -453,19 +468,18 @@ class Run {
   }
 
   void hide(const PairUnit& it, int ahead) {
-    const int first = it.unit * kUnitKeys;
-    if (it.tile->words == nullptr) {
-      const Group(&group)[2] = it.pair->group;
-      const int rows = group[1].rows;
-      const RangeLanes ranges[2] = {{task_, group[0].first, group[0].rows},
-                                    {task_, group[rows > 0].first, rows > 0 ? rows : 1}};
-      for (int g = 0; g < 2; ++g)
-        PAGODA_ISA::hide(ranges[g], it.tile->start + first, scores(ahead, g));
-      return;
+    const int first = it.tile->start + it.unit * kUnitKeys;
+    for (int g = 0; g < 2; ++g) {
+      const Group& group = it.pair->group[it.pair->group[g].rows > 0 ? g : 0];
+      const RangeLanes range(task_, group.first, group.rows);
+      if (it.tile->halves == nullptr) {
+        PAGODA_ISA::hide(range, first, scores(ahead, g));
+        continue;
+      }
+      const ListLanes lists{*task_.block_mask, group.first, group.rows};
+      const __m512i shown = lists.words(it.tile->halves, it.unit);
+      PAGODA_ISA::hide(_mm512_and_si512(range.words(first), shown), scores(ahead, g));
     }
-    Seen seen[2];
-    see_both(task_, *it.tile, *it.pair, seen);
-    for (int g = 0; g < 2; ++g) PAGODA_ISA::hide(seen[g], first, kUnitKeys, scores(ahead, g));
   }
 
   void close_batch() {
@@ -548,17 +562,9 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
   }
 }
 
-// The same as find_tile, but takes all keys between the first and the last that a row sees for seen
-// where the rows see ranges: no mask hides a part of them. Then no words are needed.
-inline bool next_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
-  if (task.block_mask != nullptr) {
-    start = next_listed(task, start);
-    const bool touches = start < task.key_end && task.visible_begin[0] < start + kTileKeys &&
-                         task.visible_end[task.num_rows - 1] > start;
-    tile.by_range = touches && shows_all(*task.block_mask);
-    if (!tile.by_range) return find_tile(task, start, from, tile);
-  }
-  tile.by_range = true;
+// The same as find_tile where rows see their ranges, taking all keys between the first and the last
+// that a row sees for seen: no mask hides a part of them.
+inline bool next_of_ranges(const AttendTask& task, int start, SeenTile from, Tile& tile) {
   const int begin = larger(task.visible_begin[0], start);
   const int end = task.visible_end[task.num_rows - 1];
   if (begin >= end || begin >= task.key_end) return false;
@@ -568,8 +574,51 @@ inline bool next_tile(const AttendTask& task, int start, SeenTile from, Tile& ti
   from.any = seen_between(larger(task.visible_begin[0] - from.start, 0),
                           smaller(smaller(end, task.key_end) - from.start, kTileKeys));
   set_tile(task, from, tile);
+  tile.halves = nullptr;
   return true;
 }
+
+// And where lists show tiles. halves: [num_lists, 2] of the tile that is found
+inline bool next_of_lists(const AttendTask& task, int start, SeenTile from, int32_t* halves,
+                          Tile& tile) {
+  const MaskLists& mask = *task.block_mask;
+  for (;; start += kTileKeys) {
+    start = next_listed(task, start);
+    if (start >= task.key_end) return false;
+    const bool touches =
+        task.visible_begin[0] < start + kTileKeys && task.visible_end[task.num_rows - 1] > start;
+    if (touches && shows_all(mask)) return next_of_ranges(task, start, from, tile);
+    from.any = keys_seen(task, start);
+    if (from.any != 0) break;
+  }
+  from.start = start;
+  from.first = 0;
+  from.last = task.num_rows;
+  set_tile(task, from, tile);
+  tile.halves = halves;
+  keep_lists(mask, halves);
+  return true;
+}
+
+// The tiles of which some row sees a key, one after the other.
+class TileStream {
+ public:
+  explicit TileStream(const AttendTask& task) : task_(task) {}
+
+  // The next one from `start` on.
+  bool next(int start, Tile& tile) {
+    const SeenTile none = SeenTile::none(nullptr);
+    if (task_.block_mask == nullptr) return next_of_ranges(task_, start, none, tile);
+    static_assert(kListedTiles > kPassTiles);  // those of a pass, and the one behind it
+    const int64_t size = int64_t{task_.block_mask->num_lists} * 2;
+    place_ = (place_ + 1) % kListedTiles;
+    return next_of_lists(task_, start, none, task_.block_mask->halves + place_ * size, tile);
+  }
+
+ private:
+  const AttendTask& task_;
+  int place_ = 0;
+};
 
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   const Logits logits(task);
@@ -578,17 +627,15 @@ inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   Pass pass;
   Tile tiles[2];
   int current = 0;
-  bool found = next_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
+  TileStream stream(task);
+  bool found = stream.next(task.key_begin, tiles[current]);
   if (!found && !task.continues) clear(task);
   for (pass.is_first = !task.continues; found; pass.is_first = false) {
     for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
       Tile& tile = tiles[current];
       Tile& next = tiles[1 - current];
-      uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
-      found = next_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
-      PackedTile& packed = pass.tiles[pass.count];
-      packed.words = nullptr;
-      pack_tile(task, scratch, tile, pass.count, found ? &next : nullptr, packed);
+      found = stream.next(tile.start + kTileKeys, next);
+      pack_tile(task, scratch, tile, pass.count, found ? &next : nullptr, pass.tiles[pass.count]);
       current = 1 - current;
     }
     attend_pass(task, logits, scratch, pass);

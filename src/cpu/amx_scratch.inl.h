@@ -27,7 +27,6 @@ struct AmxScratch {
   float* outputs;          // [kMaxFewRows / 16, 2 x chunks of head_dim_v] tiles: o of few rows
   float* spare;            // m and l of 16 rows that do not exist, [2, 16]; then their o
   char* queries;           // [padded rows / 16, chunks of head_dim] tiles
-  uint64_t* seen;          // [kPassTiles, num_rows] with a block mask
   char* converted_keys;    // [kTileKeys] rows of bf16, of a tile of codes
   char* converted_values;  // [kTileKeys] likewise
   int64_t size = 0;
@@ -52,7 +51,6 @@ struct AmxScratch {
     outputs = reinterpret_cast<float*>(take(kMaxFewRows / kGroupRows * value_tiles * kTileBytes));
     spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
     queries = take(groups * key_chunks * kTileBytes);
-    seen = reinterpret_cast<uint64_t*>(take(int64_t{kPassTiles} * num_rows * 8));
     converted_keys = take(kTileKeys * converted_bytes(head_dim));
     converted_values = take(kTileKeys * converted_bytes(head_dim_v));
   }

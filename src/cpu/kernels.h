@@ -19,6 +19,9 @@ constexpr int kRowPadding = 16;
 
 constexpr int kMaxHeadDim = 512;
 
+// Tiles of which a kernel may keep what the lists of a block mask show.
+constexpr int kListedTiles = 17;
+
 // The last two are of quantised caches and queries. Kernels read e4m3 2^8 too small, since that is
 // what its bits give for free; whoever calls them multiplies once (unit_of in element.h).
 enum class Element : uint8_t { f32, f16, bf16, int8, e4m3 };
@@ -146,6 +149,7 @@ struct MaskLists {
   MaskList* lists;               // [num_lists]
   const int32_t* list_of_row;    // [num_rows]
   const int32_t* offset_of_row;  // [num_rows] words from a tile's first row of bits to this one's
+  int32_t* halves;               // [kListedTiles, num_lists, 2] scratch of kernels with many tiles
 };
 
 // Rows of queries where the caller has them.

@@ -38,7 +38,8 @@ MaskLists lists_of(const MaskedRows& rows, const Scratch& scratch) {
           .num_lists = static_cast<int32_t>(rows.end_tile() - first_tile) * heads,
           .lists = scratch.mask_lists,
           .list_of_row = scratch.list_of_row,
-          .offset_of_row = scratch.offset_of_row};
+          .offset_of_row = scratch.offset_of_row,
+          .halves = scratch.mask_halves};
 }
 
 bool narrow(const MaskedRows& rows, int32_t kv_head, int32_t begin, int32_t end,
