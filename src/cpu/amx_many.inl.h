@@ -153,11 +153,14 @@ inline void rescale_columns(F32 rescale, int chunks, float* o) {
 struct PairOfGroups {
   Group group[2];
   const char* queries[2];
+  int list = -1;          // of a block mask, that all rows read; -1: they read several
   bool is_blank = false;  // the outputs are zeros that nobody has written
 
   PairOfGroups(const AttendTask& task, const AmxScratch& scratch, int first)
       : group{group_of(task, first), {}},
         queries{queries_of(task, scratch, first), queries_of(task, scratch, first + kGroupRows)} {
+    if (task.block_mask != nullptr)
+      list = list_of_rows(*task.block_mask, first, smaller(kPairRows, task.num_rows - first));
     if (first + kGroupRows < task.num_rows) {
       group[1] = group_of(task, first + kGroupRows);
       return;

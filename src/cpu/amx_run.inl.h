@@ -283,7 +283,8 @@ class UnitStream {
                           smaller(task_.visible_end[end] - tile.start, kTileKeys));
     };
     PairSeen seen{between(first, last), between(last, first)};
-    for (int half = 0; tile.halves != nullptr && half < 2; ++half) {
+    if (tile.halves == nullptr || seen.any == 0) return seen;
+    for (int half = 0; half < 2; ++half) {
       const PairSeen shown = see_half(tile, half);
       const uint64_t other = half == 0 ? ~uint64_t{0} << kUnitKeys : ~uint32_t{0};
       seen.any &= shown.any << half * kUnitKeys | other;
@@ -294,11 +295,15 @@ class UnitStream {
 
   // What the lists show of half a tile, as 32 bits.
   PairSeen see_half(const PackedTile& tile, int half) const {
+    const PairOfGroups& pair = pairs_[place_];
+    const int32_t at = pair.list < 0 ? 0 : tile.halves[2 * pair.list + half];
+    if (at == kShowsAll) return {~0u, ~0u};
+    if (at == kShowsNone) return {0, 0};
     PairSeen seen{0, ~0u};
-    for (const Group& group : pairs_[place_].group) {
+    for (const Group& group : pair.group) {
       if (group.rows == 0) continue;
-      const __m512i words =
-          ListLanes{*task_.block_mask, group.first, group.rows}.words(tile.halves, half);
+      const ListLanes lists{*task_.block_mask, pair.list, group.first, group.rows};
+      const __m512i words = lists.words(tile.halves, half);
       seen.any |= static_cast<uint32_t>(_mm512_reduce_or_epi32(words));
       seen.all &= static_cast<uint32_t>(_mm512_reduce_and_epi32(words));
     }
@@ -306,10 +311,22 @@ class UnitStream {
   }
 
   int left(const PackedTile& tile, int first) const {
-    if (tile.halves != nullptr) return kBatchUnits;
+    if (tile.halves != nullptr) return left_of_lists();
     const int end =
         smaller(task_.visible_end[last_row()], pass_.tiles[pass_.count - 1].start + kTileKeys);
     return larger(1, units_of(end - tile.start - first));
+  }
+
+  // Up to a batch of them.
+  int left_of_lists() const {
+    const int list = pairs_[place_].list;
+    int units = units_ - unit_ + 1;
+    for (int i = tile_; list >= 0 && i < pass_.count && units < kBatchUnits; ++i) {
+      const int32_t* halves = pass_.tiles[i].halves;
+      for (int half = 0; half < 2; ++half)
+        units += halves == nullptr || halves[2 * list + half] != kShowsNone;
+    }
+    return list < 0 ? kBatchUnits : units;
   }
 
   const AttendTask& task_;
@@ -476,7 +493,7 @@ class Run {
         PAGODA_ISA::hide(range, first, scores(ahead, g));
         continue;
       }
-      const ListLanes lists{*task_.block_mask, group.first, group.rows};
+      const ListLanes lists{*task_.block_mask, it.pair->list, group.first, group.rows};
       const __m512i shown = lists.words(it.tile->halves, it.unit);
       PAGODA_ISA::hide(_mm512_and_si512(range.words(first), shown), scores(ahead, g));
     }
@@ -561,64 +578,6 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
       return Run<8>(task, logits, scratch).attend(stream);
   }
 }
-
-// The same as find_tile where rows see their ranges, taking all keys between the first and the last
-// that a row sees for seen: no mask hides a part of them.
-inline bool next_of_ranges(const AttendTask& task, int start, SeenTile from, Tile& tile) {
-  const int begin = larger(task.visible_begin[0], start);
-  const int end = task.visible_end[task.num_rows - 1];
-  if (begin >= end || begin >= task.key_end) return false;
-  from.start = begin / kTileKeys * kTileKeys;
-  from.first = 0;
-  from.last = task.num_rows;
-  from.any = seen_between(larger(task.visible_begin[0] - from.start, 0),
-                          smaller(smaller(end, task.key_end) - from.start, kTileKeys));
-  set_tile(task, from, tile);
-  tile.halves = nullptr;
-  return true;
-}
-
-// And where lists show tiles. halves: [num_lists, 2] of the tile that is found
-inline bool next_of_lists(const AttendTask& task, int start, SeenTile from, int32_t* halves,
-                          Tile& tile) {
-  const MaskLists& mask = *task.block_mask;
-  for (;; start += kTileKeys) {
-    start = next_listed(task, start);
-    if (start >= task.key_end) return false;
-    const bool touches =
-        task.visible_begin[0] < start + kTileKeys && task.visible_end[task.num_rows - 1] > start;
-    if (touches && shows_all(mask)) return next_of_ranges(task, start, from, tile);
-    from.any = keys_seen(task, start);
-    if (from.any != 0) break;
-  }
-  from.start = start;
-  from.first = 0;
-  from.last = task.num_rows;
-  set_tile(task, from, tile);
-  tile.halves = halves;
-  keep_lists(mask, halves);
-  return true;
-}
-
-// The tiles of which some row sees a key, one after the other.
-class TileStream {
- public:
-  explicit TileStream(const AttendTask& task) : task_(task) {}
-
-  // The next one from `start` on.
-  bool next(int start, Tile& tile) {
-    const SeenTile none = SeenTile::none(nullptr);
-    if (task_.block_mask == nullptr) return next_of_ranges(task_, start, none, tile);
-    static_assert(kListedTiles > kPassTiles);  // those of a pass, and the one behind it
-    const int64_t size = int64_t{task_.block_mask->num_lists} * 2;
-    place_ = (place_ + 1) % kListedTiles;
-    return next_of_lists(task_, start, none, task_.block_mask->halves + place_ * size, tile);
-  }
-
- private:
-  const AttendTask& task_;
-  int place_ = 0;
-};
 
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   const Logits logits(task);

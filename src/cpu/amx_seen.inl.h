@@ -42,6 +42,64 @@ inline uint64_t keys_seen(const AttendTask& task, int start) {
   return any;
 }
 
+// The same as find_tile where rows see their ranges, taking all keys between the first and the last
+// that a row sees for seen: no mask hides a part of them.
+inline bool next_of_ranges(const AttendTask& task, int start, SeenTile from, Tile& tile) {
+  const int begin = larger(task.visible_begin[0], start);
+  const int end = task.visible_end[task.num_rows - 1];
+  if (begin >= end || begin >= task.key_end) return false;
+  from.start = begin / kTileKeys * kTileKeys;
+  from.first = 0;
+  from.last = task.num_rows;
+  from.any = seen_between(larger(task.visible_begin[0] - from.start, 0),
+                          smaller(smaller(end, task.key_end) - from.start, kTileKeys));
+  set_tile(task, from, tile);
+  tile.halves = nullptr;
+  return true;
+}
+
+// And where lists show tiles. halves: [num_lists, 2] of the tile that is found
+inline bool next_of_lists(const AttendTask& task, int start, SeenTile from, int32_t* halves,
+                          Tile& tile) {
+  const MaskLists& mask = *task.block_mask;
+  for (;; start += kTileKeys) {
+    start = next_listed(task, start);
+    if (start >= task.key_end) return false;
+    const bool touches =
+        task.visible_begin[0] < start + kTileKeys && task.visible_end[task.num_rows - 1] > start;
+    if (touches && shows_all(mask)) return next_of_ranges(task, start, from, tile);
+    from.any = keys_seen(task, start);
+    if (from.any != 0) break;
+  }
+  from.start = start;
+  from.first = 0;
+  from.last = task.num_rows;
+  set_tile(task, from, tile);
+  tile.halves = halves;
+  keep_lists(mask, halves);
+  return true;
+}
+
+// The tiles of which some row sees a key, one after the other.
+class TileStream {
+ public:
+  explicit TileStream(const AttendTask& task) : task_(task) {}
+
+  // The next one from `start` on.
+  bool next(int start, Tile& tile) {
+    const SeenTile none = SeenTile::none(nullptr);
+    if (task_.block_mask == nullptr) return next_of_ranges(task_, start, none, tile);
+    static_assert(kListedTiles > kPassTiles);  // those of a pass, and the one behind it
+    const int64_t size = int64_t{task_.block_mask->num_lists} * 2;
+    place_ = (place_ + 1) % kListedTiles;
+    return next_of_lists(task_, start, none, task_.block_mask->halves + place_ * size, tile);
+  }
+
+ private:
+  const AttendTask& task_;
+  int place_ = 0;
+};
+
 // What the rows of a group see where they see ranges: keys [begin, begin + count) of each.
 struct RangeLanes {
   __m512i begin, count;
@@ -68,17 +126,23 @@ struct RangeLanes {
   }
 };
 
+// The list that all of these rows read; -1: they read several.
+inline int list_of_rows(const MaskLists& mask, int first, int rows) {
+  const int32_t* lists = mask.list_of_row + first;
+  for (int i = 1; i < rows; ++i)
+    if (lists[i] != lists[0]) return -1;
+  return lists[0];
+}
+
 // What the lists of a block mask show to the rows of a group.
 struct ListLanes {
   const MaskLists& mask;
+  int list;  // list_of_rows, of these or more of them
   int first, rows;
 
   // A bit for each key of half a tile. Lanes beyond the rows repeat the first.
   __m512i words(const int32_t* halves, int half) const {
-    const int32_t list = mask.list_of_row[first];
-    bool is_same = true;
-    for (int row = first + 1; row < first + rows; ++row) is_same &= mask.list_of_row[row] == list;
-    if (!is_same) return words_of_rows(halves, half);
+    if (list < 0) return words_of_rows(halves, half);
     const int64_t at = halves[2 * list + half];
     if (at < 0) return _mm512_set1_epi32(at == kShowsAll ? -1 : 0);
     const __m512i first_offset = _mm512_set1_epi32(mask.offset_of_row[first]);
