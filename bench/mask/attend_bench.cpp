@@ -74,7 +74,7 @@ void compare_masks(const Choice& choice) {
   window.window = 512;
   compare(choice, "window 512 of 2048: expression / built-in",
           with(prefill, "q >= k && q - k < 512"), window, 3);
-  const Shape lengthy{.query_len = 16384, .seq_len = 16384, .num_heads = 2, .num_kv_heads = 1};
+  const Shape lengthy{.query_len = 16384, .seq_len = 16384, .num_heads = 4, .num_kv_heads = 1};
   const Shape by_expr = with(lengthy, "q >= k && q - k < 1024");
   Shape built_in = lengthy;
   built_in.window = 1024;
