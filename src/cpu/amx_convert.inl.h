@@ -11,7 +11,7 @@ namespace pagoda::cpu::PAGODA_ISA {
 // admits, and `any`.
 //
 // Two conversions of floats are as quick as parting words and joining them, and keep the order.
-struct Int8ToBf16 {
+struct Int8ToHalves {
   [[gnu::always_inline]] static bool is_plain(const char*) { return true; }
 
   [[gnu::always_inline]] static __m512i plain(const char* codes) {
@@ -28,7 +28,7 @@ struct Int8ToBf16 {
 
 // A code is sign, four bits of exponent, three of mantissa: those of bf16 but for the exponent's
 // bias and width. That leaves zero and the numbers below 2^-6, which have no leading one, and NaN.
-struct E4m3ToBf16 {
+struct E4m3ToHalves {
   // Neither 0 .. 7 nor 127, signs aside.
   [[gnu::always_inline]] static bool is_plain(const char* codes) {
     const __m512i size = _mm512_and_si512(_mm512_loadu_si512(codes), _mm512_set1_epi8(0x7f));
@@ -95,10 +95,10 @@ inline void convert_rows(const char** rows, int num_rows, int dim, char* to, con
 
 // Whatever the element: rows of bf16 stay where they are.
 template <class Beside>
-inline void make_bf16(Element element, const char** rows, int num_rows, int dim, char* to,
+inline void make_halves(Element element, const char** rows, int num_rows, int dim, char* to,
                       const Beside& beside) {
-  if (element == Element::int8) convert_rows<Int8ToBf16>(rows, num_rows, dim, to, beside);
-  if (element == Element::e4m3) convert_rows<E4m3ToBf16>(rows, num_rows, dim, to, beside);
+  if (element == Element::int8) convert_rows<Int8ToHalves>(rows, num_rows, dim, to, beside);
+  if (element == Element::e4m3) convert_rows<E4m3ToHalves>(rows, num_rows, dim, to, beside);
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

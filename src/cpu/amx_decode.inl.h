@@ -88,8 +88,8 @@ inline void pair_codes(const char* const* rows, int dim, NextLines& next, char* 
 
 inline void pair_values(Element element, const char* const* rows, int dim, NextLines& next,
                         char* to) {
-  if (element == Element::int8) return pair_codes<Int8ToBf16>(rows, dim, next, to);
-  if (element == Element::e4m3) return pair_codes<E4m3ToBf16>(rows, dim, next, to);
+  if (element == Element::int8) return pair_codes<Int8ToHalves>(rows, dim, next, to);
+  if (element == Element::e4m3) return pair_codes<E4m3ToHalves>(rows, dim, next, to);
   pair_rows(rows, dim, next, to);
 }
 
@@ -171,7 +171,7 @@ class SmallGroup {
       const bool last = unit == kUnits - 1;
       NextLines lines(task_, last ? next_keys : tile.keys + first + kUnitKeys,
                       last ? next_values : tile.values + first + kUnitKeys);
-      make_bf16(task_.key_element, tile.keys + first, kUnitKeys, task_.head_dim,
+      make_halves(task_.key_element, tile.keys + first, kUnitKeys, task_.head_dim,
                 scratch_.converted_keys, [&] { lines.advance(1); });
       finish_unit(lines);
       multiply_keys(tile.keys + first, lines);
@@ -223,9 +223,9 @@ class SmallGroup {
     for (int c = 0; c < chunks_of(task_.head_dim); ++c) {
       load_tile<2>(scratch_.queries + c * kTileBytes);
       load_tile<3>(a.first + c * kTileRowBytes, a.stride);
-      product_bf16<0, 3, 2>();
+      product<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
-      product_bf16<1, 4, 2>();
+      product<1, 4, 2>();
       lines.advance(8);
     }
     store_tile<0>(scratch_.scores, kSmallRows * 4);
@@ -332,10 +332,10 @@ class SmallGroup {
     for (int t = 0; t < tiles_v_; t += 2) {
       load_tile<5>(outputs(t));
       load_tile<3>(scratch_.values + t * kTileBytes);
-      product_bf16<5, 7, 3>();
+      product<5, 7, 3>();
       load_tile<6>(outputs(t + 1));
       load_tile<4>(scratch_.values + (t + 1) * kTileBytes);
-      product_bf16<6, 7, 4>();
+      product<6, 7, 4>();
       store_tile<5>(outputs(t));
       store_tile<6>(outputs(t + 1));
       lines.advance(8);

@@ -43,7 +43,7 @@ inline void accumulate_lane(const char* values, int tiles, const char* weights, 
           _mm512_maskz_mov_epi16(~hidden, _mm512_load_si512(values + i * kTileRowBytes)));
     load_tile<0>(o);
     load_tile<1>(shown);
-    product_bf16<0, 1, 2>();
+    product<0, 1, 2>();
     store_tile<0>(sums);
     for (int i = 0; i < 16; ++i)
       store(o + i * kGroupRows, select(own, load(sums + i * kGroupRows), load(o + i * kGroupRows)));

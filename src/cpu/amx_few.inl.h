@@ -39,7 +39,7 @@ inline TileRows rows_at(int64_t row_bytes, const char* const* pointers, int dim,
   for (int i = 0; i < 16; ++i)
     for (int c = 0; c < chunks_of(dim); ++c)
       _mm512_store_si512(copy + i * stride + c * kTileRowBytes,
-                         load_bf16(pointers[i], c * kChunkDims, dim));
+                         load_halves(pointers[i], c * kChunkDims, dim));
   return {copy, stride};
 }
 
@@ -95,9 +95,9 @@ inline void multiply_few(const TileRows* keys, const char* queries, int chunks, 
     for (int c = 0; c < chunks; ++c) {
       load_tile<2>(queries + c * kTileBytes);
       load_tile<3>(a.first + c * kTileRowBytes, a.stride);
-      product_bf16<0, 3, 2>();
+      product<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
-      product_bf16<1, 4, 2>();
+      product<1, 4, 2>();
       upcoming.advance(kLinesBeside);
     }
     store_tile<0>(scores + unit * kUnitKeys * kGroupRows);
@@ -133,11 +133,11 @@ inline void multiply_values(const TileRows* values, const char* weights, int chu
     load_tile<2>(values[0].first + c * kTileRowBytes, values[0].stride);
     load_tile<3>(values[1].first + c * kTileRowBytes, values[1].stride);
     clear_tile<0>();
-    product_bf16<0, 4, 2>();
+    product<0, 4, 2>();
     clear_tile<1>();
-    product_bf16<1, 5, 2>();
-    product_bf16<0, 6, 3>();
-    product_bf16<1, 7, 3>();
+    product<1, 5, 2>();
+    product<0, 6, 3>();
+    product<1, 7, 3>();
     store_tile<0>(sums);
     store_tile<1>(sums + 256);
     upcoming.advance(kLinesBeside);
@@ -222,7 +222,7 @@ inline void attend_few_tile(const AttendTask& task, const Logits& logits, const 
                           gather(task.values, tile.value_scales, value_scales)};
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * kTileBytes;
-  make_bf16(task, scratch, units_of(tile.end), tile);
+  make_halves(task, scratch, units_of(tile.end), tile);
   const int64_t key_stride =
       is_code(task.key_element) ? converted_bytes(task.head_dim) : task.keys.token_stride;
   const int64_t value_stride =

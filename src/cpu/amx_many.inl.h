@@ -49,7 +49,7 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   packed.any = tile.seen.any;
   packed.keys = keys;
   packed.values = values;
-  make_bf16(task, scratch, packed.units, tile);
+  make_halves(task, scratch, packed.units, tile);
   for (int i = 0; i < 2 * packed.units; ++i) {
     upcoming.advance(lines_beside);
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
@@ -127,12 +127,12 @@ inline void multiply_unit(const char* keys, const char* const (&queries)[2], int
   for (int c = 0; c < chunks; ++c) {
     load_tile<4>(keys + c * kTileBytes);
     load_tile<6>(queries[0] + c * kTileBytes);
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     load_tile<7>(queries[1] + c * kTileBytes);
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     load_tile<5>(keys + (chunks + c) * kTileBytes);
-    product_bf16<2, 5, 6>();
-    product_bf16<3, 5, 7>();
+    product<2, 5, 6>();
+    product<3, 5, 7>();
   }
   store_tile<0>(scores[0]);
   store_tile<1>(scores[1]);
@@ -160,12 +160,12 @@ inline void accumulate_chunk(const char* const* values, int64_t offset,
   for (int unit = 0; unit < units; ++unit) {
     stream_tile<4>(values[unit] + offset);
     load_tile<6>(weights[0] + unit * kTileBytes);
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     load_tile<7>(weights[1] + unit * kTileBytes);
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     stream_tile<5>(values[unit] + offset + kTileBytes);
-    product_bf16<2, 5, 6>();
-    product_bf16<3, 5, 7>();
+    product<2, 5, 6>();
+    product<3, 5, 7>();
   }
   store_tile<0>(o[0]);
   store_tile<1>(o[1]);

@@ -78,7 +78,7 @@ class Upcoming {
 };
 
 // Thirty-two bf16 from element `first` of a row on, zeros behind its `dim` elements.
-[[gnu::always_inline]] inline __m512i load_bf16(const char* row, int first, int dim) {
+[[gnu::always_inline]] inline __m512i load_halves(const char* row, int first, int dim) {
   const int left = dim - first;
   if (__builtin_expect(left >= kChunkDims, true)) return _mm512_loadu_si512(row + first * 2);
   return _mm512_maskz_loadu_epi16((1u << left) - 1, row + first * 2);
@@ -129,7 +129,7 @@ inline __m512i widen_codes(Element element, __m128i codes) {
 
 // Thirty-two elements of a row from number `first` on as bf16, which holds each exactly.
 inline __m512i load_query(Element element, const char* row, int first, int dim) {
-  if (element == Element::bf16) return load_bf16(row, first, dim);
+  if (element == Element::bf16) return load_halves(row, first, dim);
   const int left = dim - first;
   const __mmask32 lanes = left >= kChunkDims ? ~0u : (1u << left) - 1;
   const __m256i codes = _mm256_maskz_loadu_epi8(lanes, row + first);
@@ -163,7 +163,7 @@ inline void pack_queries(Element element, const char* const* rows, int count, in
   if (element == Element::bf16)
     return pack_group(
         count, head_dim, to, [&](int i, int first) __attribute__((always_inline)) {
-          return load_bf16(rows[i], first, head_dim);
+          return load_halves(rows[i], first, head_dim);
         });
   pack_group(count, head_dim, to,
              [&](int i, int first) { return load_query(element, rows[i], first, head_dim); });
@@ -175,7 +175,7 @@ inline void pack_keys(const char* const* rows, int head_dim, char* to) {
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i)
       _mm512_store_si512(to + c * kTileBytes + i * kTileRowBytes,
-                         load_bf16(rows[i], c * kChunkDims, head_dim));
+                         load_halves(rows[i], c * kChunkDims, head_dim));
 }
 
 // The values of a unit. Returns whether all of them are finite.
@@ -186,8 +186,8 @@ inline bool pack_values(const char* const* rows, int head_dim_v, char* to) {
     __m512i low[16], high[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
-      const __m512i a = load_bf16(rows[i], c * kChunkDims, head_dim_v);
-      const __m512i b = load_bf16(rows[16 + i], c * kChunkDims, head_dim_v);
+      const __m512i a = load_halves(rows[i], c * kChunkDims, head_dim_v);
+      const __m512i b = load_halves(rows[16 + i], c * kChunkDims, head_dim_v);
       most = _mm512_max_epu16(most, _mm512_and_si512(a, size));
       most = _mm512_max_epu16(most, _mm512_and_si512(b, size));
       low[i] = _mm512_unpacklo_epi16(a, b);

@@ -99,27 +99,27 @@ template <int kChunks, int kChunk = 0>
       store_pending<0>(pending);
       clear_tile<0>();
     }
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     steps.run<at(kProduct), at(kProduct + 1)>();
     load_tile<7>(queries[1] + kChunk * kTileBytes);
     if constexpr (kChunk == 0) {
       store_pending<1>(pending);
       clear_tile<1>();
     }
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     steps.run<at(kProduct + 1), at(kProduct + 2)>();
     stream_tile<5>(keys + (kChunks + kChunk) * kTileBytes);
     if constexpr (kChunk == 0) {
       store_pending<2>(pending);
       clear_tile<2>();
     }
-    product_bf16<2, 5, 6>();
+    product<2, 5, 6>();
     steps.run<at(kProduct + 2), at(kProduct + 3)>();
     if constexpr (kChunk == 0) {
       store_pending<3>(pending);
       clear_tile<3>();
     }
-    product_bf16<3, 5, 7>();
+    product<3, 5, 7>();
     steps.run<at(kProduct + 3), at(kProduct + 4)>();
     multiply_beside<kChunks, kChunk + 1>(keys, queries, pending, steps);
   }
@@ -152,27 +152,27 @@ template <int kUnits, int kCount, int kUnit = 0>
       store_pending<0>(pending);
       load_sums<0>(o[0], batch.is_blank);
     }
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     steps.run<at(kProduct), at(kProduct + 1)>();
     load_tile<7>(batch.weights[1] + kUnit * kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<1>(pending);
       load_sums<1>(o[1], batch.is_blank);
     }
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     steps.run<at(kProduct + 1), at(kProduct + 2)>();
     stream_tile<5>(values + kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<2>(pending);
       load_sums<2>(o[0] + 256, batch.is_blank);
     }
-    product_bf16<2, 5, 6>();
+    product<2, 5, 6>();
     steps.run<at(kProduct + 2), at(kProduct + 3)>();
     if constexpr (kUnit == 0) {
       store_pending<3>(pending);
       load_sums<3>(o[1] + 256, batch.is_blank);
     }
-    product_bf16<3, 5, 7>();
+    product<3, 5, 7>();
     steps.run<at(kProduct + 3), at(kProduct + 4)>();
     accumulate_units<kUnits, kCount, kUnit + 1>(batch, offset, o, pending, steps);
   }

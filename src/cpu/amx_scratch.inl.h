@@ -89,10 +89,10 @@ inline void clear(const AttendTask& task) {
 }
 
 // Keys and values of a tile as bf16.
-inline void make_bf16(const AttendTask& task, const AmxScratch& scratch, int units, Tile& tile) {
+inline void make_halves(const AttendTask& task, const AmxScratch& scratch, int units, Tile& tile) {
   const int count = units * kUnitKeys;
-  make_bf16(task.key_element, tile.keys, count, task.head_dim, scratch.converted_keys, [] {});
-  make_bf16(task.value_element, tile.values, count, task.head_dim_v, scratch.converted_values,
+  make_halves(task.key_element, tile.keys, count, task.head_dim, scratch.converted_keys, [] {});
+  make_halves(task.value_element, tile.values, count, task.head_dim_v, scratch.converted_values,
             [] {});
 }
 

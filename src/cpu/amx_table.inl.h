@@ -11,13 +11,13 @@ void multiply_tiles(const void* a, const void* b, float* c) {
   load_tile<0>(c);
   load_tile<1>(a);
   load_tile<2>(b);
-  product_bf16<0, 1, 2>();
+  product<0, 1, 2>();
   store_tile<0>(c);
 }
 
 void convert_codes(Element element, const void* codes, int32_t dim, void* bf16) {
   const char* row = static_cast<const char*>(codes);
-  make_bf16(element, &row, 1, dim, static_cast<char*>(bf16), [] {});
+  make_halves(element, &row, 1, dim, static_cast<char*>(bf16), [] {});
 }
 
 inline int32_t padded_dim(int32_t head_dim_v) {

@@ -4,7 +4,7 @@
 // of a tile may be deleted; hence inline assembly, which says so. Every unit uses one configuration
 // for all kernels, because setting another costs as much as dozens of products.
 //
-// product_bf16<C, A, B>, by the manual and on every machine tried, computes for each row m and
+// product<C, A, B>, by the manual and on every machine tried, computes for each row m and
 // column n of C, with fused multiply-adds to the nearest that take subnormals for 0,
 //
 //     even = 0; for k = 0 .. 15: even += A[m][2k] * B[k][2n]
@@ -85,7 +85,7 @@ template <int kTile>
 }
 
 template <int kC, int kA, int kB>
-[[gnu::always_inline]] inline void product_bf16() {
+[[gnu::always_inline]] inline void product() {
   static_assert(kC != kA && kA != kB && kC != kB, "the three tiles of a product differ");
   __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));
 }
