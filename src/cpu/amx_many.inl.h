@@ -173,6 +173,20 @@ inline void accumulate_chunk(const char* const* values, int64_t offset,
   store_tile<3>(o[1] + 256);
 }
 
+// All columns of o of two groups += values x weights of one unit, in units of each row's range.
+// sums: [4] tiles
+inline void accumulate_in_range(const char* values, int chunks, const char* const (&weights)[2],
+                                const F32 (&range)[2], float* sums, float* const (&o)[2]) {
+  for (int c = 0; c < chunks; ++c) {
+    accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1, {sums, sums + 512}, true);
+    for (int g = 0; g < 2; ++g)
+      for (int i = 0; i < 512; i += kWidth) {
+        float* at = o[g] + c * 512 + i;
+        store(at, fma(load(sums + g * 512 + i), range[g], load(at)));
+      }
+  }
+}
+
 inline void rescale_columns(F32 rescale, int chunks, float* o) {
   for (int i = 0; i < chunks * 512; i += kWidth) store(o + i, load(o + i) * rescale);
 }
@@ -215,22 +229,28 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
   const int chunks_v = chunks_of(task.head_dim_v), first = unit * kUnitKeys;
   const char* values = tile.values + int64_t{unit} * chunks_v * 2 * kTileBytes;
   const char* const weights[2] = {scratch.weights, scratch.weights + kTileBytes};
+  const float* value_scales = task.values.scales != nullptr ? tile.value_scales + first : nullptr;
+  F32 range[2];
   bool is_exact = false;
   for (int g = 0; g < 2; ++g) {
     const Group& group = pair.group[g];
     hide(seen[g], first, kUnitKeys, scores[g]);
+    range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
-    if (weigh(group, logits, task.values.scales != nullptr ? tile.value_scales + first : nullptr,
-              seen[g], first, scores[g], scratch.rounded, rescale, [] {}))
+    if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g], scratch.rounded,
+              rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
     pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
   if (is_exact) {
     for (int g = 0; g < 2; ++g)
-      accumulate_exactly(pair.group[g], seen[g], unit, values, 2 * chunks_v, weights[g]);
+      accumulate_exactly(pair.group[g], seen[g], unit, values, 2 * chunks_v, weights[g], range[g]);
     return;
   }
+  if (kIsNarrow && value_scales != nullptr)
+    return accumulate_in_range(values, chunks_v, weights, range, scratch.sums,
+                               {pair.group[0].o, pair.group[1].o});
   for (int c = 0; c < chunks_v; ++c)
     accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1,
                      {pair.group[0].o + c * 512, pair.group[1].o + c * 512}, false);
@@ -261,7 +281,7 @@ inline void attend_units(const AttendTask& task, const Logits& logits, const Amx
   if (scales.keys != nullptr) scales.keys += first;
   for (int g = 0; g < 2 && !logits.plain; ++g)
     if (pair.group[g].rows > 0)
-      make_logits(task, pair.group[g], scales, tile.start + first, end - begin,
+      make_logits(logits, pair.group[g], scales, tile.start + first, end - begin,
                   all[g] + first * kGroupRows);
   for (int unit = begin; unit < end; ++unit) {
     const int at = unit * kUnitKeys * kGroupRows;

@@ -31,8 +31,8 @@ struct Steps {
   F32 scale, shift;
   F32 part[4];
 
-  Steps(const float* from, char* to, float exponent_scale, const Group& group)
-      : scores(from), weights(to), scale(broadcast(exponent_scale)), shift(shift_of(group)) {
+  Steps(const float* from, char* to, F32 exponent_scale, const Group& group)
+      : scores(from), weights(to), scale(exponent_scale), shift(shift_of(group)) {
 #pragma GCC unroll 4
     for (F32& it : part) it = broadcast(0.0f);
   }
@@ -46,11 +46,7 @@ struct Steps {
     const F32 a = load(scores + kStep * kGroupRows), b = load(scores + (16 + kStep) * kGroupRows);
     const F32 p = exp2(fms(a, scale, shift)), q = exp2(fms(b, scale, shift));
     part[kStep % 4] = (part[kStep % 4] + p) + q;
-    const __m512i low = _mm512_srli_epi32(rounded(p).v, 16);
-    constexpr int kChoose = 0xca;  // the second where the first is set, otherwise the third
-    _mm512_store_si512(weights + kStep * kTileRowBytes,
-                       _mm512_ternarylogic_epi32(_mm512_set1_epi32(static_cast<int>(0xffff0000u)),
-                                                 rounded(q).v, low, kChoose));
+    _mm512_store_si512(weights + kStep * kTileRowBytes, rounded_pair(p, q));
   }
   // The same with step `begin`, a multiple of 4, as its first.
   Steps from(int begin) const {
@@ -369,7 +365,8 @@ class Run {
   // A unit whose logits are there, beside the products of the next one.
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
-    for (int g = 0; g < 2; ++g) start_rows(group[g], logits_.logit_scale(), scores(0, g));
+    for (int g = 0; g < 2; ++g)
+      start_rows(group[g], logits_.logit_scale(group[g].first), scores(0, g));
     F32 first = first_group(it, next), second = second_group(it);
     if (next != nullptr && is_shaped(*next)) shape(*next, 1);
     if ((rising_rows(first).bits | rising_rows(second).bits) != 0) {
@@ -389,7 +386,8 @@ class Run {
     const Group& group = it.pair->group[g];
     const Lanes rising = rising_rows(sum);
     if (rising.bits != 0) {
-      const F32 factor = raise_maximum(group, rising, logits_.logit_scale(), scores(0, g));
+      const F32 scale = logits_.logit_scale(group.first);
+      const F32 factor = raise_maximum(group, rising, scale, scores(0, g));
       if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
     }
     Steps steps = steps_of(it, g);
@@ -399,7 +397,7 @@ class Run {
 
   [[gnu::always_inline]] Steps steps_of(const PairUnit& it, int g) const {
     return {scores(0, g), const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes,
-            logits_.exponent_scale(), it.pair->group[g]};
+            logits_.exponent_scale(it.pair->group[g].first), it.pair->group[g]};
   }
 
   [[gnu::always_inline]] F32 first_group(const PairUnit& it, const PairUnit* next) {
@@ -447,7 +445,7 @@ class Run {
     for (int g = 0; g < 2; ++g) {
       const Group& group = it.pair->group[g];
       if (!logits_.plain && group.rows > 0)
-        make_logits(task_, group, {nullptr, nullptr}, first_key, 1, scores(ahead, g));
+        make_logits(logits_, group, {nullptr, nullptr}, first_key, 1, scores(ahead, g));
     }
     if (it.is_hidden) hide(it, ahead);
   }
@@ -571,7 +569,7 @@ inline bool next_tile(const AttendTask& task, int start, SeenTile from, Tile& ti
 }
 
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task);
+  const Logits logits(task, scratch.query_units);
   for (int i = 0; i < 2 * chunks_of(task.head_dim_v) * kTileBytes; i += kTileRowBytes)
     _mm512_store_si512(const_cast<char*>(scratch.zeros) + i, _mm512_setzero_si512());
   Pass pass;
