@@ -233,6 +233,8 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     hide(seen[g], first, kUnitKeys, scores[g]);
     range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
+    if (plan_rise(task, group, tile.start + first, scores[g], rescale))
+      rescale_columns(rescale, chunks_v, group.o);
     if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g], scratch.rounded,
               rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
