@@ -1,9 +1,10 @@
 // Device only. The warp group that feeds the others. Its first warp hands out work and has the copy
 // engine bring keys, page by page; the second does so for values; the other two bring the queries,
-// whose rows are packed from several tokens and heads.
+// whose rows are packed from several tokens and heads, and find out what each row sees.
 #pragma once
 
 #include "paged_keys.cuh"
+#include "prefill_rows.cuh"
 #include "prefill_traits.cuh"
 
 namespace pagoda::cuda::prefill {
@@ -31,7 +32,6 @@ class TileProducer {
 
   __device__ void produce(const PrefillTile& tile, int head) {
     const KeyTiles<Tr> tiles(tile);
-    if (tiles.first >= tiles.end) return;
     const PagedKeys keys(params_.attend, tile.req);
     Box box = find_box(tile, keys, tiles.end - 1);
     for (int i = tiles.end - 1; i >= tiles.first; --i) {
@@ -43,7 +43,8 @@ class TileProducer {
   }
 
  private:
-  // The rows of a tile that one lane sends for. A box without keys of the work may have no page.
+  // The rows of a tile that one lane sends for. A box in front of the work's keys or behind the
+  // request's may have no page.
   struct Box {
     int32_t page = -1, row = 0;
   };
@@ -51,7 +52,7 @@ class TileProducer {
   __device__ Box find_box(const PrefillTile& tile, const PagedKeys& keys, int index) const {
     const int first = index * Tr::kKeys + lane_ * params_.box_rows;
     const bool used =
-        lane_ < num_boxes_ && first < tile.key_end && first + params_.box_rows > tile.key_begin;
+        lane_ < num_boxes_ && first < tile.seq_len && first + params_.box_rows > tile.key_begin;
     return used ? Box{keys.page_of(first), keys.row_of(first)} : Box{};
   }
 
@@ -89,22 +90,21 @@ class WorkSource {
         num_tiles_(params.attend.schedule->num_prefill_tiles),
         total_(num_tiles_ * params.attend.num_kv_heads) {}
 
-  // The index of this block's next piece of work; the first needs no counter.
+  // The index of this block's next piece of work, for lane 0, which does not wait for the answer
+  // before it uses it. The first needs no counter.
   __device__ int first() const { return blockIdx.x; }
   __device__ int next() const {
-    int index = 0;
-    if (threadIdx.x % 32 == 0) {
-      index = static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
-      // Every block asks until it gets nothing, so the last one to ask is known by its number.
-      if (index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0)
-        *params_.attend.next_tile = 0;
-    }
-    return __shfl_sync(~0u, index, 0);
+    if (threadIdx.x % 32 != 0) return 0;
+    return static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
   }
 
-  // Puts the work where all warps see it; returns whether there was any.
+  // Puts the work of lane 0's index where all warps see it; returns whether there is any.
   __device__ bool publish(int index) {
     const int lane = threadIdx.x % 32;
+    index = __shfl_sync(~0u, index, 0);
+    // Every block asks until it gets nothing, so the last one to ask is known by its number.
+    if (lane == 0 && index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0)
+      *params_.attend.next_tile = 0;
     mbarrier_wait(shared_.work_empty[position_.slot], position_.parity ^ 1);
     auto& work = shared_.work[position_.slot];
     const bool any = index < total_;
@@ -133,35 +133,43 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
   WorkSource<Tr> source(params, shared);
   TileProducer<Tr, typename Tr::KeyTile> producer(params, params.key_map,
                                                   {shared.key, shared.key_full, shared.key_empty});
-  int index = source.first();
-  while (source.publish(index)) {
+  bool more = source.publish(source.first());
+  int ahead = more ? source.next() : 0;
+  for (bool is_first = true; more; is_first = false) {
     const PrefillTile tile = source.published().tile;
     const int head = source.published().head;
-    index = source.next();
-    producer.produce(tile, head);
+    // The next work is published before this one's keys are sent for, so that its queries can
+    // come; but nothing is put in front of the block's first keys.
+    if (is_first) producer.produce(tile, head);
+    more = source.publish(ahead);
+    if (more) ahead = source.next();
+    if (!is_first) producer.produce(tile, head);
   }
 }
 
-// The other warps' view of the work: waits for the next piece.
+// The other warps' view of the work, piece by piece.
 template <class Tr>
 class WorkReader {
  public:
   __device__ explicit WorkReader(typename Tr::Shared& shared) : shared_(shared) {}
 
-  // False at the end. What it filled in is a copy, so the slot is free again at once.
-  __device__ bool read(PrefillTile& tile, int& head) {
-    mbarrier_wait(shared_.work_full[position_.slot], position_.parity);
-    tile = shared_.work[position_.slot].tile;
-    head = shared_.work[position_.slot].head;
+  // Waits for the next piece, which stays where it is until it is released; null: there is none.
+  __device__ const typename Tr::Work* next() {
+    const uint32_t n = read_++;
+    mbarrier_wait(shared_.work_full[n % Tr::kTiles], n / Tr::kTiles & 1);
+    const typename Tr::Work& work = shared_.work[n % Tr::kTiles];
+    return work.head >= 0 ? &work : nullptr;
+  }
+  // Gives back the oldest piece that has not been.
+  __device__ void release() {
     __syncwarp();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.work_empty[position_.slot]);
-    position_.advance();
-    return head >= 0;
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.work_empty[released_ % Tr::kTiles]);
+    ++released_;
   }
 
  private:
   typename Tr::Shared& shared_;
-  RingPosition<Tr::kTiles> position_;
+  uint32_t read_ = 0, released_ = 0;
 };
 
 template <class Tr>
@@ -169,9 +177,10 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   TileProducer<Tr, typename Tr::ValueTile> producer(
       params, params.value_map, {shared.value, shared.value_full, shared.value_empty});
   WorkReader<Tr> reader(shared);
-  PrefillTile tile;
-  int head;
-  while (reader.read(tile, head)) producer.produce(tile, head);
+  while (const typename Tr::Work* work = reader.next()) {
+    producer.produce(work->tile, work->head);
+    reader.release();
+  }
 }
 
 // By the last warps of the group. Rows behind the last become zeros.
@@ -183,10 +192,13 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
-  PrefillTile tile;
-  int head;
-  while (reader.read(tile, head)) {
+  while (const typename Tr::Work* work = reader.next()) {
+    const PrefillTile tile = work->tile;
+    const int head = work->head;
+    reader.release();
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
+    find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
+                    32 * Tr::kQueryWarps);
     const uint32_t destination = shared_address(shared.query[position.slot]);
     for (int row = first_row; row < Tr::kRows; row += kRowsAtOnce) {
       const bool real = tile.first_row + row < tile.query_len * attend.group.value;

@@ -33,7 +33,7 @@ struct Traits {
   static constexpr int kStages = 2;
   static constexpr int kQueries =
       2 * QueryTile::kBytes + kStages * (KeyTile::kBytes + ValueTile::kBytes) <= 224 * 1024 ? 2 : 1;
-  static constexpr int kTiles = 2;  // tiles of work between the producer and its readers
+  static constexpr int kTiles = 4;  // tiles of work between the producer and its readers
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 
   struct Work {
@@ -41,16 +41,22 @@ struct Traits {
     int32_t head;  // of the keys; below 0: there is no more work
     int32_t unused[3];
   };
+  // Which keys each row of a tile sees, and which all rows of a warp group do.
+  struct Ranges {
+    KeyRange of_row[kRows], of_all[kGroups];
+  };
   struct Shared {
     alignas(1024) uint8_t query[kQueries][QueryTile::kBytes];
     alignas(1024) uint8_t key[kStages][KeyTile::kBytes];
     alignas(1024) uint8_t value[kStages][ValueTile::kBytes];
+    alignas(16) Ranges ranges[kQueries];
     alignas(16) Work work[kTiles];
     uint64_t work_full[kTiles], work_empty[kTiles];
     uint64_t query_full[kQueries], query_empty[kQueries];
     uint64_t key_full[kStages], key_empty[kStages];
     uint64_t value_full[kStages], value_empty[kStages];
   };
+  static_assert(sizeof(Shared) <= 227 * 1024);
 };
 
 // A place in a ring of kSlots, and the parity that its barrier has when the slot's content is
@@ -65,13 +71,15 @@ struct RingPosition {
   }
 };
 
-// Tiles of kKeys keys that hold [key_begin, key_end), counted from key 0.
+// Tiles of kKeys keys that hold [key_begin, key_end), counted from key 0. There is always one: work
+// without keys goes through the same motions with a tile that nobody fills and nobody sees.
 template <class Tr>
 struct KeyTiles {
   int first, end;
 
   __device__ explicit KeyTiles(const PrefillTile& tile)
-      : first(tile.key_begin / Tr::kKeys), end((tile.key_end + Tr::kKeys - 1) / Tr::kKeys) {}
+      : first(tile.key_begin / Tr::kKeys),
+        end(max((tile.key_end + Tr::kKeys - 1) / Tr::kKeys, first + 1)) {}
 };
 
 }  // namespace pagoda::cuda::prefill
