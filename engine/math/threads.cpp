@@ -14,6 +14,9 @@ constexpr int kSpins = 1000;
 void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  // Waits about as long; the instruction named yield does nothing on most processors.
+  __asm__ volatile("isb");
 #endif
 }
 
