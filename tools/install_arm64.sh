@@ -7,7 +7,8 @@ set -eu
 
 cd "$(dirname "$0")/.."
 root=build/arm64-root
-libraries="libssl-dev libssl3 libgtest-dev"
+libraries="libssl-dev libssl3 libgtest-dev libdnnl-dev libdnnl2 nlohmann-json3-dev libcli11-dev
+  libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2"
 
 missing=""
 for package in g++-aarch64-linux-gnu qemu-user; do
