@@ -222,5 +222,10 @@ void multiply_tiles(const void* a, const void* b, float* c);
 void convert_codes(Element element, const void* codes, int32_t dim, void* bf16);
 }  // namespace amx
 #endif
+#ifdef PAGODA_CPU_ARM64
+namespace neon {
+extern const Kernels kKernels;
+}
+#endif
 
 }  // namespace pagoda::cpu

@@ -8,10 +8,9 @@
 #include <utility>
 
 #include "compare.h"
+#include "isas.h"
 
 namespace pagoda::conformance {
-
-inline const char* const kIsas[] = {"scalar", "avx2", "avx512", "amx"};
 
 class Backends {
  public:
