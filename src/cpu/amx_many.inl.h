@@ -49,7 +49,7 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   packed.any = tile.seen.any;
   packed.keys = keys;
   packed.values = values;
-  make_bf16(task, scratch, packed.units, tile);
+  make_halves(task, scratch, packed.units, tile);
   for (int i = 0; i < 2 * packed.units; ++i) {
     upcoming.advance(lines_beside);
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
@@ -90,6 +90,33 @@ inline void see_packed(const AttendTask& task, const PackedTile& tile, const Gro
   see_group(words, group.rows, seen);
 }
 
+// What the rows of a group see where they see ranges: keys [begin, begin + count) of each.
+struct RangeLanes {
+  __m512i begin, count;
+
+  // Lanes beyond the rows repeat the first.
+  RangeLanes(const AttendTask& task, int first, int rows) {
+    int32_t from[kGroupRows], to[kGroupRows];
+    for (int i = 0; i < kGroupRows; ++i) {
+      from[i] = task.visible_begin[first + (i < rows ? i : 0)];
+      to[i] = task.visible_end[first + (i < rows ? i : 0)];
+    }
+    begin = _mm512_loadu_si512(from);
+    count = _mm512_max_epi32(_mm512_sub_epi32(_mm512_loadu_si512(to), begin),
+                             _mm512_setzero_si512());
+  }
+};
+
+// -inf at what the rows do not see of the unit that begins with a key. scores: [kUnitKeys, 16]
+inline void hide(const RangeLanes& seen, int first_key, float* scores) {
+  const F32 hidden = broadcast(kMinusInfinity);
+  __m512i place = _mm512_sub_epi32(_mm512_set1_epi32(first_key), seen.begin);
+  for (int key = 0; key < kUnitKeys; ++key, scores += kGroupRows) {
+    store(scores, select({_mm512_cmplt_epu32_mask(place, seen.count)}, load(scores), hidden));
+    place = _mm512_add_epi32(place, _mm512_set1_epi32(1));
+  }
+}
+
 // Products of a unit with two groups of queries. scores: of the unit, of each group
 inline void multiply_unit(const char* keys, const char* const (&queries)[2], int chunks,
                           float* const (&scores)[2]) {
@@ -100,12 +127,12 @@ inline void multiply_unit(const char* keys, const char* const (&queries)[2], int
   for (int c = 0; c < chunks; ++c) {
     load_tile<4>(keys + c * kTileBytes);
     load_tile<6>(queries[0] + c * kTileBytes);
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     load_tile<7>(queries[1] + c * kTileBytes);
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     load_tile<5>(keys + (chunks + c) * kTileBytes);
-    product_bf16<2, 5, 6>();
-    product_bf16<3, 5, 7>();
+    product<2, 5, 6>();
+    product<3, 5, 7>();
   }
   store_tile<0>(scores[0]);
   store_tile<1>(scores[1]);
@@ -113,28 +140,51 @@ inline void multiply_unit(const char* keys, const char* const (&queries)[2], int
   store_tile<3>(scores[1] + 16 * kGroupRows);
 }
 
+// Sums that go on, or begin with zeros.
+template <int kTile>
+[[gnu::always_inline]] inline void load_sums(const float* from, bool is_blank) {
+  if (is_blank) return clear_tile<kTile>();
+  load_tile<kTile>(from);
+}
+
 // A chunk of 32 columns of o of two groups += values x weights over so many units. values: [units]
-// of each unit's first column; weights: [units] tiles of each group; o: of the chunk
+// of each unit's first column; weights: [units] tiles of each group; o: of the chunk, and whether
+// it is not there yet
 inline void accumulate_chunk(const char* const* values, int64_t offset,
-                             const char* const (&weights)[2], int units, float* const (&o)[2]) {
-  load_tile<0>(o[0]);
-  load_tile<1>(o[1]);
-  load_tile<2>(o[0] + 256);
-  load_tile<3>(o[1] + 256);
+                             const char* const (&weights)[2], int units, float* const (&o)[2],
+                             bool is_blank) {
+  load_sums<0>(o[0], is_blank);
+  load_sums<1>(o[1], is_blank);
+  load_sums<2>(o[0] + 256, is_blank);
+  load_sums<3>(o[1] + 256, is_blank);
   for (int unit = 0; unit < units; ++unit) {
     stream_tile<4>(values[unit] + offset);
     load_tile<6>(weights[0] + unit * kTileBytes);
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     load_tile<7>(weights[1] + unit * kTileBytes);
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     stream_tile<5>(values[unit] + offset + kTileBytes);
-    product_bf16<2, 5, 6>();
-    product_bf16<3, 5, 7>();
+    product<2, 5, 6>();
+    product<3, 5, 7>();
   }
   store_tile<0>(o[0]);
   store_tile<1>(o[1]);
   store_tile<2>(o[0] + 256);
   store_tile<3>(o[1] + 256);
+}
+
+// All columns of o of two groups += values x weights of one unit, in units of each row's range.
+// sums: [4] tiles
+inline void accumulate_in_range(const char* values, int chunks, const char* const (&weights)[2],
+                                const F32 (&range)[2], float* sums, float* const (&o)[2]) {
+  for (int c = 0; c < chunks; ++c) {
+    accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1, {sums, sums + 512}, true);
+    for (int g = 0; g < 2; ++g)
+      for (int i = 0; i < 512; i += kWidth) {
+        float* at = o[g] + c * 512 + i;
+        store(at, fma(load(sums + g * 512 + i), range[g], load(at)));
+      }
+  }
 }
 
 inline void rescale_columns(F32 rescale, int chunks, float* o) {
@@ -145,6 +195,7 @@ inline void rescale_columns(F32 rescale, int chunks, float* o) {
 struct PairOfGroups {
   Group group[2];
   const char* queries[2];
+  bool is_blank = false;  // the outputs are zeros that nobody has written
 
   PairOfGroups(const AttendTask& task, const AmxScratch& scratch, int first)
       : group{group_of(task, first), {}},
@@ -159,9 +210,16 @@ struct PairOfGroups {
   }
 };
 
-inline void clear(const AttendTask& task, const PairOfGroups& pair) {
+inline void clear(PairOfGroups& pair) {
   for (const Group& group : pair.group)
-    if (group.rows > 0) clear(task, group);
+    if (group.rows > 0) clear_sums(group);
+  pair.is_blank = true;
+}
+
+inline void write_blank(const AttendTask& task, PairOfGroups& pair) {
+  if (!pair.is_blank) return;
+  for (const Group& group : pair.group) clear_output(task, group);
+  pair.is_blank = false;
 }
 
 // A unit of a tile, alone: what amx_run.inl.h does not take.
@@ -171,25 +229,31 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
   const int chunks_v = chunks_of(task.head_dim_v), first = unit * kUnitKeys;
   const char* values = tile.values + int64_t{unit} * chunks_v * 2 * kTileBytes;
   const char* const weights[2] = {scratch.weights, scratch.weights + kTileBytes};
+  const float* value_scales = task.values.scales != nullptr ? tile.value_scales + first : nullptr;
+  F32 range[2];
   bool is_exact = false;
   for (int g = 0; g < 2; ++g) {
     const Group& group = pair.group[g];
     hide(seen[g], first, kUnitKeys, scores[g]);
+    range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
-    if (weigh(group, logits, task.values.scales != nullptr ? tile.value_scales + first : nullptr,
-              seen[g], first, scores[g], scratch.rounded, rescale, [] {}))
+    if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g], scratch.rounded,
+              rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
     pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
   if (is_exact) {
     for (int g = 0; g < 2; ++g)
-      accumulate_exactly(pair.group[g], seen[g], unit, values, 2 * chunks_v, weights[g]);
+      accumulate_exactly(pair.group[g], seen[g], unit, values, 2 * chunks_v, weights[g], range[g]);
     return;
   }
+  if (kIsNarrow && value_scales != nullptr)
+    return accumulate_in_range(values, chunks_v, weights, range, scratch.sums,
+                               {pair.group[0].o, pair.group[1].o});
   for (int c = 0; c < chunks_v; ++c)
     accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1,
-                     {pair.group[0].o + c * 512, pair.group[1].o + c * 512});
+                     {pair.group[0].o + c * 512, pair.group[1].o + c * 512}, false);
 }
 
 inline void see_both(const AttendTask& task, const PackedTile& tile, const PairOfGroups& pair,
@@ -217,7 +281,7 @@ inline void attend_units(const AttendTask& task, const Logits& logits, const Amx
   if (scales.keys != nullptr) scales.keys += first;
   for (int g = 0; g < 2 && !logits.plain; ++g)
     if (pair.group[g].rows > 0)
-      make_logits(task, pair.group[g], scales, tile.start + first, end - begin,
+      make_logits(logits, pair.group[g], scales, tile.start + first, end - begin,
                   all[g] + first * kGroupRows);
   for (int unit = begin; unit < end; ++unit) {
     const int at = unit * kUnitKeys * kGroupRows;

@@ -31,8 +31,8 @@ struct Steps {
   F32 scale, shift;
   F32 part[4];
 
-  Steps(const float* from, char* to, float exponent_scale, const Group& group)
-      : scores(from), weights(to), scale(broadcast(exponent_scale)), shift(shift_of(group)) {
+  Steps(const float* from, char* to, F32 exponent_scale, const Group& group)
+      : scores(from), weights(to), scale(exponent_scale), shift(shift_of(group)) {
 #pragma GCC unroll 4
     for (F32& it : part) it = broadcast(0.0f);
   }
@@ -46,11 +46,18 @@ struct Steps {
     const F32 a = load(scores + kStep * kGroupRows), b = load(scores + (16 + kStep) * kGroupRows);
     const F32 p = exp2(fms(a, scale, shift)), q = exp2(fms(b, scale, shift));
     part[kStep % 4] = (part[kStep % 4] + p) + q;
-    const __m512i low = _mm512_srli_epi32(rounded(p).v, 16);
-    constexpr int kChoose = 0xca;  // the second where the first is set, otherwise the third
-    _mm512_store_si512(weights + kStep * kTileRowBytes,
-                       _mm512_ternarylogic_epi32(_mm512_set1_epi32(static_cast<int>(0xffff0000u)),
-                                                 rounded(q).v, low, kChoose));
+    _mm512_store_si512(weights + kStep * kTileRowBytes, rounded_pair(p, q));
+  }
+  // The same with step `begin`, a multiple of 4, as its first.
+  Steps from(int begin) const {
+    Steps it = *this;
+    it.scores += begin * kGroupRows;
+    it.weights += begin * kTileRowBytes;
+    return it;
+  }
+  void take(const Steps& done) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) part[i] = done.part[i];
   }
   // Steps [kBegin, kEnd).
   template <int kBegin, int kEnd>
@@ -88,97 +95,130 @@ template <int kChunks, int kChunk = 0>
       store_pending<0>(pending);
       clear_tile<0>();
     }
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     steps.run<at(kProduct), at(kProduct + 1)>();
     load_tile<7>(queries[1] + kChunk * kTileBytes);
     if constexpr (kChunk == 0) {
       store_pending<1>(pending);
       clear_tile<1>();
     }
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     steps.run<at(kProduct + 1), at(kProduct + 2)>();
     stream_tile<5>(keys + (kChunks + kChunk) * kTileBytes);
     if constexpr (kChunk == 0) {
       store_pending<2>(pending);
       clear_tile<2>();
     }
-    product_bf16<2, 5, 6>();
+    product<2, 5, 6>();
     steps.run<at(kProduct + 2), at(kProduct + 3)>();
     if constexpr (kChunk == 0) {
       store_pending<3>(pending);
       clear_tile<3>();
     }
-    product_bf16<3, 5, 7>();
+    product<3, 5, 7>();
     steps.run<at(kProduct + 3), at(kProduct + 4)>();
     multiply_beside<kChunks, kChunk + 1>(keys, queries, pending, steps);
   }
 }
 
-// Products of a whole batch's weights with a chunk of 32 columns of its values, beside the steps
-// [kBegin, kEnd). values: of the first unit and chunk, the next units `stride` bytes on; weights:
-// of the first unit of each group; o: of the chunk, of each group
-template <int kBegin, int kEnd, int kUnit = 0>
-[[gnu::always_inline]] inline void accumulate_beside(const char* const* values,
-                                                     const char* const (&weights)[2],
-                                                     float* const (&o)[2], const Pending& pending,
-                                                     Steps& steps) {
-  if constexpr (kUnit < kBatchUnits) {
-    constexpr auto at = [](int product) {
-      return kBegin + product * (kEnd - kBegin) / (4 * kBatchUnits);
-    };
+// Units of one pair whose weights are there, to meet their values.
+struct Batch {
+  PairOfGroups* pair;
+  int count = 0;
+  int next_chunk = 0;  // of values; all before are done
+  bool is_blank;       // the outputs are not there yet
+  const char* values[kBatchUnits];
+  const char* weights[2];  // [kBatchUnits] tiles of each group
+  float* o[2];
+};
+
+// Products of kUnits units of a batch with a chunk of 32 columns of their values, beside kCount
+// steps. o: of the chunk, of each group
+template <int kUnits, int kCount, int kUnit = 0>
+[[gnu::always_inline]] inline void accumulate_units(const Batch& batch, int64_t offset,
+                                                    float* const (&o)[2], const Pending& pending,
+                                                    Steps& steps) {
+  if constexpr (kUnit < kUnits) {
+    constexpr auto at = [](int product) { return product * kCount / (4 * kUnits); };
     constexpr int kProduct = 4 * kUnit;
-    stream_tile<4>(values[kUnit]);
-    load_tile<6>(weights[0] + kUnit * kTileBytes);
+    const char* values = batch.values[kUnit] + offset;
+    stream_tile<4>(values);
+    load_tile<6>(batch.weights[0] + kUnit * kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<0>(pending);
-      load_tile<0>(o[0]);
+      load_sums<0>(o[0], batch.is_blank);
     }
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     steps.run<at(kProduct), at(kProduct + 1)>();
-    load_tile<7>(weights[1] + kUnit * kTileBytes);
+    load_tile<7>(batch.weights[1] + kUnit * kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<1>(pending);
-      load_tile<1>(o[1]);
+      load_sums<1>(o[1], batch.is_blank);
     }
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     steps.run<at(kProduct + 1), at(kProduct + 2)>();
-    stream_tile<5>(values[kUnit] + kTileBytes);
+    stream_tile<5>(values + kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<2>(pending);
-      load_tile<2>(o[0] + 256);
+      load_sums<2>(o[0] + 256, batch.is_blank);
     }
-    product_bf16<2, 5, 6>();
+    product<2, 5, 6>();
     steps.run<at(kProduct + 2), at(kProduct + 3)>();
     if constexpr (kUnit == 0) {
       store_pending<3>(pending);
-      load_tile<3>(o[1] + 256);
+      load_sums<3>(o[1] + 256, batch.is_blank);
     }
-    product_bf16<3, 5, 7>();
+    product<3, 5, 7>();
     steps.run<at(kProduct + 3), at(kProduct + 4)>();
-    accumulate_beside<kBegin, kEnd, kUnit + 1>(values, weights, o, pending, steps);
+    accumulate_units<kUnits, kCount, kUnit + 1>(batch, offset, o, pending, steps);
+  }
+}
+
+// The next chunk of a batch of kUnits units, beside the steps [begin, begin + kCount).
+template <int kUnits, int kCount>
+[[gnu::noinline]] void accumulate_beside(Batch& batch, Pending& pending, Steps& steps, int begin) {
+  const int64_t chunk = batch.next_chunk++;
+  float* const o[2] = {batch.o[0] + chunk * 512, batch.o[1] + chunk * 512};
+  Steps some = steps.from(begin);
+  accumulate_units<kUnits, kCount>(batch, chunk * 2 * kTileBytes, o, pending, some);
+  steps.take(some);
+  pending = {{o[0], o[1], o[0] + 256, o[1] + 256}};
+}
+
+template <int kCount>
+inline void accumulate_beside(Batch& batch, Pending& pending, Steps& steps, int begin) {
+  static_assert(kBatchUnits == 4);
+  switch (batch.count) {
+    case 1:
+      return accumulate_beside<1, kCount>(batch, pending, steps, begin);
+    case 2:
+      return accumulate_beside<2, kCount>(batch, pending, steps, begin);
+    case 3:
+      return accumulate_beside<3, kCount>(batch, pending, steps, begin);
+    default:
+      return accumulate_beside<4, kCount>(batch, pending, steps, begin);
   }
 }
 
 // A unit and a pair of groups.
 struct PairUnit {
   const PackedTile* tile;
-  const PairOfGroups* pair;
+  PairOfGroups* pair;
   int unit;
-  bool is_shaped;  // the products are not yet the logits, or some are hidden
+  int left;        // units that the pair goes on for, this one included; a guess
+  bool is_hidden;  // some row does not see all of it
   bool is_alone;   // cannot be taken into the stream
 };
 
 // The units that each pair of groups sees, one after the other.
 class UnitStream {
  public:
-  UnitStream(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
-             const Pass& pass)
+  UnitStream(const AttendTask& task, const AmxScratch& scratch, const Pass& pass)
       : task_(task),
-        logits_(logits),
         scratch_(scratch),
         pass_(pass),
         pairs_{{task, scratch, 0}, {task, scratch, 0}} {
-    if (pass.is_first) clear(task, pairs_[0]);
+    begin_pair();
   }
 
   // What it gave before stays valid for one more call.
@@ -186,66 +226,82 @@ class UnitStream {
     while (unit_ == units_)
       if (!next_tile()) return false;
     const PackedTile& tile = pass_.tiles[tile_ - 1];
-    to = {&tile, &pairs_[place_], unit_++, is_shaped_, is_alone_};
+    constexpr uint64_t kAll = (uint64_t{1} << kUnitKeys) - 1;
+    const int first = unit_ * kUnitKeys;
+    const bool is_hidden = (seen_.all >> first & kAll) != kAll;
+    to = {&tile, &pairs_[place_], unit_++, left(tile, first), is_hidden, is_alone_};
     is_given_ = true;
     return true;
   }
 
  private:
-  bool next_tile() {
-    if (tile_ == pass_.count) {
-      tile_ = 0;
-      row_ += kPairRows;
-      if (row_ >= task_.num_rows) return false;
-      if (is_given_) place_ ^= 1;  // a pair that was given stays for one more
-      is_given_ = false;
-      pairs_[place_] = PairOfGroups(task_, scratch_, row_);
-      if (pass_.is_first) clear(task_, pairs_[place_]);
-    }
-    const PackedTile& tile = pass_.tiles[tile_++];
-    unit_ = units_ = 0;
-    const PairSeen seen = see(tile, pairs_[place_]);
-    if (seen.any == 0) return true;
-    unit_ = __builtin_ctzll(seen.any) / kUnitKeys;
-    units_ = units_of(kTileKeys - __builtin_clzll(seen.any));
-    is_shaped_ = !logits_.plain || seen.all != ~uint64_t{0};
-    is_alone_ = !tile.finite && seen.all != tile.any;
-    return true;
-  }
-
   struct PairSeen {
     uint64_t any, all;
   };
-  PairSeen see(const PackedTile& tile, const PairOfGroups& pair) const {
-    const int first = pair.group[0].first;
-    const int last = smaller(first + kPairRows, task_.num_rows) - 1;
-    if (tile.words == nullptr && task_.visible_begin[last] <= tile.start &&
-        task_.visible_end[first] >= tile.start + kTileKeys)
-      return {~uint64_t{0}, ~uint64_t{0}};
-    if (tile.words == nullptr && task_.visible_end[last] <= tile.start) return {0, 0};
-    Seen seen[2];
-    see_both(task_, tile, pair, seen);
-    return {seen[0].any | seen[1].any, seen[0].all & seen[1].all};
+
+  int first_row() const { return pairs_[place_].group[0].first; }
+  int last_row() const { return smaller(first_row() + kPairRows, task_.num_rows) - 1; }
+
+  void begin_pair() {
+    if (pass_.is_first) clear(pairs_[place_]);
+    is_given_ = false;
+  }
+
+  bool next_pair() {
+    if (!is_given_) write_blank(task_, pairs_[place_]);
+    tile_ = 0;
+    row_ += kPairRows;
+    if (row_ >= task_.num_rows) return false;
+    if (is_given_) place_ ^= 1;  // a pair that was given stays for one more
+    pairs_[place_] = PairOfGroups(task_, scratch_, row_);
+    begin_pair();
+    return true;
+  }
+
+  bool next_tile() {
+    if (tile_ == pass_.count && !next_pair()) return false;
+    const PackedTile& tile = pass_.tiles[tile_++];
+    unit_ = units_ = 0;
+    seen_ = see(tile);
+    if (seen_.any == 0) return true;
+    unit_ = __builtin_ctzll(seen_.any) / kUnitKeys;
+    units_ = units_of(kTileKeys - __builtin_clzll(seen_.any));
+    is_alone_ = !tile.finite && seen_.all != tile.any;
+    return true;
+  }
+
+  // Of ranges, whose ends never fall from row to row, what lies between those of different rows
+  // counts as seen: there all weights are 0.
+  PairSeen see(const PackedTile& tile) const {
+    if (tile.words != nullptr) {
+      Seen seen[2];
+      see_both(task_, tile, pairs_[place_], seen);
+      return {seen[0].any | seen[1].any, seen[0].all & seen[1].all};
+    }
+    const int first = first_row(), last = last_row();
+    const auto between = [&](int begin, int end) {
+      return seen_between(larger(task_.visible_begin[begin] - tile.start, 0),
+                          smaller(task_.visible_end[end] - tile.start, kTileKeys));
+    };
+    return {between(first, last), between(last, first)};
+  }
+
+  int left(const PackedTile& tile, int first) const {
+    if (tile.words != nullptr) return kBatchUnits;
+    const int end = smaller(task_.visible_end[last_row()],
+                            pass_.tiles[pass_.count - 1].start + kTileKeys);
+    return larger(1, units_of(end - tile.start - first));
   }
 
   const AttendTask& task_;
-  const Logits& logits_;
   const AmxScratch& scratch_;
   const Pass& pass_;
   PairOfGroups pairs_[2];
   int place_ = 0;
   bool is_given_ = false;
   int row_ = 0, tile_ = 0, unit_ = 0, units_ = 0;
-  bool is_shaped_ = false, is_alone_ = false;
-};
-
-// Units of one pair whose weights are there, to meet their values.
-struct Batch {
-  int count = 0;
-  int next_chunk = 0;  // of values; all before are done
-  const char* values[kBatchUnits];
-  const char* weights[2];  // [kBatchUnits] tiles of each group
-  float* o[2];
+  PairSeen seen_{};
+  bool is_alone_ = false;
 };
 
 template <int kChunks>
@@ -296,21 +352,23 @@ class Run {
   }
 
   void redo(const PairUnit& it) {
+    write_blank(task_, *it.pair);
     attend_units(task_, logits_, scratch_, *it.tile, *it.pair, it.unit, it.unit + 1);
   }
 
   void multiply(const PairUnit& it) {
     flush();
     multiply_unit(keys_of(it), it.pair->queries, kChunks, {scores(0, 0), scores(0, 1)});
-    if (it.is_shaped) shape(it, 0);
+    if (is_shaped(it)) shape(it, 0);
   }
 
   // A unit whose logits are there, beside the products of the next one.
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
-    for (int g = 0; g < 2; ++g) start_rows(group[g], logits_.logit_scale(), scores(0, g));
+    for (int g = 0; g < 2; ++g)
+      start_rows(group[g], logits_.logit_scale(group[g].first), scores(0, g));
     F32 first = first_group(it, next), second = second_group(it);
-    if (next != nullptr && next->is_shaped) shape(*next, 1);
+    if (next != nullptr && is_shaped(*next)) shape(*next, 1);
     if ((rising_rows(first).bits | rising_rows(second).bits) != 0) {
       finish_all();
       first = start_over(it, 0, first);
@@ -318,6 +376,7 @@ class Run {
     }
     store(group[0].l, load(group[0].l) + first);
     store(group[1].l, load(group[1].l) + second);
+    open_.pair = it.pair;
     open_.values[open_.count++] = it.tile->values + int64_t{it.unit} * chunks_v_ * 2 * kTileBytes;
     for (int g = 0; g < 2; ++g) open_.o[g] = group[g].o;
   }
@@ -326,9 +385,11 @@ class Run {
   F32 start_over(const PairUnit& it, int g, F32 sum) {
     const Group& group = it.pair->group[g];
     const Lanes rising = rising_rows(sum);
-    if (rising.bits != 0)
-      rescale_columns(raise_maximum(group, rising, logits_.logit_scale(), scores(0, g)), chunks_v_,
-                      group.o);
+    if (rising.bits != 0) {
+      const F32 scale = logits_.logit_scale(group.first);
+      const F32 factor = raise_maximum(group, rising, scale, scores(0, g));
+      if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
+    }
     Steps steps = steps_of(it, g);
     steps.template run<0, kSteps>();
     return steps.sum();
@@ -336,7 +397,7 @@ class Run {
 
   [[gnu::always_inline]] Steps steps_of(const PairUnit& it, int g) const {
     return {scores(0, g), const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes,
-            logits_.exponent_scale(), it.pair->group[g]};
+            logits_.exponent_scale(it.pair->group[g].first), it.pair->group[g]};
   }
 
   [[gnu::always_inline]] F32 first_group(const PairUnit& it, const PairUnit* next) {
@@ -350,61 +411,74 @@ class Run {
     return steps.sum();
   }
 
-  // The steps of the second group, beside a share of the products of the batch before.
+  // The steps of the second group, beside the share of the batch before that lets it end before
+  // the next one is there.
   [[gnu::always_inline]] F32 second_group(const PairUnit& it) {
     Steps steps = steps_of(it, 1);
     const int left = done_.count > 0 ? chunks_v_ - done_.next_chunk : 0;
-    if (left == 0) {
+    const int units = smaller(it.left, kBatchUnits - open_.count);
+    const int chunks = (left + units - 1) / units;
+    if (chunks == 0) {
       flush();
       steps.template run<0, kSteps>();
-    } else if (chunks_v_ <= kBatchUnits || left == 1) {
-      chunk_beside<0, kSteps>(steps);
+    } else if (chunks == 1) {
+      accumulate_beside<kSteps>(done_, pending_, steps, 0);
     } else {
-      chunk_beside<0, kSteps / 2>(steps);
-      chunk_beside<kSteps / 2, kSteps>(steps);
+      const int half = kSteps / 2;
+      accumulate_beside<half>(done_, pending_, steps, 0);
+      if (chunks == 2) {
+        accumulate_beside<half>(done_, pending_, steps, half);
+      } else {
+        accumulate_beside<half / 2>(done_, pending_, steps, half);
+        accumulate_beside<half / 2>(done_, pending_, steps, half + half / 2);
+      }
     }
     return steps.sum();
   }
 
-  template <int kBegin, int kEnd>
-  [[gnu::always_inline]] void chunk_beside(Steps& steps) {
-    const int64_t c = done_.next_chunk++;
-    const char* values[kBatchUnits];
-    for (int i = 0; i < kBatchUnits; ++i) values[i] = done_.values[i] + c * 2 * kTileBytes;
-    float* const o[2] = {done_.o[0] + c * 512, done_.o[1] + c * 512};
-    accumulate_beside<kBegin, kEnd>(values, done_.weights, o, pending_, steps);
-    pending_ = {{o[0], o[1], o[0] + 256, o[1] + 256}};
-  }
+  bool is_shaped(const PairUnit& it) const { return it.is_hidden || !logits_.plain; }
 
   // Makes logits of the products of a unit and hides what rows do not see.
   void shape(const PairUnit& it, int ahead) {
     flush();
-    Seen seen[2];
-    see_both(task_, *it.tile, *it.pair, seen);
+    const int first_key = it.tile->start + it.unit * kUnitKeys;
     for (int g = 0; g < 2; ++g) {
       const Group& group = it.pair->group[g];
-      const int first = it.unit * kUnitKeys;
       if (!logits_.plain && group.rows > 0)
-        make_logits(task_, group, {nullptr, nullptr}, it.tile->start + first, 1, scores(ahead, g));
-      hide(seen[g], first, kUnitKeys, scores(ahead, g));
+        make_logits(logits_, group, {nullptr, nullptr}, first_key, 1, scores(ahead, g));
     }
+    if (it.is_hidden) hide(it, ahead);
   }
 
-  // Places without a unit take part with weights and values of 0.
+  void hide(const PairUnit& it, int ahead) {
+    const int first = it.unit * kUnitKeys;
+    if (it.tile->words == nullptr) {
+      const Group(&group)[2] = it.pair->group;
+      const int rows = group[1].rows;
+      const RangeLanes ranges[2] = {{task_, group[0].first, group[0].rows},
+                                    {task_, group[rows > 0].first, rows > 0 ? rows : 1}};
+      for (int g = 0; g < 2; ++g)
+        PAGODA_ISA::hide(ranges[g], it.tile->start + first, scores(ahead, g));
+      return;
+    }
+    Seen seen[2];
+    see_both(task_, *it.tile, *it.pair, seen);
+    for (int g = 0; g < 2; ++g) PAGODA_ISA::hide(seen[g], first, kUnitKeys, scores(ahead, g));
+  }
+
   void close_batch() {
     finish(done_);
-    for (; open_.count < kBatchUnits; ++open_.count) {
-      open_.values[open_.count] = scratch_.zeros;
-      for (int g = 0; g < 2; ++g)
-        for (int i = 0; i < 16; ++i)
-          _mm512_store_si512(
-              const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes + i * kTileRowBytes,
-              _mm512_setzero_si512());
-    }
     const Batch free = done_;
+    seal(open_);
     done_ = open_;
     open_ = free;
     open_.count = open_.next_chunk = 0;
+  }
+
+  // No units are added to it any more. Whatever comes next for its pair finds outputs.
+  static void seal(Batch& batch) {
+    batch.is_blank = batch.pair->is_blank;
+    batch.pair->is_blank = false;
   }
 
   // What is left of a batch, alone.
@@ -413,13 +487,14 @@ class Run {
     flush();
     for (int c = batch.next_chunk; c < chunks_v_; ++c)
       accumulate_chunk(batch.values, int64_t{c} * 2 * kTileBytes, batch.weights, batch.count,
-                       {batch.o[0] + c * 512, batch.o[1] + c * 512});
+                       {batch.o[0] + c * 512, batch.o[1] + c * 512}, batch.is_blank);
     batch.next_chunk = chunks_v_;
   }
 
   void finish_all() {
     flush();
     finish(done_);
+    if (open_.count > 0) seal(open_);
     finish(open_);
     done_.count = open_.count = open_.next_chunk = 0;
   }
@@ -447,13 +522,15 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
   if (!can_run(task)) {
     for (int row = 0; row < task.num_rows; row += kPairRows) {
       const PairOfGroups pair(task, scratch, row);
-      if (pass.is_first) clear(task, pair);
+      if (pass.is_first)
+        for (const Group& group : pair.group)
+          if (group.rows > 0) clear(task, group);
       for (int i = 0; i < pass.count; ++i)
         attend_units(task, logits, scratch, pass.tiles[i], pair, 0, pass.tiles[i].units);
     }
     return;
   }
-  UnitStream stream(task, logits, scratch, pass);
+  UnitStream stream(task, scratch, pass);
   switch (chunks_of(task.head_dim)) {
     case 2:
       return Run<2>(task, logits, scratch).attend(stream);
@@ -492,7 +569,7 @@ inline bool next_tile(const AttendTask& task, int start, SeenTile from, Tile& ti
 }
 
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task);
+  const Logits logits(task, scratch.query_units);
   for (int i = 0; i < 2 * chunks_of(task.head_dim_v) * kTileBytes; i += kTileRowBytes)
     _mm512_store_si512(const_cast<char*>(scratch.zeros) + i, _mm512_setzero_si512());
   Pass pass;

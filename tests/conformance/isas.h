@@ -7,7 +7,7 @@ namespace pagoda::conformance {
 #ifdef __aarch64__
 inline constexpr const char* kIsas[] = {"scalar", "neon"};
 #else
-inline constexpr const char* kIsas[] = {"scalar", "avx2", "avx512", "amx"};
+inline constexpr const char* kIsas[] = {"scalar", "avx2", "avx512", "amx", "amx_fp16"};
 #endif
 
 }  // namespace pagoda::conformance
