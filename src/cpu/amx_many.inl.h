@@ -8,6 +8,7 @@
 #pragma once
 
 #include "amx_few.inl.h"
+#include "amx_seen.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -20,7 +21,7 @@ struct PackedTile {
   uint64_t any;           // keys that some row of the task sees
   const char* keys;       // [kTileKeys / 16, chunks] tiles
   const char* values;     // [kUnits, 2 x chunks] tiles
-  const uint64_t* words;  // [num_rows], or null where rows see their ranges
+  const int32_t* halves;  // [num_lists, 2] what lists show, or null where rows see their ranges
   bool finite;            // all values
   alignas(64) float key_scales[kTileKeys], value_scales[kTileKeys];
 };
@@ -47,6 +48,7 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   packed.start = tile.start;
   packed.units = units_of(tile.end);
   packed.any = tile.seen.any;
+  packed.halves = tile.halves;
   packed.keys = keys;
   packed.values = values;
   make_halves(task, scratch, packed.units, tile);
@@ -63,18 +65,13 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   upcoming.finish();
   gather(task.keys, tile.key_scales, packed.key_scales);
   gather(task.values, tile.value_scales, packed.value_scales);
-  if (tile.by_range) return;
-  uint64_t* words = scratch.seen + int64_t{index} * task.num_rows;
-  for (int row = 0; row < task.num_rows; ++row)
-    words[row] = row >= tile.first && row < tile.last ? tile.seen.words[row] : 0;
-  packed.words = words;
 }
 
 // The words of a group's rows. Returns the number of rows, 0 if none of them sees a key.
 inline void see_packed(const AttendTask& task, const PackedTile& tile, const Group& group,
                        Seen& seen) {
   const int last = group.first + group.rows - 1;
-  if (tile.words == nullptr && task.visible_begin[last] <= tile.start &&
+  if (tile.halves == nullptr && task.visible_begin[last] <= tile.start &&
       task.visible_end[group.first] >= tile.start + kTileKeys) {
     seen.any = seen.all = ~uint64_t{0};
     return;
@@ -82,39 +79,14 @@ inline void see_packed(const AttendTask& task, const PackedTile& tile, const Gro
   uint64_t words[kGroupRows];
   for (int i = 0; i < group.rows; ++i) {
     const int row = group.first + i;
-    words[i] = tile.words != nullptr
-                   ? tile.words[row]
-                   : seen_between(larger(task.visible_begin[row] - tile.start, 0),
-                                  smaller(task.visible_end[row] - tile.start, kTileKeys));
+    words[i] = seen_between(larger(task.visible_begin[row] - tile.start, 0),
+                            smaller(task.visible_end[row] - tile.start, kTileKeys));
+    for (int half = 0; tile.halves != nullptr && half < 2; ++half) {
+      const uint64_t hidden = ~half_shown(*task.block_mask, tile.halves, half, row);
+      words[i] &= ~(hidden << half * kUnitKeys);
+    }
   }
   see_group(words, group.rows, seen);
-}
-
-// What the rows of a group see where they see ranges: keys [begin, begin + count) of each.
-struct RangeLanes {
-  __m512i begin, count;
-
-  // Lanes beyond the rows repeat the first.
-  RangeLanes(const AttendTask& task, int first, int rows) {
-    int32_t from[kGroupRows], to[kGroupRows];
-    for (int i = 0; i < kGroupRows; ++i) {
-      from[i] = task.visible_begin[first + (i < rows ? i : 0)];
-      to[i] = task.visible_end[first + (i < rows ? i : 0)];
-    }
-    begin = _mm512_loadu_si512(from);
-    count = _mm512_max_epi32(_mm512_sub_epi32(_mm512_loadu_si512(to), begin),
-                             _mm512_setzero_si512());
-  }
-};
-
-// -inf at what the rows do not see of the unit that begins with a key. scores: [kUnitKeys, 16]
-inline void hide(const RangeLanes& seen, int first_key, float* scores) {
-  const F32 hidden = broadcast(kMinusInfinity);
-  __m512i place = _mm512_sub_epi32(_mm512_set1_epi32(first_key), seen.begin);
-  for (int key = 0; key < kUnitKeys; ++key, scores += kGroupRows) {
-    store(scores, select({_mm512_cmplt_epu32_mask(place, seen.count)}, load(scores), hidden));
-    place = _mm512_add_epi32(place, _mm512_set1_epi32(1));
-  }
 }
 
 // Products of a unit with two groups of queries. scores: of the unit, of each group
@@ -195,11 +167,14 @@ inline void rescale_columns(F32 rescale, int chunks, float* o) {
 struct PairOfGroups {
   Group group[2];
   const char* queries[2];
+  int list = -1;          // of a block mask, that all rows read; -1: they read several
   bool is_blank = false;  // the outputs are zeros that nobody has written
 
   PairOfGroups(const AttendTask& task, const AmxScratch& scratch, int first)
       : group{group_of(task, first), {}},
         queries{queries_of(task, scratch, first), queries_of(task, scratch, first + kGroupRows)} {
+    if (task.block_mask != nullptr)
+      list = list_of_rows(*task.block_mask, first, smaller(kPairRows, task.num_rows - first));
     if (first + kGroupRows < task.num_rows) {
       group[1] = group_of(task, first + kGroupRows);
       return;

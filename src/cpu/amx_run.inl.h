@@ -273,24 +273,56 @@ class UnitStream {
   // Of ranges, whose ends never fall from row to row, what lies between those of different rows
   // counts as seen: there all weights are 0.
   PairSeen see(const PackedTile& tile) const {
-    if (tile.words != nullptr) {
-      Seen seen[2];
-      see_both(task_, tile, pairs_[place_], seen);
-      return {seen[0].any | seen[1].any, seen[0].all & seen[1].all};
-    }
     const int first = first_row(), last = last_row();
     const auto between = [&](int begin, int end) {
       return seen_between(larger(task_.visible_begin[begin] - tile.start, 0),
                           smaller(task_.visible_end[end] - tile.start, kTileKeys));
     };
-    return {between(first, last), between(last, first)};
+    PairSeen seen{between(first, last), between(last, first)};
+    if (tile.halves == nullptr || seen.any == 0) return seen;
+    for (int half = 0; half < 2; ++half) {
+      const PairSeen shown = see_half(tile, half);
+      const uint64_t other = half == 0 ? ~uint64_t{0} << kUnitKeys : ~uint32_t{0};
+      seen.any &= shown.any << half * kUnitKeys | other;
+      seen.all &= shown.all << half * kUnitKeys | other;
+    }
+    return seen;
+  }
+
+  // What the lists show of half a tile, as 32 bits.
+  PairSeen see_half(const PackedTile& tile, int half) const {
+    const PairOfGroups& pair = pairs_[place_];
+    const int32_t at = pair.list < 0 ? 0 : tile.halves[2 * pair.list + half];
+    if (at == kShowsAll) return {~0u, ~0u};
+    if (at == kShowsNone) return {0, 0};
+    PairSeen seen{0, ~0u};
+    for (const Group& group : pair.group) {
+      if (group.rows == 0) continue;
+      const ListLanes lists{*task_.block_mask, pair.list, group.first, group.rows};
+      const __m512i words = lists.words(tile.halves, half);
+      seen.any |= static_cast<uint32_t>(_mm512_reduce_or_epi32(words));
+      seen.all &= static_cast<uint32_t>(_mm512_reduce_and_epi32(words));
+    }
+    return seen;
   }
 
   int left(const PackedTile& tile, int first) const {
-    if (tile.words != nullptr) return kBatchUnits;
-    const int end = smaller(task_.visible_end[last_row()],
-                            pass_.tiles[pass_.count - 1].start + kTileKeys);
+    if (tile.halves != nullptr) return left_of_lists();
+    const int end =
+        smaller(task_.visible_end[last_row()], pass_.tiles[pass_.count - 1].start + kTileKeys);
     return larger(1, units_of(end - tile.start - first));
+  }
+
+  // Up to a batch of them.
+  int left_of_lists() const {
+    const int list = pairs_[place_].list;
+    int units = units_ - unit_ + 1;
+    for (int i = tile_; list >= 0 && i < pass_.count && units < kBatchUnits; ++i) {
+      const int32_t* halves = pass_.tiles[i].halves;
+      for (int half = 0; half < 2; ++half)
+        units += halves == nullptr || halves[2 * list + half] != kShowsNone;
+    }
+    return list < 0 ? kBatchUnits : units;
   }
 
   const AttendTask& task_;
@@ -451,19 +483,18 @@ class Run {
   }
 
   void hide(const PairUnit& it, int ahead) {
-    const int first = it.unit * kUnitKeys;
-    if (it.tile->words == nullptr) {
-      const Group(&group)[2] = it.pair->group;
-      const int rows = group[1].rows;
-      const RangeLanes ranges[2] = {{task_, group[0].first, group[0].rows},
-                                    {task_, group[rows > 0].first, rows > 0 ? rows : 1}};
-      for (int g = 0; g < 2; ++g)
-        PAGODA_ISA::hide(ranges[g], it.tile->start + first, scores(ahead, g));
-      return;
+    const int first = it.tile->start + it.unit * kUnitKeys;
+    for (int g = 0; g < 2; ++g) {
+      const Group& group = it.pair->group[it.pair->group[g].rows > 0 ? g : 0];
+      const RangeLanes range(task_, group.first, group.rows);
+      if (it.tile->halves == nullptr) {
+        PAGODA_ISA::hide(range, first, scores(ahead, g));
+        continue;
+      }
+      const ListLanes lists{*task_.block_mask, it.pair->list, group.first, group.rows};
+      const __m512i shown = lists.words(it.tile->halves, it.unit);
+      PAGODA_ISA::hide(_mm512_and_si512(range.words(first), shown), scores(ahead, g));
     }
-    Seen seen[2];
-    see_both(task_, *it.tile, *it.pair, seen);
-    for (int g = 0; g < 2; ++g) PAGODA_ISA::hide(seen[g], first, kUnitKeys, scores(ahead, g));
   }
 
   void close_batch() {
@@ -513,7 +544,8 @@ class Run {
 inline bool can_run(const AttendTask& task) {
   const int chunks = chunks_of(task.head_dim);
   return (chunks == 2 || chunks == 3 || chunks == 4 || chunks == 6 || chunks == 8) &&
-         chunks_of(task.head_dim_v) <= 8 && task.score.apply == nullptr &&
+         chunks_of(task.head_dim_v) <= 8 &&
+         (task.score.apply == nullptr || task.score.steps != nullptr) &&
          task.keys.scales == nullptr && task.values.scales == nullptr;
 }
 
@@ -545,29 +577,6 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
   }
 }
 
-// The same as find_tile, but takes all keys between the first and the last that a row sees for seen
-// where the rows see ranges: no mask hides a part of them. Then no words are needed.
-inline bool next_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
-  if (task.block_mask != nullptr) {
-    start = next_listed(task, start);
-    const bool touches = start < task.key_end && task.visible_begin[0] < start + kTileKeys &&
-                         task.visible_end[task.num_rows - 1] > start;
-    tile.by_range = touches && shows_all(*task.block_mask);
-    if (!tile.by_range) return find_tile(task, start, from, tile);
-  }
-  tile.by_range = true;
-  const int begin = larger(task.visible_begin[0], start);
-  const int end = task.visible_end[task.num_rows - 1];
-  if (begin >= end || begin >= task.key_end) return false;
-  from.start = begin / kTileKeys * kTileKeys;
-  from.first = 0;
-  from.last = task.num_rows;
-  from.any = seen_between(larger(task.visible_begin[0] - from.start, 0),
-                          smaller(smaller(end, task.key_end) - from.start, kTileKeys));
-  set_tile(task, from, tile);
-  return true;
-}
-
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   const Logits logits(task, scratch.query_units);
   for (int i = 0; i < 2 * chunks_of(task.head_dim_v) * kTileBytes; i += kTileRowBytes)
@@ -575,17 +584,15 @@ inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   Pass pass;
   Tile tiles[2];
   int current = 0;
-  bool found = next_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
+  TileStream stream(task);
+  bool found = stream.next(task.key_begin, tiles[current]);
   if (!found && !task.continues) clear(task);
   for (pass.is_first = !task.continues; found; pass.is_first = false) {
     for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
       Tile& tile = tiles[current];
       Tile& next = tiles[1 - current];
-      uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
-      found = next_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
-      PackedTile& packed = pass.tiles[pass.count];
-      packed.words = nullptr;
-      pack_tile(task, scratch, tile, pass.count, found ? &next : nullptr, packed);
+      found = stream.next(tile.start + kTileKeys, next);
+      pack_tile(task, scratch, tile, pass.count, found ? &next : nullptr, pass.tiles[pass.count]);
       current = 1 - current;
     }
     attend_pass(task, logits, scratch, pass);

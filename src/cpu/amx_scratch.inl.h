@@ -28,7 +28,6 @@ struct AmxScratch {
   float* spare;            // m and l of 16 rows that do not exist, [2, 16]; then their o
   char* queries;           // [padded rows / 16, chunks of head_dim] tiles
   float* query_units;      // [padded rows] what they are multiplied by to be the caller's
-  uint64_t* seen;          // [kPassTiles, num_rows] with a block mask
   char* converted_keys;    // [kTileKeys] rows of the tiles' element, of a tile of codes
   char* converted_values;  // [kTileKeys] likewise
   int64_t size = 0;
@@ -54,7 +53,6 @@ struct AmxScratch {
     spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
     queries = take(groups * key_chunks * kTileBytes);
     query_units = reinterpret_cast<float*>(take(groups * kTileRowBytes));
-    seen = reinterpret_cast<uint64_t*>(take(int64_t{kPassTiles} * num_rows * 8));
     converted_keys = take(kTileKeys * converted_bytes(head_dim));
     converted_values = take(kTileKeys * converted_bytes(head_dim_v));
   }

@@ -20,8 +20,7 @@
 // core/state.h, not the largest logit; the headroom of a narrow element uses all of its range.
 #pragma once
 
-#include "amx_pack.inl.h"
-#include "math.inl.h"
+#include "amx_score.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -163,28 +162,6 @@ inline __m512i positions_of(const AttendTask& task, const Group& group) {
   return fnma(slope, sqrt(back), s);
 }
 
-// tanh x as in math.inl.h, with the quotient by a reciprocal that is refined once: a division of
-// sixteen floats takes as long as everything else here.
-[[gnu::always_inline]] inline F32 fast_tanh(F32 x) {
-  const F32 y = max(broadcast(-9.02f), min(broadcast(9.02f), x)), z = y * y;
-  F32 p = broadcast(-1.2203493796926074e-11f);
-  p = fma(p, z, broadcast(3.058506055405747e-08f));
-  p = fma(p, z, broadcast(2.8007474614595236e-05f));
-  p = fma(p, z, broadcast(0.003868328510529826f));
-  p = fma(p, z, broadcast(0.13679915672687604f));
-  p = fma(p, z, broadcast(1.0f));
-  F32 q = broadcast(1.2873677056642968e-06f);
-  q = fma(q, z, broadcast(0.0003938632476979248f));
-  q = fma(q, z, broadcast(0.027245841583148297f));
-  q = fma(q, z, broadcast(0.47013247733287694f));
-  q = fma(q, z, broadcast(1.0f));
-  const F32 near = inverse_near(q);
-  const F32 inverse = fma(near, fnma(q, near, broadcast(1.0f)), near);
-  const F32 inside = y * p * inverse;
-  // Beyond the interval, and for NaN, which the bounds above pass on.
-  return max(broadcast(-1.0f), min(broadcast(1.0f), inside));
-}
-
 // Hands each row's logits to the caller's expression. scores: [kTileKeys, 16]
 inline void rescore(const AttendTask& task, const Group& group, int tile, float* scores) {
   alignas(64) float row[kTileKeys];
@@ -196,7 +173,7 @@ inline void rescore(const AttendTask& task, const Group& group, int tile, float*
 }
 
 // Products of `units` units of keys from `first_key` on become logits. Not for plain ones, which
-// are used as they are. With an expression the keys are a whole tile.
+// are used as they are. With an expression that is not there as steps the keys are a whole tile.
 inline void make_logits(const Logits& logits, const Group& group, const TileScales& scales,
                         int first_key, int units, float* scores) {
   const AttendTask& task = logits.task;
@@ -221,6 +198,8 @@ inline void make_logits(const Logits& logits, const Group& group, const TileScal
     }
     store(at, s);
   }
+  if (task.score.steps != nullptr)
+    return run_steps(*task.score.steps, group.first, group.rows, first_key, units, scores);
   if (task.score.apply != nullptr) {
     for (int key = units * kUnitKeys; key < kTileKeys; ++key)
       store(scores + key * kGroupRows, broadcast(0.0f));
