@@ -33,35 +33,28 @@ class Consumer {
     factor_ = plain_ ? score.scale : 1;
   }
 
-  // Takes all work that there is. Behind the last tile scores of nothing are under way, at which
-  // nobody looks: products that may or may not be begun are not kept apart by the compiler.
+  // Takes all work that there is.
   __device__ void run() {
     WorkReader<Tr> reader(shared_);
     const Work* work = reader.next();
-    if (!work) return;
-    begin_tile(true);
+    if (kOverlaps && work) open(*work);
     while (work) {
+      if constexpr (!kOverlaps) open(*work);
       attend(*work);
-      const Work* next;
-      if constexpr (Tr::kQueries > 1) {  // the next tile's first scores under this one's end
-        next = reader.next();
-        begin_tile(next != nullptr);
-        finish_values<1>();
-        finish(*work);
-      } else {
-        finish_values<0>();
-        finish(*work);
-        next = reader.next();
-        begin_tile(next != nullptr);
-      }
+      const Work* next = reader.next();
+      if (kOverlaps && next)
+        change_over(*work, *next);
+      else
+        close(*work);
       reader.release();
       work = next;
     }
-    wgmma_wait<0>();
   }
 
  private:
   using Work = typename Tr::Work;
+  // Whether a tile begins under the end of the one before; needs the queries of both.
+  static constexpr bool kOverlaps = Tr::kQueries > 1;
 
   // What the thread knows of its rows.
   struct Rows {
@@ -75,32 +68,36 @@ class Consumer {
     return 64 * group_ + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
   }
 
+  // What the thread has of its rows: the references of their logits, and the sums of its columns'
+  // weights against those.
+  struct RowStates {
+    float reference[2] = {kUnset, kUnset}, l[2] = {0, 0};
+  };
+
   static constexpr int kScores = Tr::kKeys / 2, kOut = Tr::kHeadDimV / 2;
   static constexpr int kWeights = kScores / 2;  // registers of two
 
   // ---- the order of things --------------------------------------------------------------------
 
-  __device__ void begin_tile(bool exists) {
-    if (exists) {
-      mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
-      wait(shared_.key_full, count_);
-    }
+  // A tile while nothing is under way: up to its first weights.
+  __device__ __forceinline__ void open(const Work& work) {
+    wait_for_query();
+    wait(shared_.key_full, count_);
     begin_scores();
+    const Rows rows(shared_.ranges[query_.slot], first_row(), group_);
+    wgmma_wait<0>();
+    take_scores();
+    begin_states();
+    weigh_first(work, rows, p_);
+    ++count_;
+    clear_output();
   }
 
-  // From scores under way to the last product under way.
-  __device__ void attend(const Work& work) {
+  // From first weights to last weights.
+  __device__ __forceinline__ void attend(const Work& work) {
     const KeyTiles<Tr> tiles(work.tile);
     const Rows rows(shared_.ranges[query_.slot], first_row(), group_);
-    clear();
-    wgmma_wait<0>();
-    pin_registers(s_);
-    release(shared_.key_empty, count_);
     int index = tiles.end - 1;
-    finish_logits(work, rows, index);
-    settle({kLarge, kLarge});
-    add_up(weigh(p_));
-    ++count_;
     wait(shared_.value_full, count_ - 1);
     clear_stale_values(work.tile, index);
 
@@ -116,10 +113,43 @@ class Consumer {
         step<false>(work, rows, index--);
       }
     }
-    release_query();
+    if constexpr (!Tr::kStaged) release_query(query_.slot);
     wait(shared_.value_full, count_ - 1);
     if (tiles.first < tiles.end - 1) clear_stale_values(work.tile, tiles.first);
+  }
+
+  // From a tile's last weights to the next one's first: a step like any other, under whose products
+  // the softmax is hidden as well.
+  __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
+    const int slot = query_.slot;
+    query_.advance();
+    wait_for_query();
+    wait(shared_.key_full, count_);
+    begin_scores();
     begin_values();
+    const Rows rows(shared_.ranges[query_.slot], first_row(), group_);
+    const RowStates finished = states_;
+    begin_states();
+    wgmma_wait<1>();
+    take_scores();
+    uint32_t weights[kWeights];
+    weigh_first(next, rows, weights);
+    keep_before_wait(states_.l[0] + states_.l[1]);
+    finish_values();
+    ++count_;
+    finish(work, finished, slot);
+    clear_output();
+#pragma unroll
+    for (int i = 0; i < kWeights; ++i) p_[i] = moved(weights[i]);
+  }
+
+  // From a tile's last weights to its output, with nothing behind it.
+  __device__ __forceinline__ void close(const Work& work) {
+    const int slot = query_.slot;
+    query_.advance();
+    begin_values();
+    finish_values();
+    finish(work, states_, slot);
   }
 
   // The scores of tile `index` and the product of the values before it. kAllSeen: every row sees
@@ -131,8 +161,7 @@ class Consumer {
     begin_scores();
     begin_values();
     wgmma_wait<1>();
-    pin_registers(s_);
-    release(shared_.key_empty, count_);
+    take_scores();
     if constexpr (!kAllSeen) finish_logits(work, rows, index);
     uint32_t weights[kWeights];
     Sums sums = weigh(weights);
@@ -143,18 +172,17 @@ class Consumer {
       sums = weigh(weights);
     }
     add_up(sums);
-    finish_values<0>();
+    finish_values();
     if (moves) rescale();
 #pragma unroll
     for (int i = 0; i < kWeights; ++i) p_[i] = moved(weights[i]);
     ++count_;
   }
 
-  __device__ void clear() {
+  __device__ void begin_states() { states_ = RowStates(); }
+  __device__ void clear_output() {
 #pragma unroll
     for (float& o : o_) o = 0;
-    reference_[0] = reference_[1] = kUnset;
-    l_[0] = l_[1] = 0;
   }
 
   // ---- barriers -------------------------------------------------------------------------------
@@ -167,15 +195,17 @@ class Consumer {
   static __device__ void release(StageBarriers empty, uint32_t n) {
     if (threadIdx.x % 32 == 0) mbarrier_arrive(empty[n % Tr::kStages]);
   }
-  __device__ void release_query() {
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_empty[query_.slot]);
-    query_.advance();
+  __device__ void wait_for_query() {
+    mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
+  }
+  __device__ void release_query(int slot) {
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_empty[slot]);
   }
 
   // ---- products -------------------------------------------------------------------------------
 
   // s = Q K^T of the next tile of keys, under way.
-  __device__ void begin_scores() {
+  __device__ __forceinline__ void begin_scores() {
     using QueryTile = typename Tr::QueryTile;
     using KeyTile = typename Tr::KeyTile;
     int query_row = group_ * 64;
@@ -194,8 +224,14 @@ class Consumer {
     wgmma_commit();
   }
 
+  // s is there: the keys may go.
+  __device__ void take_scores() {
+    pin_registers(s_);
+    release(shared_.key_empty, count_);
+  }
+
   // o += P V of the tile of values before, under way.
-  __device__ void begin_values() {
+  __device__ __forceinline__ void begin_values() {
     const uint64_t value = matrix_descriptor<false>(
         shared_address(shared_.value[(count_ - 1) % Tr::kStages]), Tr::ValueTile::kSlabBytes);
     wgmma_fence();
@@ -214,10 +250,9 @@ class Consumer {
     }
     wgmma_commit();
   }
-  // Until o is there; kPending products were begun after it.
-  template <int kPending>
+  // Until o is there.
   __device__ void finish_values() {
-    wgmma_wait<kPending>();
+    wgmma_wait<0>();
     pin_registers(o_);
     release(shared_.value_empty, count_ - 1);
   }
@@ -321,8 +356,8 @@ class Consumer {
 #pragma unroll
     for (int i = 0; i < kScores; i += 2) {
       const int e = i / 2 % 2;
-      const float w0 = exp2_approx(fmaf(s_[i], factor_, -reference_[e]));
-      const float w1 = exp2_approx(fmaf(s_[i + 1], factor_, -reference_[e]));
+      const float w0 = exp2_approx(fmaf(s_[i], factor_, -states_.reference[e]));
+      const float w1 = exp2_approx(fmaf(s_[i + 1], factor_, -states_.reference[e]));
       sums.part[e][i / 4 % 2] += w0;
       sums.part[e][i / 4 % 2] += w1;
       weights[i / 2] = Element<typename Tr::Type>::pack(w0, w1);
@@ -332,7 +367,14 @@ class Consumer {
   }
   __device__ void add_up(const Sums& sums) {
 #pragma unroll
-    for (int e = 0; e < 2; ++e) l_[e] += sums.part[e][0] + sums.part[e][1];
+    for (int e = 0; e < 2; ++e) states_.l[e] += sums.part[e][0] + sums.part[e][1];
+  }
+
+  // The weights of a tile's first scores.
+  __device__ void weigh_first(const Work& work, const Rows& rows, uint32_t (&weights)[kWeights]) {
+    finish_logits(work, rows, KeyTiles<Tr>(work.tile).end - 1);
+    settle({kLarge, kLarge});
+    add_up(weigh(weights));
   }
 
   // Moves the references of those rows in which a weight was large; o is still to follow.
@@ -348,11 +390,11 @@ class Consumer {
       const float max_seen =
           over_row(fmaxf(m[e][0], m[e][1]), [](float a, float b) { return fmaxf(a, b); });
       const uint32_t any = over_row(large[e], [](uint32_t a, uint32_t b) { return a | b; });
-      const float before = reference_[e];
+      const float before = states_.reference[e];
       if (any & kLarge)
-        reference_[e] = max_seen == -INFINITY ? kUnset : factor_ * max_seen + kMargin;
-      rescale_[e] = exp2_approx(before - reference_[e]);
-      l_[e] *= rescale_[e];
+        states_.reference[e] = max_seen == -INFINITY ? kUnset : factor_ * max_seen + kMargin;
+      rescale_[e] = exp2_approx(before - states_.reference[e]);
+      states_.l[e] *= rescale_[e];
     }
   }
   __device__ void rescale() {
@@ -369,14 +411,23 @@ class Consumer {
 
   // ---- output ---------------------------------------------------------------------------------
 
-  __device__ void finish(const Work& work) {
-    const PrefillTile& tile = work.tile;
+  // slot: of the tile's queries.
+  __device__ __forceinline__ void finish(const Work& work, const RowStates& states, int slot) {
+    float scale[2];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const TileRow row(params_, tile, work.head, first_row() + 8 * e);
-      const float l = over_row(l_[e], [](float a, float b) { return a + b; });
-      const float scale = finish_state(params_, row, tile.query_start, reference_[e], l);
-      store_row<Tr>(o_, scale, out_of_row(params_, row, tile.query_start), row.real, e);
+      const float l = over_row(states.l[e], [](float a, float b) { return a + b; });
+      scale[e] = finish_state(params_, work, first_row() + 8 * e, states.reference[e], l);
+    }
+    if constexpr (Tr::kStaged) {
+      named_barrier_sync(3 + group_, 128);  // the group's other warps are done with the queries, too
+      stage_rows<Tr>(shared_.query[slot], 16 * (first_row() / 16), o_, scale);
+      __syncwarp();
+      release_query(slot);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 2; ++e)
+        store_row<Tr>(params_, work, first_row() + 8 * e, o_, scale[e], e);
     }
   }
 
@@ -389,8 +440,9 @@ class Consumer {
   RingPosition<Tr::kQueries> query_;
   uint32_t count_ = 0;  // tiles of keys before the one whose scores come next
   float s_[kScores], o_[kOut];
-  uint32_t p_[kWeights];                    // of the tile before
-  float reference_[2], l_[2], rescale_[2];  // l: of this thread's columns
+  uint32_t p_[kWeights];  // of the tile before
+  RowStates states_;
+  float rescale_[2];
 };
 
 }  // namespace pagoda::cuda::prefill

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "paged_keys.cuh"
+#include "prefill_output.cuh"
 #include "prefill_rows.cuh"
 #include "prefill_traits.cuh"
 
@@ -183,7 +184,8 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   }
 }
 
-// By the last warps of the group. Rows behind the last become zeros.
+// By the last warps of the group. Rows behind the last become zeros. Before the queries of a tile
+// come, the output of the tile whose place they take leaves.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
   constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
@@ -192,11 +194,26 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
+  // What the tile before in the same place left there.
+  StagedRows* const staged = shared.staged[threadIdx.x / 32 - 2];
+  const auto take_place = [&](const StagedRows& next) {
+    mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
+    if constexpr (!Tr::kStaged) return;
+    const StagedRows rows = staged[position.slot];
+    if (rows.head >= 0)
+      send_rows<Tr, 32 * Tr::kQueryWarps, kLanes>(attend, rows, shared.query[position.slot],
+                                                  threadIdx.x - 64);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) staged[position.slot] = next;
+    __syncwarp();
+  };
+  if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
+  __syncwarp();
   while (const typename Tr::Work* work = reader.next()) {
     const PrefillTile tile = work->tile;
     const int head = work->head;
     reader.release();
-    mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
+    take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
     find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
                     32 * Tr::kQueryWarps);
     const uint32_t destination = shared_address(shared.query[position.slot]);
@@ -215,6 +232,12 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     fence_async_proxy();
     __syncwarp();
     if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[position.slot]);
+    position.advance();
+  }
+  if constexpr (!Tr::kStaged) return;
+#pragma unroll
+  for (int i = 0; i < Tr::kQueries; ++i) {
+    take_place({});
     position.advance();
   }
 }

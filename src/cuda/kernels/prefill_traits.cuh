@@ -12,6 +12,13 @@
 
 namespace pagoda::cuda::prefill {
 
+// The rows of a tile whose output leaves from shared memory.
+struct StagedRows {
+  int32_t first = 0, end = 0;  // packed rows of the request: the tile's first, behind the last
+  int32_t query_start = 0;
+  int32_t head = -1;  // of the keys; below 0: there are no rows
+};
+
 template <class T, int kHeadDim_, int kHeadDimV_>
 struct Traits {
   using Type = T;
@@ -33,6 +40,9 @@ struct Traits {
   static constexpr int kStages = 2;
   static constexpr int kQueries =
       2 * QueryTile::kBytes + kStages * (KeyTile::kBytes + ValueTile::kBytes) <= 224 * 1024 ? 2 : 1;
+  // Whether finished rows leave by way of their queries' place.
+  static constexpr bool kStaged = kQueries > 1;
+  static_assert(!kStaged || kHeadDimV <= kHeadDim);
   static constexpr int kTiles = 4;  // tiles of work between the producer and its readers
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 
@@ -50,6 +60,7 @@ struct Traits {
     alignas(1024) uint8_t key[kStages][KeyTile::kBytes];
     alignas(1024) uint8_t value[kStages][ValueTile::kBytes];
     alignas(16) Ranges ranges[kQueries];
+    alignas(16) StagedRows staged[kQueryWarps][kQueries];
     alignas(16) Work work[kTiles];
     uint64_t work_full[kTiles], work_empty[kTiles];
     uint64_t query_full[kQueries], query_empty[kQueries];
