@@ -53,14 +53,19 @@ class Consumer {
  private:
   using Work = typename Tr::Work;
   // Whether a tile begins under the end of the one before; needs the queries of both.
-  static constexpr bool kOverlaps = Tr::kQueries > 1;
+  static constexpr bool kOverlaps = Tr::kStaged;
 
   // What the thread knows of its rows.
   struct Rows {
     KeyRange seen[2], all;  // all: what every row of the warp group sees
 
-    __device__ Rows(const typename Tr::Ranges& ranges, int first, int group)
-        : seen{ranges.of_row[first], ranges.of_row[first + 8]}, all(ranges.of_all[group]) {}
+    __device__ Rows(const PrefillTile& tile, const typename Tr::Ranges& ranges, int first,
+                    int group)
+        : seen{without(tile, ranges.of_row[first]), without(tile, ranges.of_row[first + 8])},
+          all(ranges.of_all[group]) {}
+    static __device__ KeyRange without(const PrefillTile& tile, const HiddenEnds& hidden) {
+      return {tile.key_begin + hidden.front, tile.key_end - hidden.back};
+    }
   };
   // The first of them, in the tile.
   __device__ int first_row() const {
@@ -84,7 +89,7 @@ class Consumer {
     wait_for_query();
     wait(shared_.key_full, count_);
     begin_scores();
-    const Rows rows(shared_.ranges[query_.slot], first_row(), group_);
+    const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
     wgmma_wait<0>();
     take_scores();
     begin_states();
@@ -96,7 +101,7 @@ class Consumer {
   // From first weights to last weights.
   __device__ __forceinline__ void attend(const Work& work) {
     const KeyTiles<Tr> tiles(work.tile);
-    const Rows rows(shared_.ranges[query_.slot], first_row(), group_);
+    const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
     int index = tiles.end - 1;
     wait(shared_.value_full, count_ - 1);
     clear_stale_values(work.tile, index);
@@ -122,7 +127,7 @@ class Consumer {
         if (--index < plain_begin) break;
       }
     }
-    if constexpr (!Tr::kStaged) release_query(query_.slot);
+    if constexpr (!kOverlaps) release_query(query_.slot);
     wait(shared_.value_full, count_ - 1);
     if (tiles.first < tiles.end - 1) clear_stale_values(work.tile, tiles.first);
   }
@@ -136,7 +141,7 @@ class Consumer {
     wait(shared_.key_full, count_);
     begin_scores();
     begin_values(p_);
-    const Rows rows(shared_.ranges[query_.slot], first_row(), group_);
+    const Rows rows(next.tile, shared_.ranges[query_.slot], first_row(), group_);
     const RowStates finished = states_;
     begin_states();
     wgmma_wait<1>();
@@ -146,18 +151,20 @@ class Consumer {
     keep_before_wait(states_.l[0] + states_.l[1]);
     finish_values();
     ++count_;
-    finish(work, finished, slot);
+    stage(finish(work, finished), slot);
     clear_output();
     move(weights, p_);
   }
 
   // From a tile's last weights to its output, with nothing behind it.
   __device__ __forceinline__ void close(const Work& work) {
-    const int slot = query_.slot;
     query_.advance();
     begin_values(p_);
     finish_values();
-    finish(work, states_, slot);
+    const Scales scales = finish(work, states_);
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      store_row<Tr>(params_, work, first_row() + 8 * e, o_, scales.of_row[e], e);
   }
 
   // The scores of tile `index`, which become `weights`, and the product of the values before it with
@@ -415,24 +422,26 @@ class Consumer {
 
   // ---- output ---------------------------------------------------------------------------------
 
-  // slot: of the tile's queries.
-  __device__ __forceinline__ void finish(const Work& work, const RowStates& states, int slot) {
-    float scale[2];
+  // What the thread's two rows of o are to be multiplied with.
+  struct Scales {
+    float of_row[2];
+  };
+
+  __device__ __forceinline__ Scales finish(const Work& work, const RowStates& states) {
+    Scales scales;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const float l = over_row(states.l[e], [](float a, float b) { return a + b; });
-      scale[e] = finish_state(params_, work, first_row() + 8 * e, states.reference[e], l);
+      scales.of_row[e] = finish_state(params_, work, first_row() + 8 * e, states.reference[e], l);
     }
-    if constexpr (Tr::kStaged) {
-      named_barrier_sync(3 + group_, 128);  // the group's other warps are done with the queries, too
-      stage_rows<Tr>(shared_.query[slot], 16 * (first_row() / 16), o_, scale);
-      __syncwarp();
-      release_query(slot);
-    } else {
-#pragma unroll
-      for (int e = 0; e < 2; ++e)
-        store_row<Tr>(params_, work, first_row() + 8 * e, o_, scale[e], e);
-    }
+    return scales;
+  }
+  // The output to where the tile's queries are, from where others take it.
+  __device__ __forceinline__ void stage(const Scales& scales, int slot) {
+    named_barrier_sync(3 + group_, 128);  // the group's other warps are done with the queries, too
+    stage_rows<Tr>(shared_.query[slot], 16 * (first_row() / 16), o_, scales.of_row);
+    __syncwarp();
+    release_query(slot);
   }
 
   const AttendParams& params_;

@@ -67,8 +67,7 @@ __device__ void send_rows(const AttendParams& attend, const StagedRows& rows,
                           const uint8_t* staged, int thread) {
   const uint32_t source = shared_address(staged);
   const int num_rows = min(rows.end - rows.first, Tr::kRows);
-  constexpr int kAtOnce = Tr::kHeadDimV / 8 % kLanes == 0 ? 2 : 1;  // as many as registers allow
-#pragma unroll kAtOnce
+#pragma unroll 2
   for (int row = thread / kLanes; row < num_rows; row += kThreads / kLanes) {
     const PackedRow packed(attend, rows.first + row, rows.head);
     uint8_t* out = static_cast<uint8_t*>(attend.out) +
