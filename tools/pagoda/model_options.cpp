@@ -32,7 +32,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("NAME");
   command
       .add_option("--product-isa", runner.product_isa,
-                  "of matrix products: scalar, avx2, avx512, amx")
+                  "of matrix products: scalar, avx2, avx512, amx, neon")
       ->type_name("NAME");
   command.add_flag(
       "--expand-weights", runner.expand_weights,
