@@ -185,6 +185,27 @@ struct PairOfGroups {
   }
 };
 
+struct PairSeen {
+  uint64_t any, all;
+};
+
+// What the lists show a pair of half a tile, as 32 bits.
+inline PairSeen see_half(const AttendTask& task, const PackedTile& tile, const PairOfGroups& pair,
+                         int half) {
+  const int32_t at = pair.list < 0 ? 0 : tile.halves[2 * pair.list + half];
+  if (at == kShowsAll) return {~0u, ~0u};
+  if (at == kShowsNone) return {0, 0};
+  PairSeen seen{0, ~0u};
+  for (const Group& group : pair.group) {
+    if (group.rows == 0) continue;
+    const ListLanes lists{*task.block_mask, pair.list, group.first, group.rows};
+    const __m512i words = lists.words(tile.halves, half);
+    seen.any |= static_cast<uint32_t>(_mm512_reduce_or_epi32(words));
+    seen.all &= static_cast<uint32_t>(_mm512_reduce_and_epi32(words));
+  }
+  return seen;
+}
+
 inline void clear(PairOfGroups& pair) {
   for (const Group& group : pair.group)
     if (group.rows > 0) clear_sums(group);
@@ -212,6 +233,8 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     hide(seen[g], first, kUnitKeys, scores[g]);
     range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
+    if (plan_rise(task, group, tile.start + first, scores[g], rescale))
+      rescale_columns(rescale, chunks_v, group.o);
     if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g], scratch.rounded,
               rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);

@@ -24,17 +24,29 @@ struct Pending {
   float* to[4];
 };
 
-// The softmax of one group over one unit, step by step, in registers.
+// The softmax of one group over one unit, step by step, in registers. kQuick: scores may still be
+// products, of which logits are made on the way.
+template <bool kQuick>
 struct Steps {
   const float* scores;  // [32 keys][16 rows]
   char* weights;        // tile
   F32 scale, shift;
   F32 part[4];
+  const QuickLogits* quick = nullptr;  // null: scores are logits
+  F32 distance;                        // of the first key
 
   Steps(const float* from, char* to, F32 exponent_scale, const Group& group)
       : scores(from), weights(to), scale(exponent_scale), shift(shift_of(group)) {
 #pragma GCC unroll 4
     for (F32& it : part) it = broadcast(0.0f);
+  }
+
+  template <int kKey>
+  [[gnu::always_inline]] F32 exponent() const {
+    F32 s = load(scores + kKey * kGroupRows);
+    if constexpr (kQuick)
+      if (quick != nullptr) s = quick->logit(s, distance + broadcast(kKey));
+    return fms(s, scale, shift);
   }
 
   F32 sum() const {
@@ -43,8 +55,7 @@ struct Steps {
 
   template <int kStep>
   [[gnu::always_inline]] void step() {
-    const F32 a = load(scores + kStep * kGroupRows), b = load(scores + (16 + kStep) * kGroupRows);
-    const F32 p = exp2(fms(a, scale, shift)), q = exp2(fms(b, scale, shift));
+    const F32 p = exp2(exponent<kStep>()), q = exp2(exponent<16 + kStep>());
     part[kStep % 4] = (part[kStep % 4] + p) + q;
     _mm512_store_si512(weights + kStep * kTileRowBytes, rounded_pair(p, q));
   }
@@ -53,6 +64,7 @@ struct Steps {
     Steps it = *this;
     it.scores += begin * kGroupRows;
     it.weights += begin * kTileRowBytes;
+    if constexpr (kQuick) it.distance = distance + broadcast(static_cast<float>(begin));
     return it;
   }
   void take(const Steps& done) {
@@ -82,7 +94,7 @@ inline void store_all(const Pending& pending) {
 }
 
 // Products of a unit of keys with two groups of queries, beside all steps of another unit's group.
-template <int kChunks, int kChunk = 0>
+template <int kChunks, int kChunk = 0, class Steps>
 [[gnu::always_inline]] inline void multiply_beside(const char* keys,
                                                    const char* const (&queries)[2],
                                                    const Pending& pending, Steps& steps) {
@@ -96,27 +108,27 @@ template <int kChunks, int kChunk = 0>
       clear_tile<0>();
     }
     product<0, 4, 6>();
-    steps.run<at(kProduct), at(kProduct + 1)>();
+    steps.template run<at(kProduct), at(kProduct + 1)>();
     load_tile<7>(queries[1] + kChunk * kTileBytes);
     if constexpr (kChunk == 0) {
       store_pending<1>(pending);
       clear_tile<1>();
     }
     product<1, 4, 7>();
-    steps.run<at(kProduct + 1), at(kProduct + 2)>();
+    steps.template run<at(kProduct + 1), at(kProduct + 2)>();
     stream_tile<5>(keys + (kChunks + kChunk) * kTileBytes);
     if constexpr (kChunk == 0) {
       store_pending<2>(pending);
       clear_tile<2>();
     }
     product<2, 5, 6>();
-    steps.run<at(kProduct + 2), at(kProduct + 3)>();
+    steps.template run<at(kProduct + 2), at(kProduct + 3)>();
     if constexpr (kChunk == 0) {
       store_pending<3>(pending);
       clear_tile<3>();
     }
     product<3, 5, 7>();
-    steps.run<at(kProduct + 3), at(kProduct + 4)>();
+    steps.template run<at(kProduct + 3), at(kProduct + 4)>();
     multiply_beside<kChunks, kChunk + 1>(keys, queries, pending, steps);
   }
 }
@@ -134,7 +146,7 @@ struct Batch {
 
 // Products of kUnits units of a batch with a chunk of 32 columns of their values, beside kCount
 // steps. o: of the chunk, of each group
-template <int kUnits, int kCount, int kUnit = 0>
+template <int kUnits, int kCount, int kUnit = 0, class Steps>
 [[gnu::always_inline]] inline void accumulate_units(const Batch& batch, int64_t offset,
                                                     float* const (&o)[2], const Pending& pending,
                                                     Steps& steps) {
@@ -149,33 +161,33 @@ template <int kUnits, int kCount, int kUnit = 0>
       load_sums<0>(o[0], batch.is_blank);
     }
     product<0, 4, 6>();
-    steps.run<at(kProduct), at(kProduct + 1)>();
+    steps.template run<at(kProduct), at(kProduct + 1)>();
     load_tile<7>(batch.weights[1] + kUnit * kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<1>(pending);
       load_sums<1>(o[1], batch.is_blank);
     }
     product<1, 4, 7>();
-    steps.run<at(kProduct + 1), at(kProduct + 2)>();
+    steps.template run<at(kProduct + 1), at(kProduct + 2)>();
     stream_tile<5>(values + kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<2>(pending);
       load_sums<2>(o[0] + 256, batch.is_blank);
     }
     product<2, 5, 6>();
-    steps.run<at(kProduct + 2), at(kProduct + 3)>();
+    steps.template run<at(kProduct + 2), at(kProduct + 3)>();
     if constexpr (kUnit == 0) {
       store_pending<3>(pending);
       load_sums<3>(o[1] + 256, batch.is_blank);
     }
     product<3, 5, 7>();
-    steps.run<at(kProduct + 3), at(kProduct + 4)>();
+    steps.template run<at(kProduct + 3), at(kProduct + 4)>();
     accumulate_units<kUnits, kCount, kUnit + 1>(batch, offset, o, pending, steps);
   }
 }
 
 // The next chunk of a batch of kUnits units, beside the steps [begin, begin + kCount).
-template <int kUnits, int kCount>
+template <int kUnits, int kCount, class Steps>
 [[gnu::noinline]] void accumulate_beside(Batch& batch, Pending& pending, Steps& steps, int begin) {
   const int64_t chunk = batch.next_chunk++;
   float* const o[2] = {batch.o[0] + chunk * 512, batch.o[1] + chunk * 512};
@@ -185,7 +197,7 @@ template <int kUnits, int kCount>
   pending = {{o[0], o[1], o[0] + 256, o[1] + 256}};
 }
 
-template <int kCount>
+template <int kCount, class Steps>
 inline void accumulate_beside(Batch& batch, Pending& pending, Steps& steps, int begin) {
   static_assert(kBatchUnits == 4);
   switch (batch.count) {
@@ -235,10 +247,6 @@ class UnitStream {
   }
 
  private:
-  struct PairSeen {
-    uint64_t any, all;
-  };
-
   int first_row() const { return pairs_[place_].group[0].first; }
   int last_row() const { return smaller(first_row() + kPairRows, task_.num_rows) - 1; }
 
@@ -281,27 +289,10 @@ class UnitStream {
     PairSeen seen{between(first, last), between(last, first)};
     if (tile.halves == nullptr || seen.any == 0) return seen;
     for (int half = 0; half < 2; ++half) {
-      const PairSeen shown = see_half(tile, half);
+      const PairSeen shown = see_half(task_, tile, pairs_[place_], half);
       const uint64_t other = half == 0 ? ~uint64_t{0} << kUnitKeys : ~uint32_t{0};
       seen.any &= shown.any << half * kUnitKeys | other;
       seen.all &= shown.all << half * kUnitKeys | other;
-    }
-    return seen;
-  }
-
-  // What the lists show of half a tile, as 32 bits.
-  PairSeen see_half(const PackedTile& tile, int half) const {
-    const PairOfGroups& pair = pairs_[place_];
-    const int32_t at = pair.list < 0 ? 0 : tile.halves[2 * pair.list + half];
-    if (at == kShowsAll) return {~0u, ~0u};
-    if (at == kShowsNone) return {0, 0};
-    PairSeen seen{0, ~0u};
-    for (const Group& group : pair.group) {
-      if (group.rows == 0) continue;
-      const ListLanes lists{*task_.block_mask, pair.list, group.first, group.rows};
-      const __m512i words = lists.words(tile.halves, half);
-      seen.any |= static_cast<uint32_t>(_mm512_reduce_or_epi32(words));
-      seen.all &= static_cast<uint32_t>(_mm512_reduce_and_epi32(words));
     }
     return seen;
   }
@@ -336,8 +327,10 @@ class UnitStream {
   bool is_alone_ = false;
 };
 
-template <int kChunks>
+template <int kChunks, bool kQuick>
 class Run {
+  using Steps = PAGODA_ISA::Steps<kQuick>;
+
  public:
   Run(const AttendTask& task, const Logits& logits, const AmxScratch& scratch)
       : task_(task), logits_(logits), scratch_(scratch), chunks_v_(chunks_of(task.head_dim_v)) {
@@ -391,18 +384,21 @@ class Run {
   void multiply(const PairUnit& it) {
     flush();
     multiply_unit(keys_of(it), it.pair->queries, kChunks, {scores(0, 0), scores(0, 1)});
-    if (is_shaped(it)) shape(it, 0);
+    prepare(it, 0);
   }
 
   // A unit whose logits are there, beside the products of the next one.
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
     for (int g = 0; g < 2; ++g)
-      start_rows(group[g], logits_.logit_scale(group[g].first), scores(0, g));
+      start_rows(task_, group[g], logits_.logit_scale(group[g].first), scores(0, g));
+    if (!is_product_[parity_] && is_planned(task_, first_key(it))) plan(it);
+    if constexpr (kQuick) take_up(*it.pair);
     F32 first = first_group(it, next), second = second_group(it);
-    if (next != nullptr && is_shaped(*next)) shape(*next, 1);
+    if (next != nullptr) prepare(*next, 1);
     if ((rising_rows(first).bits | rising_rows(second).bits) != 0) {
       finish_all();
+      if (is_product_[parity_]) shape(it, 0);
       first = start_over(it, 0, first);
       second = start_over(it, 1, second);
     }
@@ -419,7 +415,7 @@ class Run {
     const Lanes rising = rising_rows(sum);
     if (rising.bits != 0) {
       const F32 scale = logits_.logit_scale(group.first);
-      const F32 factor = raise_maximum(group, rising, scale, scores(0, g));
+      const F32 factor = raise_maximum(task_, group, rising, scale, scores(0, g));
       if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
     }
     Steps steps = steps_of(it, g);
@@ -427,9 +423,28 @@ class Run {
     return steps.sum();
   }
 
+  // The maxima rise that are known to do so soon, before the unit.
+  void plan(const PairUnit& it) {
+    for (int g = 0; g < 2; ++g) {
+      const Group& group = it.pair->group[g];
+      F32 factor;
+      if (!plan_rise(task_, group, first_key(it), scores(0, g), factor)) continue;
+      finish_all();
+      if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
+    }
+  }
+
+  static int first_key(const PairUnit& it) { return it.tile->start + it.unit * kUnitKeys; }
+
   [[gnu::always_inline]] Steps steps_of(const PairUnit& it, int g) const {
-    return {scores(0, g), const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes,
-            logits_.exponent_scale(it.pair->group[g].first), it.pair->group[g]};
+    const Group& group = it.pair->group[g];
+    Steps steps(scores(0, g), const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes,
+                logits_.exponent_scale(group.first), group);
+    if constexpr (kQuick) {
+      if (is_product_[parity_]) steps.quick = &quick_[g];
+      steps.distance = quick_[g].distance(first_key(it));
+    }
+    return steps;
   }
 
   [[gnu::always_inline]] F32 first_group(const PairUnit& it, const PairUnit* next) {
@@ -468,16 +483,49 @@ class Run {
     return steps.sum();
   }
 
-  bool is_shaped(const PairUnit& it) const { return it.is_hidden || !logits_.plain; }
+  // Makes logits of the products of a unit unless the steps can do so, and hides what rows do not
+  // see.
+  void prepare(const PairUnit& it, int ahead) {
+    bool& is_product = is_product_[parity_ ^ ahead];
+    is_product = kQuick && !it.is_hidden && !needs_logits(it, ahead);
+    if (!is_product && (it.is_hidden || !logits_.plain)) shape(it, ahead);
+  }
 
-  // Makes logits of the products of a unit and hides what rows do not see.
+  void take_up(const PairOfGroups& pair) {
+    if (quick_row_ == pair.group[0].first) return;
+    quick_row_ = pair.group[0].first;
+    for (int g = 0; g < 2; ++g) quick_[g] = QuickLogits(logits_, pair.group[g]);
+  }
+
+  // Whether m of a row is going to be set before the unit's weights are computed.
+  bool needs_logits(const PairUnit& it, int ahead) {
+    const Group(&group)[2] = it.pair->group;
+    if ((fresh_rows(group[0]).bits | fresh_rows(group[1]).bits) != 0) return true;
+    const int first = first_key(it), last = first + kUnitKeys - 1;
+    if (!is_planned(task_, first)) return false;
+    flush();
+    take_up(*it.pair);
+    unsigned rows = 0;
+    for (int g = 0; g < 2; ++g) {
+      const F32 most = largest_of(scores(ahead, g));
+      const F32 bound = max(quick_[g].logit(most, quick_[g].distance(first)),
+                            quick_[g].logit(most, quick_[g].distance(last)));
+      // tanh may fall by a rounding where its argument grows.
+      const F32 size = max(bound, broadcast(0.0f) - bound);
+      rows |=
+          planned_rows(task_, group[g], fma(size, broadcast(0x1p-20f), bound + broadcast(0x1p-4f)))
+              .bits;
+    }
+    return rows != 0;
+  }
+
   void shape(const PairUnit& it, int ahead) {
     flush();
-    const int first_key = it.tile->start + it.unit * kUnitKeys;
+    is_product_[parity_ ^ ahead] = false;
     for (int g = 0; g < 2; ++g) {
       const Group& group = it.pair->group[g];
-      if (!logits_.plain && group.rows > 0)
-        make_logits(logits_, group, {nullptr, nullptr}, first_key, 1, scores(ahead, g));
+      if (!logits_.plain)
+        make_logits(logits_, group, {nullptr, nullptr}, first_key(it), 1, scores(ahead, g));
     }
     if (it.is_hidden) hide(it, ahead);
   }
@@ -534,7 +582,10 @@ class Run {
   const Logits& logits_;
   const AmxScratch& scratch_;
   const int chunks_v_;
-  int parity_ = 0;  // of the scores' two places
+  int parity_ = 0;           // of the scores' two places
+  bool is_product_[2] = {};  // which are not logits yet
+  QuickLogits quick_[2];     // of the pair that begins with quick_row_
+  int quick_row_ = -1;
   Pending pending_;
   Batch done_, open_;
 };
@@ -547,6 +598,24 @@ inline bool can_run(const AttendTask& task) {
          chunks_of(task.head_dim_v) <= 8 &&
          (task.score.apply == nullptr || task.score.steps != nullptr) &&
          task.keys.scales == nullptr && task.values.scales == nullptr;
+}
+
+template <bool kQuick>
+inline void attend_stream(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
+                          const Pass& pass) {
+  UnitStream stream(task, scratch, pass);
+  switch (chunks_of(task.head_dim)) {
+    case 2:
+      return Run<2, kQuick>(task, logits, scratch).attend(stream);
+    case 3:
+      return Run<3, kQuick>(task, logits, scratch).attend(stream);
+    case 4:
+      return Run<4, kQuick>(task, logits, scratch).attend(stream);
+    case 6:
+      return Run<6, kQuick>(task, logits, scratch).attend(stream);
+    default:
+      return Run<8, kQuick>(task, logits, scratch).attend(stream);
+  }
 }
 
 inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
@@ -562,19 +631,8 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
     }
     return;
   }
-  UnitStream stream(task, scratch, pass);
-  switch (chunks_of(task.head_dim)) {
-    case 2:
-      return Run<2>(task, logits, scratch).attend(stream);
-    case 3:
-      return Run<3>(task, logits, scratch).attend(stream);
-    case 4:
-      return Run<4>(task, logits, scratch).attend(stream);
-    case 6:
-      return Run<6>(task, logits, scratch).attend(stream);
-    default:
-      return Run<8>(task, logits, scratch).attend(stream);
-  }
+  logits.quick ? attend_stream<true>(task, logits, scratch, pass)
+               : attend_stream<false>(task, logits, scratch, pass);
 }
 
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {

@@ -24,9 +24,12 @@ namespace pagoda::cpu::PAGODA_ISA {
   q = fma(q, z, broadcast(1.0f));
   const F32 near = inverse_near(q);
   const F32 inverse = fma(near, fnma(q, near, broadcast(1.0f)), near);
-  const F32 inside = y * p * inverse;
-  // Beyond the interval, and for NaN, which the bounds above pass on.
-  return max(broadcast(-1.0f), min(broadcast(1.0f), inside));
+  return y * p * inverse;
+}
+
+// Never beyond 1, whatever its last bit is: expressions may take the root of what is left.
+[[gnu::always_inline]] inline F32 bounded_tanh(F32 x) {
+  return max(broadcast(-1.0f), min(broadcast(1.0f), fast_tanh(x)));
 }
 
 // The words of one operand, key by key: a vector of rows at a distance, 0 for what depends on rows
@@ -121,7 +124,7 @@ class ScoreRunner {
       case ScoreOp::sqrt_f:
         return one_float(step, [](F32 a) { return sqrt(a); });
       case ScoreOp::tanh_f:
-        return one_float(step, [](F32 a) { return fast_tanh(a); });
+        return one_float(step, [](F32 a) { return bounded_tanh(a); });
       case ScoreOp::exp_f:
         return one_float(step, [](F32 a) { return whole_exp(a); });
       case ScoreOp::negate_i:

@@ -312,6 +312,8 @@ namespace amx_fp16 {
 extern const TileKernels kTileKernels;
 void multiply_tiles(const void* a, const void* b, float* c);
 void convert_codes(Element element, const void* codes, int32_t dim, void* halves);
+void run_score_steps(const ScoreSteps& steps, int32_t first_row, int32_t num_rows,
+                     int32_t first_key, float* scores);
 }  // namespace amx_fp16
 #endif
 #ifdef PAGODA_CPU_ARM64
