@@ -34,18 +34,20 @@ struct Steps {
   F32 part[4];
   const QuickLogits* quick = nullptr;  // null: scores are logits
   F32 distance;                        // of the first key
+  F32 most;                            // see QuickLogits
 
   Steps(const float* from, char* to, F32 exponent_scale, const Group& group)
       : scores(from), weights(to), scale(exponent_scale), shift(shift_of(group)) {
 #pragma GCC unroll 4
     for (F32& it : part) it = broadcast(0.0f);
+    if constexpr (kQuick) most = broadcast(0.0f);
   }
 
   template <int kKey>
-  [[gnu::always_inline]] F32 exponent() const {
+  [[gnu::always_inline]] F32 exponent() {
     F32 s = load(scores + kKey * kGroupRows);
     if constexpr (kQuick)
-      if (quick != nullptr) s = quick->logit(s, distance + broadcast(kKey));
+      if (quick != nullptr) s = quick->logit(s, distance + broadcast(kKey), most);
     return fms(s, scale, shift);
   }
 
@@ -70,7 +72,10 @@ struct Steps {
   void take(const Steps& done) {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) part[i] = done.part[i];
+    if constexpr (kQuick) most = done.most;
   }
+  // Whether logits are not what they should be.
+  bool is_far() const { return kQuick && less(broadcast(kMostNear), most).bits != 0; }
   // Steps [kBegin, kEnd).
   template <int kBegin, int kEnd>
   [[gnu::always_inline]] void run() {
@@ -394,8 +399,14 @@ class Run {
       start_rows(task_, group[g], logits_.logit_scale(group[g].first), scores(0, g));
     if (!is_product_[parity_] && is_planned(task_, first_key(it))) plan(it);
     if constexpr (kQuick) take_up(*it.pair);
+    is_far_ = false;
     F32 first = first_group(it, next), second = second_group(it);
     if (next != nullptr) prepare(*next, 1);
+    if (is_far_) {
+      shape(it, 0);
+      first = again(it, 0);
+      second = again(it, 1);
+    }
     if ((rising_rows(first).bits | rising_rows(second).bits) != 0) {
       finish_all();
       if (is_product_[parity_]) shape(it, 0);
@@ -418,8 +429,17 @@ class Run {
       const F32 factor = raise_maximum(task_, group, rising, scale, scores(0, g));
       if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
     }
+    return again(it, g);
+  }
+
+  F32 again(const PairUnit& it, int g) {
     Steps steps = steps_of(it, g);
     steps.template run<0, kSteps>();
+    return sum_of(steps);
+  }
+
+  F32 sum_of(const Steps& steps) {
+    is_far_ |= steps.is_far();
     return steps.sum();
   }
 
@@ -433,6 +453,11 @@ class Run {
       if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
     }
   }
+
+  // The polynomial of a soft-cap may fall by a rounding where its argument grows.
+  static constexpr float kMargin = 0x1p-4f;
+  // Taken without quick logits after one that was not right: the next are likely to be likewise.
+  static constexpr int kSlowUnits = 16;
 
   static int first_key(const PairUnit& it) { return it.tile->start + it.unit * kUnitKeys; }
 
@@ -451,11 +476,11 @@ class Run {
     Steps steps = steps_of(it, 0);
     if (next == nullptr) {
       steps.template run<0, kSteps>();
-      return steps.sum();
+      return sum_of(steps);
     }
     multiply_beside<kChunks>(keys_of(*next), next->pair->queries, pending_, steps);
     pending_ = {{scores(1, 0), scores(1, 1), scores(1, 0) + 256, scores(1, 1) + 256}};
-    return steps.sum();
+    return sum_of(steps);
   }
 
   // The steps of the second group, beside the share of the batch before that lets it end before
@@ -480,14 +505,16 @@ class Run {
         accumulate_beside<half / 2>(done_, pending_, steps, half + half / 2);
       }
     }
-    return steps.sum();
+    return sum_of(steps);
   }
 
   // Makes logits of the products of a unit unless the steps can do so, and hides what rows do not
   // see.
   void prepare(const PairUnit& it, int ahead) {
     bool& is_product = is_product_[parity_ ^ ahead];
-    is_product = kQuick && !it.is_hidden && !needs_logits(it, ahead);
+    if (is_far_) slow_units_ = kSlowUnits;
+    is_product = kQuick && slow_units_ == 0 && !it.is_hidden && !needs_logits(it, ahead);
+    if (slow_units_ > 0) --slow_units_;
     if (!is_product && (it.is_hidden || !logits_.plain)) shape(it, ahead);
   }
 
@@ -508,13 +535,11 @@ class Run {
     unsigned rows = 0;
     for (int g = 0; g < 2; ++g) {
       const F32 most = largest_of(scores(ahead, g));
-      const F32 bound = max(quick_[g].logit(most, quick_[g].distance(first)),
-                            quick_[g].logit(most, quick_[g].distance(last)));
-      // tanh may fall by a rounding where its argument grows.
-      const F32 size = max(bound, broadcast(0.0f) - bound);
-      rows |=
-          planned_rows(task_, group[g], fma(size, broadcast(0x1p-20f), bound + broadcast(0x1p-4f)))
-              .bits;
+      F32 size = broadcast(0.0f);
+      const F32 bound = max(quick_[g].logit(most, quick_[g].distance(first), size),
+                            quick_[g].logit(most, quick_[g].distance(last), size));
+      rows |= planned_rows(task_, group[g], bound + broadcast(kMargin)).bits;
+      rows |= less(broadcast(kMostNear), size).bits;
     }
     return rows != 0;
   }
@@ -586,6 +611,8 @@ class Run {
   bool is_product_[2] = {};  // which are not logits yet
   QuickLogits quick_[2];     // of the pair that begins with quick_row_
   int quick_row_ = -1;
+  bool is_far_ = false;  // a quick logit of the unit was not right
+  int slow_units_ = 0;   // to come
   Pending pending_;
   Batch done_, open_;
 };
