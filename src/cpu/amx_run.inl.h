@@ -75,7 +75,9 @@ struct Steps {
     if constexpr (kQuick) most = done.most;
   }
   // Whether logits are not what they should be.
-  bool is_far() const { return kQuick && less(broadcast(kMostNear), most).bits != 0; }
+  bool is_far() const {
+    return kQuick && less(broadcast(kMostNear), most).bits != 0;
+  }
   // Steps [kBegin, kEnd).
   template <int kBegin, int kEnd>
   [[gnu::always_inline]] void run() {
@@ -396,7 +398,7 @@ class Run {
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
     for (int g = 0; g < 2; ++g)
-      start_rows(task_, group[g], logits_.logit_scale(group[g].first), scores(0, g));
+      start_rows(task_, group[g], logits_.logit_scale(group[g].first), first_key(it), scores(0, g));
     if (!is_product_[parity_] && is_planned(task_, first_key(it))) plan(it);
     if constexpr (kQuick) take_up(*it.pair);
     is_far_ = false;
@@ -426,7 +428,7 @@ class Run {
     const Lanes rising = rising_rows(sum);
     if (rising.bits != 0) {
       const F32 scale = logits_.logit_scale(group.first);
-      const F32 factor = raise_maximum(task_, group, rising, scale, scores(0, g));
+      const F32 factor = raise_maximum(task_, group, rising, scale, first_key(it), scores(0, g));
       if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
     }
     return again(it, g);
@@ -538,7 +540,7 @@ class Run {
       F32 size = broadcast(0.0f);
       const F32 bound = max(quick_[g].logit(most, quick_[g].distance(first), size),
                             quick_[g].logit(most, quick_[g].distance(last), size));
-      rows |= planned_rows(task_, group[g], bound + broadcast(kMargin)).bits;
+      rows |= planned_rows(task_, group[g], first, bound + broadcast(kMargin)).bits;
       rows |= less(broadcast(kMostNear), size).bits;
     }
     return rows != 0;

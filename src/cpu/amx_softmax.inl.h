@@ -288,20 +288,24 @@ inline F32 largest_of(const float* scores) {
   return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
 }
 
-// How far a linear bias raises logits over so many keys, within bounds.
-inline F32 growth_of(const AttendTask& task, const Group& group, float keys) {
+// How far a linear bias still raises logits of keys behind a unit, within bounds: up to a row's own
+// position, and over at most `keys` of them. first_key: of the unit
+inline F32 growth_of(const AttendTask& task, const Group& group, int first_key, float keys) {
   if (task.bias != Bias::linear) return broadcast(0.0f);
-  const F32 growth = per_row(task.slope, group, 0.0f) * broadcast(keys);
+  const auto last = static_cast<int>(position_of_key(task, first_key + kUnitKeys - 1));
+  const F32 left = {
+      _mm512_cvtepi32_ps(_mm512_sub_epi32(positions_of(task, group), _mm512_set1_epi32(last)))};
+  const F32 growth = per_row(task.slope, group, 0.0f) * min(broadcast(keys), left);
   return max(broadcast(0.0f), min(broadcast(kMostAhead), growth));
 }
 
 // What m is set to for a unit. With a linear bias later keys have larger logits, so it is set ahead
 // of them: as far as weights of what was seen so far remain numbers.
-inline F32 highest_of(const AttendTask& task, const Group& group, F32 logit_scale,
+inline F32 highest_of(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
                       const float* scores) {
   constexpr float kKeysAhead = 512;
   return largest_of(scores) * logit_scale - broadcast(kHeadroom) +
-         growth_of(task, group, kKeysAhead);
+         growth_of(task, group, first_key, kKeysAhead);
 }
 
 // Rows that have seen nothing take the maximum of their first unit. Their l and o are 0.
@@ -309,11 +313,12 @@ inline Lanes fresh_rows(const Group& group) {
   return equal(load(group.m), broadcast(kMinusInfinity));
 }
 
-inline void start_rows(const AttendTask& task, const Group& group, F32 logit_scale,
+inline void start_rows(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
                        const float* scores) {
   const Lanes fresh = fresh_rows(group);
   if (fresh.bits == 0) return;
-  store(group.m, select(fresh, highest_of(task, group, logit_scale, scores), load(group.m)));
+  const F32 highest = highest_of(task, group, logit_scale, first_key, scores);
+  store(group.m, select(fresh, highest, load(group.m)));
 }
 
 inline Lanes rising_rows(F32 sum) {
@@ -332,8 +337,8 @@ inline F32 set_maximum(const Group& group, Lanes rows, F32 to) {
 
 // m of these rows rises to what the unit asks for.
 inline F32 raise_maximum(const AttendTask& task, const Group& group, Lanes rising, F32 logit_scale,
-                         const float* scores) {
-  const F32 here = highest_of(task, group, logit_scale, scores);
+                         int first_key, const float* scores) {
+  const F32 here = highest_of(task, group, logit_scale, first_key, scores);
   const Lanes lower = less(load(group.m), here);
   return set_maximum(group, {static_cast<__mmask16>(rising.bits & lower.bits)}, here);
 }
@@ -347,10 +352,11 @@ inline bool is_planned(const AttendTask& task, int first_key) {
 }
 
 // Rows that have a maximum, and would exceed it. largest: logits of the unit
-inline Lanes planned_rows(const AttendTask& task, const Group& group, F32 largest) {
+inline Lanes planned_rows(const AttendTask& task, const Group& group, int first_key, F32 largest) {
   constexpr float kSlack = 5;  // below the logarithm of kMostSum
   const F32 m = load(group.m);
-  const F32 soon = largest - broadcast(kHeadroom) + growth_of(task, group, 3 * kUnitKeys);
+  const F32 soon =
+      largest - broadcast(kHeadroom) + growth_of(task, group, first_key, 3 * kUnitKeys);
   const Lanes above = less(m + broadcast(kSlack), soon);
   const Lanes seen = less(broadcast(kMinusInfinity), m);
   return {static_cast<__mmask16>(above.bits & seen.bits)};
@@ -360,9 +366,9 @@ inline Lanes planned_rows(const AttendTask& task, const Group& group, F32 larges
 inline bool plan_rise(const AttendTask& task, const Group& group, int first_key,
                       const float* scores, F32& rescale) {
   if (!is_planned(task, first_key)) return false;
-  const Lanes rows = planned_rows(task, group, largest_of(scores));
+  const Lanes rows = planned_rows(task, group, first_key, largest_of(scores));
   if (rows.bits == 0) return false;
-  rescale = set_maximum(group, rows, highest_of(task, group, broadcast(1.0f), scores));
+  rescale = set_maximum(group, rows, highest_of(task, group, broadcast(1.0f), first_key, scores));
   return true;
 }
 
@@ -423,17 +429,17 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-// The whole softmax of a unit. Returns whether m of a row rose; then `rescale` is for o.
+// The whole softmax of a unit of a tile. Returns whether m of a row rose; then `rescale` is for o.
 template <class Beside>
 inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
-                  const Seen& seen, int first, F32 range, const float* scores, uint32_t* weights,
-                  F32& rescale, const Beside& beside) {
+                  const Seen& seen, int tile_start, int first, F32 range, const float* scores,
+                  uint32_t* weights, F32& rescale, const Beside& beside) {
   const F32 logit_scale = logits.logit_scale(group.first);
-  start_rows(logits.task, group, logit_scale, scores);
+  start_rows(logits.task, group, logit_scale, tile_start + first, scores);
   F32 sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, beside);
   const Lanes rising = rising_rows(sum);
   if (rising.bits != 0) {
-    rescale = raise_maximum(logits.task, group, rising, logit_scale, scores);
+    rescale = raise_maximum(logits.task, group, rising, logit_scale, tile_start + first, scores);
     sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, [] {});
   }
   store(group.l, load(group.l) + sum);

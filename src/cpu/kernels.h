@@ -316,5 +316,10 @@ void run_score_steps(const ScoreSteps& steps, int32_t first_row, int32_t num_row
                      int32_t first_key, float* scores);
 }  // namespace amx_fp16
 #endif
+#ifdef PAGODA_CPU_ARM64
+namespace neon {
+extern const Kernels kKernels;
+}
+#endif
 
 }  // namespace pagoda::cpu

@@ -57,6 +57,9 @@ std::vector<IsaEntry> all_isas() {
   entries.push_back({"avx512", &avx512::kKernels, features.avx512, "AVX-512 F, BW, DQ and VL"});
   entries.push_back({"avx2", &avx2::kKernels, features.avx2, "AVX2, FMA and F16C"});
 #endif
+#ifdef PAGODA_CPU_ARM64
+  entries.push_back({"neon", &neon::kKernels, true, "nothing"});
+#endif
   entries.push_back({"scalar", &scalar::kKernels, true, "nothing"});
   return entries;
 }
