@@ -256,8 +256,11 @@ inline void make_logits(const Logits& logits, const Group& group, const TileScal
     }
     store(at, s);
   }
-  if (task.score.steps != nullptr && group.rows > 0)
-    return run_steps(*task.score.steps, group.first, group.rows, first_key, units, scores);
+  if (task.score.steps != nullptr) {
+    if (group.rows > 0)
+      run_steps(*task.score.steps, group.first, group.rows, first_key, units, scores);
+    return;
+  }
   if (task.score.apply != nullptr) {
     for (int key = units * kUnitKeys; key < kTileKeys; ++key)
       store(scores + key * kGroupRows, broadcast(0.0f));
