@@ -172,19 +172,11 @@ inline __m512i positions_of(const AttendTask& task, const Group& group) {
   return fnma(slope, sqrt(back), s);
 }
 
-// cap * tanh(s / cap). Most logits are small beside the cap, where a polynomial is enough: tanh x
-// is x (1 + z p(z)) with z = x^2, within 2^-24 for |x| up to 0.75.
-constexpr float kMostNear = 0.5625f;
-
+// cap * tanh(s / cap). Most logits are small beside the cap, where a polynomial is enough.
 [[gnu::always_inline]] inline F32 capped_near(F32 s, F32 inverse_cap, F32& z) {
   const F32 x = s * inverse_cap;
   z = x * x;
-  F32 p = broadcast(-0x1.3892bap-8f);
-  p = fma(p, z, broadcast(0x1.42309cp-6f));
-  p = fma(p, z, broadcast(-0x1.b55f7cp-5f));
-  p = fma(p, z, broadcast(0x1.10ed5ap-3f));
-  p = fma(p, z, broadcast(-0x1.5554a4p-2f));
-  return fma(s, p * z, s);
+  return fma(s, tanh_excess(z), s);
 }
 
 inline F32 capped(F32 s, F32 inverse_cap, F32 cap) {
