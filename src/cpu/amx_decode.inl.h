@@ -9,51 +9,23 @@
 // multiplies the even one, in the upper half the odd one; both kinds of rows of weights stand in
 // one tile, since a product takes as long for 4 rows as for 16.
 //
-// What is computed is that of amx_softmax.inl.h, number by number. The units go through a pipeline,
-// so that no step waits for the one before: while the keys of a unit are multiplied, the weights of
-// the one before are on their way into a tile, and the sums of the one before that are added.
+// What is computed is that of amx_softmax.inl.h, number by number. The units go through a pipeline of
+// four places, whose work is interleaved chunk by chunk: the keys of a unit are multiplied, the
+// weights of the one before are computed, the values of the one before that are multiplied, and the
+// sums of the oldest are added. So there is always work for the time until a product's sums are
+// there, and no place waits for what another has just stored.
 #pragma once
 
 #include "amx_few.inl.h"
+#include "amx_pieces.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-// Asks for rows of a later unit, a few at a time beside all of the work on another.
-class NextRows {
- public:
-  // keys, values: [32] rows, or null
-  NextRows(const AttendTask& task, const char* const* keys, const char* const* values)
-      : row_(keys != nullptr ? keys : values),
-        end_(row_ + kUnitKeys),
-        values_(keys != nullptr ? values : nullptr),
-        bytes_(keys != nullptr ? row_bytes(task.key_element, task.head_dim)
-                               : row_bytes(task.value_element, task.head_dim_v)),
-        value_bytes_(row_bytes(task.value_element, task.head_dim_v)) {}
-
-  [[gnu::always_inline]] void advance(int rows) {
-    for (int i = 0; i < rows && row_ != nullptr; ++i) {
-      for (int at = 0; at < bytes_; at += 64) prefetch_near(*row_ + at);
-      if (++row_ != end_) continue;
-      row_ = values_;
-      end_ = values_ + kUnitKeys;
-      bytes_ = value_bytes_;
-      values_ = nullptr;
-    }
-  }
-
- private:
-  const char* const* row_;
-  const char* const* end_;
-  const char* const* values_;
-  int bytes_, value_bytes_;
-};
-
-// A unit on its way. The lines of its own weights and seen keys outlive its products, since a sum
-// that is not finite is found only later.
+// A unit on its way.
 struct FewUnit {
-  TileRows keys[2], values[2];        // of sixteen rows each
-  const char* value_rows[kUnitKeys];  // as bf16
-  bool whole;                         // every row sees every key
+  TileRows keys[2], values[2];             // of sixteen rows each, as bf16
+  const char* value_rows[kUnitKeys];       // as bf16
+  bool whole;                              // every row sees every key
   alignas(64) uint32_t words[kGroupRows];  // keys that a row sees, unless whole
   const float *key_scales, *value_scales;  // [32] or null
 };
@@ -69,34 +41,39 @@ class FewRows {
         group_(group_of(task, 0)),
         chunks_(chunks_of(task.head_dim)),
         chunks_v_(chunks_of(task.head_dim_v)),
-        logit_scale_(scale_of_rows(task)) {}
+        logit_scale_(scale_of_rows(task)),
+        pieces_(task) {}
 
   void run() {
     configure();
     begin();
-    each_tile(task_, [&](Tile& tile, const Tile* next) { attend(tile, next); });
+    const bool in_pieces = Pieces::serves(task_) && !is_code(task_.key_element) &&
+                           !is_code(task_.value_element) && task_.head_dim % kChunkDims == 0 &&
+                           task_.head_dim_v % kChunkDims == 0;
+    in_pieces ? attend_pieces() : attend_tiles();
     drain();
     end();
   }
 
  private:
-  static constexpr int kKeys = kWidth / kRows;                  // of a vector of scores
-  static constexpr int kVectors = kUnitKeys / kKeys;            // of scores of a unit
-  static constexpr int kHalf = kVectors / 2;                    // of them, of sixteen keys
-  static constexpr int kParts = kKeys >= 4 ? 1 : 4 / kKeys;     // of a sum of weights
-  static constexpr bool kStacked = kRows <= 8;                  // even columns above odd ones
-  static constexpr int kWeightTiles = kStacked ? 2 : 4;         // of a unit
-  static constexpr int kColumnRows = 2 * kRows;                 // of outputs of 32 columns
-  static constexpr int kRing = 4;
+  static constexpr int kKeys = kWidth / kRows;        // of a vector of scores
+  static constexpr int kVectors = kUnitKeys / kKeys;  // of scores of a unit
+  static constexpr int kHalf = kVectors / 2;          // of them, of sixteen keys
+  static constexpr int kParts = kRows / 4;            // of a sum of weights
+  static constexpr int kSteps = kHalf / kParts;       // of the weights of a unit
+  static constexpr bool kStacked = kRows <= 8;        // even columns above odd ones
+  static constexpr int kWeightTiles = kStacked ? 2 : 4;
+  static constexpr int kColumnRows = 2 * kRows;  // of outputs of 32 columns
+  static constexpr int kRing = 4;                // units on their way
+  static constexpr int kTouchAhead = 3;          // units between a first touch and the use
 
-  // Tiles 0 and 1 are scores, 2 queries, 3 and 4 keys or values, 5 sums, 6 and 7 weights; with 16
-  // rows all have one shape, and products of values use them anew.
+  // Tiles 0 and 1 are scores, 2 queries, 3 keys or values, 4 and 5 sums, 6 and 7 weights.
   static void configure() {
     if (!kStacked) return configure_full_tiles();
     TileLayout layout;
     for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kRows * 4);
-    for (int tile = 3; tile < 5; ++tile) layout.set(tile, kTileRows, kTileRowBytes);
-    for (int tile = 5; tile < 8; ++tile) layout.set(tile, 2 * kRows, kTileRowBytes);
+    layout.set(3, kTileRows, kTileRowBytes);
+    for (int tile = 4; tile < 8; ++tile) layout.set(tile, 2 * kRows, kTileRowBytes);
     configure_tiles(layout);
   }
 
@@ -123,10 +100,23 @@ class FewRows {
     return {_mm512_permutexvar_ps(key, _mm512_broadcast_f32x4(_mm_loadu_ps(scales)))};
   }
 
-  float* outputs() const { return scratch_.outputs; }  // [chunks][2 parities][kRows][16]
   int num_outputs() const { return chunks_v_ * kColumnRows; }
+  // [chunks][2 parities][kRows][16]; next: those that are being made
+  float* outputs(int next = 0) const {
+    return scratch_.outputs + (outputs_index_ ^ next) * num_outputs() * kWidth;
+  }
+  // Of a unit's products with its values, likewise.
+  float* sums_of(uint32_t unit) const {
+    return scratch_.sums + (unit & 1) * num_outputs() * kWidth;
+  }
+  float* scores_of(uint32_t unit) const {
+    return scratch_.scores + (unit & 1) * kUnitKeys * kRows;
+  }
+  char* weights_of(uint32_t unit) const {
+    return scratch_.weights + unit % kRing * (kWeightTiles * kTileBytes);
+  }
 
-  // Where row r of a state has its column for output `at`, vector of outputs of sixteen columns.
+  // Of every four rows of outputs and four columns: where they stand in a state, and here.
   template <class Body>
   void each_square(const Body& body) const {
     for (int c = 0; c < chunks_v_; ++c)
@@ -141,7 +131,8 @@ class FewRows {
     if (!task_.continues) {
       m_ = broadcast(kMinusInfinity);
       l_ = broadcast(0.0f);
-      for (int i = 0; i < num_outputs(); ++i) store(outputs() + i * kWidth, broadcast(0.0f));
+      float* to = outputs();
+      for (int i = 0, n = num_outputs(); i < n; ++i) store(to + i * kWidth, broadcast(0.0f));
       return;
     }
     m_ = repeat_rows(group_.m);
@@ -172,104 +163,202 @@ class FewRows {
     give_outputs();
   }
 
-  // What a unit of the tile sees and reads.
-  void attend(Tile& tile, const Tile* next) {
-    const bool whole = tile.seen.any == ~uint64_t{0} && tile.seen.is_uniform() &&
-                       tile.first == 0 && tile.last == task_.num_rows;
+  // Whole tiles are taken from their pages piece by piece, the rest row by row.
+  void attend_pieces() {
+    SeenTile tile = SeenTile::none(task_.seen);
+    for (int start = task_.key_begin; find_seen(task_, start, tile); start += kTileKeys) {
+      start = tile.start;
+      if (tile.any == ~uint64_t{0}) {
+        attend_whole(tile);
+        continue;
+      }
+      Tile rows;
+      set_tile(task_, tile, rows);
+      attend(rows);
+    }
+  }
+  void attend_whole(const SeenTile& tile) {
+    const bool whole = tile.is_uniform() && tile.first == 0 && tile.last == task_.num_rows;
+    for (int first = 0; first < kTileKeys; first += kUnitKeys) {
+      const int key = tile.start + first;
+      NextLines lines;
+      ask_ahead(key, lines);
+      const UnitRows& rows = pieces_.at(key);
+      FewUnit& unit = units_[entered_ % kRing];
+      for (int i = 0; i < 2; ++i) {
+        unit.keys[i] = {rows.keys[i], task_.keys.token_stride};
+        unit.values[i] = {rows.values[i], task_.values.token_stride};
+      }
+      unit.key_scales = unit.value_scales = nullptr;
+      unit.whole = whole;
+      if (!whole) see_unit(tile, first, unit);
+      enter(lines);
+    }
+  }
+
+  // Keys of the next unit and values of the next that are multiplied, and the first lines of those
+  // behind.
+  void ask_ahead(int key, NextLines& lines) {
+    if (const UnitRows* rows = pieces_.ahead(key + kUnitKeys)) lines.add(task_.keys, rows->keys);
+    else lines.skip();
+    if (entered_ > 0) {
+      const char* v[2] = {units_[(entered_ - 1) % kRing].values[0].first, units_[(entered_ - 1) % kRing].values[1].first};
+      lines.add(task_.values, v);
+    }
+    if (const UnitRows* rows = pieces_.ahead(key + kTouchAhead * kUnitKeys)) {
+      prefetch(rows->keys[0]);
+      prefetch(rows->keys[1]);
+    }
+    if (const UnitRows* rows = pieces_.ahead(key + (kTouchAhead - 2) * kUnitKeys)) {
+      prefetch(rows->values[0]);
+      prefetch(rows->values[1]);
+    }
+  }
+
+  void attend_tiles() {
+    each_tile(task_, [&](Tile& tile, const Tile*) { attend(tile); });
+  }
+  void attend(Tile& tile) {
+    const SeenTile& seen = tile.seen;
+    const bool whole =
+        seen.any == ~uint64_t{0} && seen.is_uniform() && tile.first == 0 && tile.last == task_.num_rows;
     scales_index_ = 1 - scales_index_;
     const TileScales scales{gather(task_.keys, tile.key_scales, key_scales_[scales_index_]),
                             gather(task_.values, tile.value_scales, value_scales_[scales_index_])};
-    const int units = units_of(tile.end);
-    for (int i = 0; i < units; ++i) {
-      const int first = i * kUnitKeys;
-      const Tile* after = i + 1 < units ? &tile : next;
-      const int after_first = i + 1 < units ? first + kUnitKeys : 0;
-      NextRows lines(task_, after != nullptr ? after->keys + after_first : nullptr,
-                     after != nullptr ? after->values + after_first : nullptr);
-      FewUnit& unit = unit_at(0);
-      unit.whole = whole;
-      if (!whole) see_unit(tile, first, unit);
+    for (int first = 0; first < tile.end; first += kUnitKeys) {
+      NextLines lines;
+      FewUnit& unit = units_[entered_ % kRing];
+      place(task_.key_element, task_.keys.token_stride, task_.head_dim, tile.keys + first,
+            scratch_.converted_keys, scratch_.keys, unit.keys);
+      char* memory = scratch_.values + entered_ % kRing * 2 * 2 * chunks_v_ * kTileBytes;
+      place(task_.value_element, task_.values.token_stride, task_.head_dim_v, tile.values + first,
+            memory, memory + 2 * chunks_v_ * kTileBytes, unit.values);
       unit.key_scales = scales.keys != nullptr ? scales.keys + first : nullptr;
       unit.value_scales = scales.values != nullptr ? scales.values + first : nullptr;
-      step(unit, tile.keys + first, tile.values + first, lines);
+      unit.whole = whole;
+      if (!whole) see_unit(seen, first, unit);
+      enter(lines);
     }
   }
 
-  void see_unit(const Tile& tile, int first, FewUnit& unit) const {
+  void see_unit(const SeenTile& tile, int first, FewUnit& unit) const {
     for (int r = 0; r < kGroupRows; ++r) {
       const int row = r < task_.num_rows ? r : 0;
       const bool sees = row >= tile.first && row < tile.last;
-      unit.words[r] = sees ? static_cast<uint32_t>(tile.seen.words[row] >> first) : 0;
+      unit.words[r] = sees ? static_cast<uint32_t>(tile.words[row] >> first) : 0;
     }
   }
 
-  FewUnit& unit_at(int back) { return units_[(count_ - back) & (kRing - 1)]; }
-
-  // A unit enters; those before it go on.
-  void step(FewUnit& unit, const char** keys, const char** values, NextRows& lines) {
-    place(task_.key_element, task_.keys.token_stride, task_.head_dim, keys,
-          scratch_.converted_keys, scratch_.keys, unit.keys, lines);
-    if (count_ > 0) weigh(unit_at(1), lines);
-    multiply_keys(unit, lines);
-    settle();
-    if (count_ > 0) multiply_values(unit_at(1), lines);
-    const int64_t slot = count_ & 1;
-    place(task_.value_element, task_.values.token_stride, task_.head_dim_v, values,
-          scratch_.converted_values + slot * kUnitKeys * converted_bytes(task_.head_dim_v),
-          scratch_.values + slot * 2 * chunks_v_ * kTileBytes, unit.values, lines);
-    for (int i = 0; i < kUnitKeys; i += 8)
-      _mm512_storeu_si512(unit.value_rows + i, _mm512_loadu_si512(values + i));
-    ++count_;
+  void enter(NextLines& lines) {
+    ++entered_;
+    step(lines);
   }
   void drain() {
-    NextRows none(task_, nullptr, nullptr);
-    if (count_ == 0) return;
-    weigh(unit_at(1), none);
-    settle();
-    multiply_values(unit_at(1), none);
-    ++count_;
-    settle();
+    NextLines none;
+    for (int i = 1; i < kRing; ++i) step(none);
   }
 
   // Makes bf16 of a unit's rows and finds out how tiles are loaded from them. rows: [32]
   static void place(Element element, int64_t token_stride, int dim, const char** rows,
-                    char* converted, char* copy, TileRows (&to)[2], NextRows& lines) {
-    make_bf16(element, rows, kUnitKeys, dim, converted, [&] { lines.advance(1); });
+                    char* converted, char* copy, TileRows (&to)[2]) {
+    make_bf16(element, rows, kUnitKeys, dim, converted, [] {});
     const int64_t stride = is_code(element) ? converted_bytes(dim) : token_stride;
     to[0] = rows_at(stride, rows, dim, copy);
     to[1] = rows_at(stride, rows + 16, dim, copy + chunks_of(dim) * kTileBytes);
   }
 
-  void multiply_keys(const FewUnit& unit, NextRows& lines) const {
-    const TileRows a = unit.keys[0], b = unit.keys[1];
-    clear_tile<0>();
-    clear_tile<1>();
-    for (int c = 0; c < chunks_; ++c) {
-      load_tile<2>(scratch_.queries + c * kTileBytes);
-      load_tile<3>(a.first + c * kTileRowBytes, a.stride);
-      product_bf16<0, 3, 2>();
-      lines.advance(3);
-      load_tile<4>(b.first + c * kTileRowBytes, b.stride);
-      product_bf16<1, 4, 2>();
-      lines.advance(3);
-    }
-    store_tile<0>(scratch_.scores, kRows * 4);
-    store_tile<1>(scratch_.scores + 16 * kRows, kRows * 4);
+  bool exists(uint32_t unit) const { return unit < entered_; }  // of numbers below 0 too
+
+  void step(NextLines& lines) {
+    const uint32_t weighed = now_ - 1;
+    if (exists(weighed) && !(units_[weighed % kRing].whole && logits_.plain))
+      step<false>(lines);
+    else
+      step<true>(lines);
+    ++now_;
   }
 
-  float* weights_of(const FewUnit& unit) const {
-    return reinterpret_cast<float*>(scratch_.weights) +
-           (&unit - units_) % 2 * (kWeightTiles * kTileBytes / 4);
+  // One step of the pipeline. kPlain: every row sees every key of the unit that is weighed.
+  template <bool kPlain>
+  void step(NextLines& lines) {
+    const uint32_t unit = now_;
+    const bool multiplies = exists(unit), weighs = exists(unit - 1), sums = exists(unit - 2);
+    const bool settles = exists(unit - 3) && settled_ == unit - 3;
+    const int chunks = larger(chunks_, chunks_v_);
+    const int beside = (kPieceKeys + chunks - 1) / chunks;
+    Weighing it;
+    if (weighs) start<kPlain>(unit - 1, it);
+    if (multiplies) {
+      clear_tile<0>();
+      clear_tile<1>();
+    }
+    F32 check = broadcast(0.0f);
+    int done = 0;
+    for (int c = 0; c < chunks; ++c) {
+      if (multiplies && c < chunks_) multiply_keys(unit, c);
+      lines.ask(0, beside);
+      if (settles && c < chunks_v_) settle(unit - 3, c, check);
+      lines.ask(1, beside);
+      if (sums && c < chunks_v_) multiply_values(unit - 2, c);
+      lines.ask(2, beside);
+      if (weighs)
+        for (const int until = kSteps * (c + 1) / chunks; done < until; ++done)
+          weigh<kPlain>(done, it);
+      lines.ask(3, beside);
+    }
+    if (multiplies) {
+      store_tile<0>(scores_of(unit), kRows * 4);
+      store_tile<1>(scores_of(unit) + 16 * kRows, kRows * 4);
+    }
+    if (settles) finish_settling(check);
+    if (weighs) finish<kPlain>(it);
   }
 
-  struct Scores {
-    F32 s[kVectors];
+  [[gnu::always_inline]] void multiply_keys(uint32_t number, int chunk) const {
+    const FewUnit& unit = units_[number % kRing];
+    load_tile<2>(scratch_.queries + chunk * kTileBytes);
+    load_tile<3>(unit.keys[0].first + chunk * kTileRowBytes, unit.keys[0].stride);
+    product_bf16<0, 3, 2>();
+    load_tile<3>(unit.keys[1].first + chunk * kTileRowBytes, unit.keys[1].stride);
+    product_bf16<1, 3, 2>();
+  }
 
-    F32 largest() const {
-      F32 most = s[0];
-      for (int i = 1; i < kVectors; ++i) most = max(s[i], most);
-      return over_keys(most, [](F32 a, F32 b) { return max(a, b); });
+  [[gnu::always_inline]] void multiply_values(uint32_t number, int chunk) const {
+    const FewUnit& unit = units_[number % kRing];
+    const char* weights = weights_of(number);
+    float* sums = sums_of(number) + chunk * kColumnRows * kWidth;
+    if (kStacked) {
+      if (chunk == 0) {
+        load_tile<6>(weights);
+        load_tile<7>(weights + kTileBytes);
+      }
+      clear_tile<4>();
+      load_tile<3>(unit.values[0].first + chunk * kTileRowBytes, unit.values[0].stride);
+      product_bf16<4, 6, 3>();
+      load_tile<3>(unit.values[1].first + chunk * kTileRowBytes, unit.values[1].stride);
+      product_bf16<4, 7, 3>();
+      store_tile<4>(sums);
+      return;
     }
+    clear_tile<4>();
+    clear_tile<5>();
+    for (int half = 0; half < 2; ++half, weights += 2 * kTileBytes) {
+      load_tile<3>(unit.values[half].first + chunk * kTileRowBytes, unit.values[half].stride);
+      load_tile<6>(weights);
+      product_bf16<4, 6, 3>();
+      load_tile<7>(weights + kTileBytes);
+      product_bf16<5, 7, 3>();
+    }
+    store_tile<4>(sums);
+    store_tile<5>(sums + kRows * kWidth);
+  }
+
+  // The weights of a unit while they are computed.
+  struct Weighing {
+    uint32_t unit;
+    __m512i words;
+    F32 shift, part[kParts];
+    __m512i p[kVectors];  // rounded in the upper halves of words
   };
 
   // The same of every key in all lanes of a row, by a commutative operation.
@@ -292,83 +381,94 @@ class FewRows {
     return _mm512_srlv_epi32(words, _mm512_srli_epi32(lane, kRows == 4 ? 2 : kRows == 8 ? 3 : 4));
   }
 
-  // The softmax of a unit.
-  void weigh(const FewUnit& unit, NextRows& lines) {
-    if (unit.whole && logits_.plain) return weigh<true>(unit, lines);
-    weigh<false>(unit, lines);
+  template <bool kPlain>
+  [[gnu::always_inline]] F32 logit(const Weighing& it, int index) const {
+    F32 s = load(scores_of(it.unit) + index * kWidth);
+    if (kPlain) return s;
+    if (!logits_.plain) {
+      const float* scales = units_[it.unit % kRing].key_scales;
+      if (scales != nullptr) s = s * scales_of_keys(scales, index);
+      s = s * logit_scale_;
+    }
+    return select(seen_in(it.words, index), s, broadcast(kMinusInfinity));
   }
 
   template <bool kPlain>
-  [[gnu::always_inline]] void weigh(const FewUnit& unit, NextRows& lines) {
-    Scores it;
-    __m512i words = _mm512_set1_epi32(-1);
-    if (!kPlain && !unit.whole) words = words_of_lanes(unit);
-#pragma GCC unroll 32
-    for (int i = 0; i < kVectors; ++i) {
-      it.s[i] = load(scratch_.scores + i * kWidth);
-      if (kPlain) continue;
-      if (!logits_.plain) {
-        if (unit.key_scales != nullptr) it.s[i] = it.s[i] * scales_of_keys(unit.key_scales, i);
-        it.s[i] = it.s[i] * logit_scale_;
-      }
-      it.s[i] = select(seen_in(words, i), it.s[i], broadcast(kMinusInfinity));
-    }
-    const F32 lowest = broadcast(kMinusInfinity), scale = broadcast(logits_.logit_scale());
-    if (const Lanes fresh = equal(m_, lowest); __builtin_expect(fresh.bits != 0, false))
-      m_ = select(fresh, it.largest() * scale, m_);
-    F32 sum = make_weights<kPlain>(unit, it, words, lines);
-    const Lanes rising = less(broadcast(kMostSum), sum);
-    if (__builtin_expect(rising.bits != 0, false)) {
-      raise(rising, it.largest() * scale);
-      sum = make_weights<kPlain>(unit, it, words, lines);
-    }
-    l_ = l_ + sum;
+  [[gnu::noinline]] F32 largest(const Weighing& it) const {
+    F32 most = logit<kPlain>(it, 0);
+    for (int i = 1; i < kVectors; ++i) most = max(logit<kPlain>(it, i), most);
+    most = over_keys(most, [](F32 a, F32 b) { return max(a, b); });
+    return most * broadcast(logits_.logit_scale());
   }
 
   template <bool kPlain>
-  [[gnu::always_inline]] F32 make_weights(const FewUnit& unit, const Scores& it, __m512i words,
-                                          NextRows& lines) const {
-    const F32 scale = broadcast(logits_.exponent_scale());
-    const F32 shift =
+  [[gnu::always_inline]] void start(uint32_t unit, Weighing& it) {
+    it.unit = unit;
+    if (!kPlain) {
+      it.words = _mm512_set1_epi32(-1);
+      if (!units_[unit % kRing].whole) it.words = words_of_lanes(units_[unit % kRing]);
+    }
+    const Lanes fresh = equal(m_, broadcast(kMinusInfinity));
+    if (__builtin_expect(fresh.bits != 0, false)) m_ = select(fresh, largest<kPlain>(it), m_);
+    reset(it);
+  }
+  [[gnu::always_inline]] void reset(Weighing& it) const {
+    it.shift =
         select(equal(m_, broadcast(kMinusInfinity)), broadcast(0.0f), m_ * broadcast(kLog2E));
-    F32 part[kParts];
-    for (F32& sum : part) sum = broadcast(0.0f);
-    __m512i p[kVectors];
-    const auto one = [&](int i) __attribute__((always_inline)) {
-      F32 x = exp2(fms(it.s[i], scale, shift));
-      part[i % kHalf % kParts] = part[i % kHalf % kParts] + x;
-      if (!kPlain && unit.value_scales != nullptr)
-        x = select(seen_in(words, i), x * scales_of_keys(unit.value_scales, i), broadcast(0.0f));
-      p[i] = rounded(x).v;
-    };
-#pragma GCC unroll 16
-    for (int i = 0; i < kHalf; ++i) {
-      one(i);
-      one(kHalf + i);
-      lines.advance(16 / kHalf);
+    for (F32& part : it.part) part = broadcast(0.0f);
+  }
+
+  template <bool kPlain>
+  [[gnu::always_inline]] void weigh(int step, Weighing& it) const {
+    const F32 scale = broadcast(logits_.exponent_scale());
+#pragma GCC unroll 8
+    for (int j = 0; j < 2 * kParts; ++j) {
+      const int index = step * kParts + j / 2 + j % 2 * kHalf;
+      F32 x = exp2(fms(logit<kPlain>(it, index), scale, it.shift));
+      it.part[j / 2] = it.part[j / 2] + x;
+      const float* scales = kPlain ? nullptr : units_[it.unit % kRing].value_scales;
+      if (scales != nullptr)
+        x = select(seen_in(it.words, index), x * scales_of_keys(scales, index), broadcast(0.0f));
+      it.p[index] = rounded(x).v;
     }
-    char* to = reinterpret_cast<char*>(weights_of(unit));
-    store_weights(p, to);
-    store_weights(p + kHalf, to + (kStacked ? 1 : 2) * kTileBytes);
-    if constexpr (kParts == 4) return (part[0] + part[1]) + (part[2] + part[3]);
+  }
+
+  [[gnu::always_inline]] static F32 sum_of(const Weighing& it) {
+    if constexpr (kParts == 4) return (it.part[0] + it.part[1]) + (it.part[2] + it.part[3]);
     const auto add = [](F32 a, F32 b) { return a + b; };
-    F32 sum = over_keys(part[0], add);
-    if constexpr (kParts == 2) sum = sum + over_keys(part[1], add);
+    F32 sum = over_keys(it.part[0], add);
+    if constexpr (kParts == 2) sum = sum + over_keys(it.part[1], add);
     return sum;
   }
 
-  void raise(Lanes rising, F32 here) {
-    settle();
-    const Lanes both{static_cast<__mmask16>(rising.bits & less(m_, here).bits)};
+  template <bool kPlain>
+  [[gnu::always_inline]] void finish(Weighing& it) {
+    F32 sum = sum_of(it);
+    const Lanes rising = less(broadcast(kMostSum), sum);
+    if (__builtin_expect(rising.bits != 0, false)) sum = raise<kPlain>(rising, it);
+    l_ = l_ + sum;
+    char* to = weights_of(it.unit);
+    store_weights(it.p, to);
+    store_weights(it.p + kHalf, to + kWeightTiles / 2 * kTileBytes);
+  }
+
+  // The maximum of some rows rises to that of the unit, and its weights are computed again.
+  template <bool kPlain>
+  [[gnu::noinline]] F32 raise(Lanes rising, Weighing& it) {
+    if (exists(it.unit - 1)) settle_all(it.unit - 1);
+    const Lanes both{static_cast<__mmask16>(rising.bits & less(m_, largest<kPlain>(it)).bits)};
     const F32 before = m_, log2e = broadcast(kLog2E);
-    m_ = select(both, here, before);
+    m_ = select(both, largest<kPlain>(it), before);
     const F32 rescale = select(both, exp2(before * log2e - m_ * log2e), broadcast(1.0f));
     l_ = l_ * rescale;
     float factors[kWidth];
     store(factors, rescale);
-    for (int i = 0; i < num_outputs(); ++i)
-      store(outputs() + i * kWidth,
-            load(outputs() + i * kWidth) * broadcast(factors[i & (kRows - 1)]));
+    float* o = outputs();
+    for (int i = 0; i < num_outputs(); ++i, o += kWidth)
+      store(o, load(o) * broadcast(factors[i % kRows]));
+    reset(it);
+    for (int i = 0; i < kSteps; ++i) weigh<kPlain>(i, it);
+    return sum_of(it);
   }
 
   // Weights of sixteen keys, [16 / kKeys] vectors of [kKeys][kRows], as rows of sixteen keys: for
@@ -431,64 +531,36 @@ class FewRows {
     }
   }
 
-  void multiply_values(const FewUnit& unit, NextRows& lines) {
-    const TileRows a = unit.values[0], b = unit.values[1];
-    const char* weights = reinterpret_cast<const char*>(weights_of(unit));
-    float* sums = scratch_.sums;
-    if constexpr (kStacked) {
-      load_tile<6>(weights);
-      load_tile<7>(weights + kTileBytes);
-      for (int c = 0; c < chunks_v_; ++c, sums += kColumnRows * kWidth) {
-        clear_tile<5>();
-        load_tile<3>(a.first + c * kTileRowBytes, a.stride);
-        product_bf16<5, 6, 3>();
-        lines.advance(3);
-        load_tile<4>(b.first + c * kTileRowBytes, b.stride);
-        product_bf16<5, 7, 4>();
-        lines.advance(3);
-        store_tile<5>(sums);
-      }
-    } else {
-      load_tile<4>(weights);
-      load_tile<5>(weights + kTileBytes);
-      load_tile<6>(weights + 2 * kTileBytes);
-      load_tile<7>(weights + 3 * kTileBytes);
-      for (int c = 0; c < chunks_v_; ++c, sums += kColumnRows * kWidth) {
-        load_tile<2>(a.first + c * kTileRowBytes, a.stride);
-        clear_tile<0>();
-        product_bf16<0, 4, 2>();
-        clear_tile<1>();
-        product_bf16<1, 5, 2>();
-        lines.advance(3);
-        load_tile<3>(b.first + c * kTileRowBytes, b.stride);
-        product_bf16<0, 6, 3>();
-        product_bf16<1, 7, 3>();
-        lines.advance(3);
-        store_tile<0>(sums);
-        store_tile<1>(sums + kRows * kWidth);
-      }
+  // Adds the sums of a unit and a chunk. check stays 0 where they are finite.
+  [[gnu::always_inline]] void settle(uint32_t unit, int chunk, F32& check) const {
+    const int64_t first = int64_t{chunk} * kColumnRows * kWidth;
+    const float *sums = sums_of(unit) + first, *from = outputs() + first;
+    float* to = outputs(1) + first;
+    F32 zero[2] = {check, broadcast(0.0f)};
+#pragma GCC unroll 16
+    for (int i = 0; i < kColumnRows; ++i) {
+      const F32 sum = load(sums + i * kWidth);
+      zero[i % 2] = fma(sum, broadcast(0.0f), zero[i % 2]);
+      store(to + i * kWidth, load(from + i * kWidth) + sum);
     }
-    pending_ = &unit;
+    check = zero[0] + zero[1];
+  }
+  void settle_all(uint32_t unit) {
+    F32 check = broadcast(0.0f);
+    for (int c = 0; c < chunks_v_; ++c) settle(unit, c, check);
+    finish_settling(check);
   }
 
-  // Adds the sums of the last products, if that is not done.
-  void settle() {
-    if (pending_ == nullptr) return;
-    const FewUnit& unit = *pending_;
-    pending_ = nullptr;
-    F32 zero[2] = {broadcast(0.0f), broadcast(0.0f)};
-    for (int i = 0; i < num_outputs(); i += 2) {
-      zero[0] = fma(load(scratch_.sums + i * kWidth), broadcast(0.0f), zero[0]);
-      zero[1] = fma(load(scratch_.sums + (i + 1) * kWidth), broadcast(0.0f), zero[1]);
-    }
-    const F32 all = zero[0] + zero[1];
-    if (__builtin_expect(equal(all, all).bits != 0xffff, false)) return add_exactly(unit);
-    for (int i = 0; i < num_outputs(); ++i)
-      store(outputs() + i * kWidth,
-            load(outputs() + i * kWidth) + load(scratch_.sums + i * kWidth));
+  // Of the oldest unit that is not settled.
+  [[gnu::always_inline]] void finish_settling(F32 check) {
+    if (__builtin_expect(equal(check, check).bits != 0xffff, false))
+      add_exactly(settled_);
+    else
+      outputs_index_ ^= 1;
+    ++settled_;
   }
 
-  [[gnu::noinline]] void add_exactly(const FewUnit&) {}
+  [[gnu::noinline]] void add_exactly(uint32_t) {}
 
   const AttendTask& task_;
   const Logits& logits_;
@@ -498,9 +570,12 @@ class FewRows {
   const F32 logit_scale_;
   F32 m_, l_;
 
-  uint32_t count_ = 0;                  // units that have entered
-  const FewUnit* pending_ = nullptr;    // whose sums wait
+  // Units are counted from 0: those that have entered, the one whose place is the first, and those
+  // whose sums are in the outputs.
+  uint32_t entered_ = 0, now_ = 0, settled_ = 0;
   FewUnit units_[kRing];
+  Pieces pieces_;
+  int outputs_index_ = 0;
   int scales_index_ = 0;
   float key_scales_[2][kTileKeys], value_scales_[2][kTileKeys];  // of this tile and the one before
 };

@@ -42,14 +42,18 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, uint64_
                    RowPointers& pointers) {
   for (int i = 0; i < begin; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
   for (int i = end; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
-  for (int i = begin; i < end;) {
-    const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
+  int page = (start + begin) / rows.page_size, offset = (start + begin) % rows.page_size;
+  const int64_t stride = rows.token_stride;
+  const int64_t reach = stride > kPrefetchReach ? stride : kPrefetchReach;
+  for (int i = begin; i < end; ++page, offset = 0) {
     const int count = smaller(end - i, rows.page_size - offset);
-    const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * rows.token_stride;
-    const int64_t reach = rows.token_stride > kPrefetchReach ? rows.token_stride : kPrefetchReach;
-    for (int64_t at = 0; at < count * rows.token_stride; at += reach) prefetch(row + at);
-    for (int j = 0; j < count; ++j, row += rows.token_stride) pointers[i + j] = row;
-    i += count;
+    const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * stride;
+    for (int64_t at = 0; at < count * stride; at += reach) prefetch(row + at);
+    const int stop = i + count;
+    for (; i + 8 <= stop; i += 8, row += 8 * stride)
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) pointers[i + j] = row + j * stride;
+    for (; i < stop; ++i, row += stride) pointers[i] = row;
   }
   // A key that no row sees is not read, whatever it holds.
   for (uint64_t hidden = ~any & seen_between(begin, end); hidden != 0; hidden &= hidden - 1)
