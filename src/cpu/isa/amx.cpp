@@ -31,7 +31,7 @@ inline F32 inverse_near(F32 a) {
   return {_mm512_rcp14_ps(a.v)};
 }
 // Into the second-level cache.
-[[gnu::always_inline]] inline void prefetch_near(const char* p) {
+inline void prefetch_near(const char* p) {
   _mm_prefetch(p, _MM_HINT_T1);
 }
 

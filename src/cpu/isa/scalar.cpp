@@ -301,9 +301,7 @@ inline void join_columns(F32& a, F32& b) {
   b.v = high;
 }
 
-// Inlined at once: compilers take a function of nothing but a prefetch for one without effect, and
-// delete its calls.
-[[gnu::always_inline]] inline void prefetch(const char* p) {
+inline void prefetch(const char* p) {
   __builtin_prefetch(p);
 }
 
