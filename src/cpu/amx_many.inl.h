@@ -141,9 +141,23 @@ inline void accumulate_chunk(const char* const* values, int64_t offset,
 // sums: [4] tiles
 inline void accumulate_in_range(const char* values, int chunks, const char* const (&weights)[2],
                                 const F32 (&range)[2], float* sums, float* const (&o)[2]) {
-  for (int c = 0; c < chunks; ++c) {
-    for (int i = 0; i < 4 * 256; i += kWidth) store(sums + i, broadcast(0.0f));
-    accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1, {sums, sums + 512});
+  load_tile<6>(weights[0]);
+  load_tile<7>(weights[1]);
+  for (int c = 0; c < chunks; ++c, values += 2 * kTileBytes) {
+    stream_tile<4>(values);
+    clear_tile<0>();
+    product<0, 4, 6>();
+    clear_tile<1>();
+    product<1, 4, 7>();
+    stream_tile<5>(values + kTileBytes);
+    clear_tile<2>();
+    product<2, 5, 6>();
+    clear_tile<3>();
+    product<3, 5, 7>();
+    store_tile<0>(sums);
+    store_tile<1>(sums + 512);
+    store_tile<2>(sums + 256);
+    store_tile<3>(sums + 768);
     for (int g = 0; g < 2; ++g)
       for (int i = 0; i < 512; i += kWidth) {
         float* at = o[g] + c * 512 + i;
