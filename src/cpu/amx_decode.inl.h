@@ -76,7 +76,8 @@ inline void pair_codes(const char* const* rows, int dim, NextLines& next, char* 
   for (int j = 0; j < 16; ++j) {
     for (int d = 0; d < dim; d += 64) {
       const char *a = rows[j] + d, *b = rows[16 + j] + d;
-      const bool plain = __builtin_expect(Convert::is_plain(a) && Convert::is_plain(b), true);
+      const bool plain =
+          are_plain<Convert>(_mm512_max_epu8(Convert::strangeness(a), Convert::strangeness(b)));
       char* at = to + d / kChunkDims * 2 * kTileBytes + j * kTileRowBytes;
       for (int half = 0; half < 64; half += 32, at += 2 * kTileBytes)
         store_pair(plain ? Convert::plain(a + half) : Convert::any(a + half),
@@ -88,8 +89,8 @@ inline void pair_codes(const char* const* rows, int dim, NextLines& next, char* 
 
 inline void pair_values(Element element, const char* const* rows, int dim, NextLines& next,
                         char* to) {
-  if (element == Element::int8) return pair_codes<Int8ToBf16>(rows, dim, next, to);
-  if (element == Element::e4m3) return pair_codes<E4m3ToBf16>(rows, dim, next, to);
+  if (element == Element::int8) return pair_codes<Int8ToHalves>(rows, dim, next, to);
+  if (element == Element::e4m3) return pair_codes<E4m3ToHalves>(rows, dim, next, to);
   pair_rows(rows, dim, next, to);
 }
 
@@ -115,6 +116,10 @@ template <class Operation>
   return {_mm512_permutexvar_ps(key, _mm512_broadcast_f32x4(_mm_loadu_ps(scales)))};
 }
 
+// The first four rows' numbers for each of four keys.
+[[gnu::always_inline]] inline F32 repeat_rows(F32 rows) {
+  return {_mm512_broadcast_f32x4(_mm512_castps512_ps128(rows.v))};
+}
 [[gnu::always_inline]] inline F32 repeat_rows(const float* rows) {
   return {_mm512_broadcast_f32x4(_mm_loadu_ps(rows))};
 }
@@ -128,7 +133,7 @@ class SmallGroup {
         scratch_(scratch),
         group_(group_of(task, 0)),
         tiles_v_(2 * chunks_of(task.head_dim_v)),
-        logit_scale_(scale_of_rows(task)) {}
+        logit_scale_(scale_of_rows(task, logits)) {}
 
   static bool serves(const AttendTask& task) {
     const auto fits = [](Element element, int dim) {
@@ -171,8 +176,8 @@ class SmallGroup {
       const bool last = unit == kUnits - 1;
       NextLines lines(task_, last ? next_keys : tile.keys + first + kUnitKeys,
                       last ? next_values : tile.values + first + kUnitKeys);
-      make_bf16(task_.key_element, tile.keys + first, kUnitKeys, task_.head_dim,
-                scratch_.converted_keys, [&] { lines.advance(1); });
+      make_halves(task_.key_element, tile.keys + first, kUnitKeys, task_.head_dim,
+                  scratch_.converted_keys, [&] { lines.advance(1); });
       finish_unit(lines);
       multiply_keys(tile.keys + first, lines);
       pair_values(task_.value_element, tile.values + first, task_.head_dim_v, lines,
@@ -185,11 +190,11 @@ class SmallGroup {
 
  private:
   // What a product is multiplied by to be a logit, where Logits has no single number for it.
-  static F32 scale_of_rows(const AttendTask& task) {
+  static F32 scale_of_rows(const AttendTask& task, const Logits& logits) {
     float rows[kSmallRows];
     for (int r = 0; r < kSmallRows; ++r)
       rows[r] = task.query_scale != nullptr ? task.query_scale[r < task.num_rows ? r : 0] : 1.0f;
-    return broadcast(task.scale) * repeat_rows(rows);
+    return repeat_rows(logits.with_units(task.scale, 0)) * repeat_rows(rows);
   }
 
   // Four columns of four rows from one order into the other.
@@ -223,9 +228,9 @@ class SmallGroup {
     for (int c = 0; c < chunks_of(task_.head_dim); ++c) {
       load_tile<2>(scratch_.queries + c * kTileBytes);
       load_tile<3>(a.first + c * kTileRowBytes, a.stride);
-      product_bf16<0, 3, 2>();
+      product<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
-      product_bf16<1, 4, 2>();
+      product<1, 4, 2>();
       lines.advance(8);
     }
     store_tile<0>(scratch_.scores, kSmallRows * 4);
@@ -246,12 +251,23 @@ class SmallGroup {
   void finish_unit(NextLines& lines) {
     if (!open_) return;
     open_ = false;
-    weigh(open_scales_.keys, open_scales_.values);
+    const F32 range = range_of_unit(open_scales_.values);
+    weigh(open_scales_.keys, open_scales_.values, inverse_of_power(range));
+    if (kIsNarrow && open_scales_.values != nullptr) return add_values_in_range(range, lines);
     add_values(lines);
   }
 
-  // The softmax of a unit. Scales: [32] or null
-  void weigh(const float* key_scales, const float* value_scales) {
+  // range_of, for rows that see all keys. value_scales: [32] or null
+  static F32 range_of_unit(const float* value_scales) {
+    if (!kIsNarrow || value_scales == nullptr) return broadcast(1.0f);
+    const __m512i low = size_bits(_mm512_loadu_si512(value_scales));
+    const __m512i high = size_bits(_mm512_loadu_si512(value_scales + kWidth));
+    const __m512i most = _mm512_max_epu32(low, high);
+    return power_above(_mm512_set1_epi32(static_cast<int>(_mm512_reduce_max_epu32(most))));
+  }
+
+  // The softmax of a unit. Scales: [32] or null; inverse: of the range of those of values
+  void weigh(const float* key_scales, const float* value_scales, F32 inverse) {
     Unit it;
 #pragma GCC unroll 8
     for (int i = 0; i < kUnitVectors; ++i) {
@@ -260,28 +276,32 @@ class SmallGroup {
       if (key_scales != nullptr) it.s[i] = it.s[i] * scales_of_keys(key_scales + 4 * i);
       it.s[i] = it.s[i] * logit_scale_;
     }
-    const F32 lowest = broadcast(kMinusInfinity), scale = broadcast(logits_.logit_scale());
+    const F32 lowest = broadcast(kMinusInfinity), scale = repeat_rows(logits_.logit_scale(0));
     if (const Lanes fresh = equal(m_, lowest); fresh.bits != 0)
-      m_ = select(fresh, it.largest() * scale, m_);
-    F32 sum = weights_of(it, value_scales);
+      m_ = select(fresh, highest_of(it, scale), m_);
+    F32 sum = weights_of(it, value_scales, inverse);
     const Lanes rising = less(broadcast(kMostSum), sum);
     if (__builtin_expect(rising.bits != 0, false)) {
-      raise(rising, it.largest() * scale);
-      sum = weights_of(it, value_scales);
+      raise(rising, highest_of(it, scale));
+      sum = weights_of(it, value_scales, inverse);
     }
     l_ = l_ + sum;
     store_weights(it, scratch_.weights);
   }
 
-  [[gnu::always_inline]] F32 weights_of(Unit& it, const float* value_scales) const {
-    const F32 scale = broadcast(logits_.exponent_scale());
+  static F32 highest_of(const Unit& it, F32 logit_scale) {
+    return it.largest() * logit_scale - broadcast(kHeadroom);
+  }
+
+  [[gnu::always_inline]] F32 weights_of(Unit& it, const float* value_scales, F32 inverse) const {
+    const F32 scale = repeat_rows(logits_.exponent_scale(0));
     const F32 shift =
         select(equal(m_, broadcast(kMinusInfinity)), broadcast(0.0f), m_ * broadcast(kLog2E));
     F32 sum = broadcast(0.0f);
     const auto one = [&](int i) __attribute__((always_inline)) {
       F32 p = exp2(fms(it.s[i], scale, shift));
       sum = sum + p;
-      if (value_scales != nullptr) p = p * scales_of_keys(value_scales + 4 * i);
+      if (value_scales != nullptr) p = p * (scales_of_keys(value_scales + 4 * i) * inverse);
       it.p[i] = rounded(p).v;
     };
 #pragma GCC unroll 4
@@ -332,14 +352,32 @@ class SmallGroup {
     for (int t = 0; t < tiles_v_; t += 2) {
       load_tile<5>(outputs(t));
       load_tile<3>(scratch_.values + t * kTileBytes);
-      product_bf16<5, 7, 3>();
+      product<5, 7, 3>();
       load_tile<6>(outputs(t + 1));
       load_tile<4>(scratch_.values + (t + 1) * kTileBytes);
-      product_bf16<6, 7, 4>();
+      product<6, 7, 4>();
       store_tile<5>(outputs(t));
       store_tile<6>(outputs(t + 1));
       lines.advance(8);
     }
+  }
+
+  // The same with sums from zero, which are multiplied by the unit's range.
+  void add_values_in_range(F32 range, NextLines& lines) const {
+    load_tile<7>(scratch_.weights);
+    for (int t = 0; t < tiles_v_; t += 2) {
+      load_tile<3>(scratch_.values + t * kTileBytes);
+      clear_tile<5>();
+      product<5, 7, 3>();
+      load_tile<4>(scratch_.values + (t + 1) * kTileBytes);
+      clear_tile<6>();
+      product<6, 7, 4>();
+      store_tile<5>(outputs(tiles_v_ + t));
+      store_tile<6>(outputs(tiles_v_ + t + 1));
+      lines.advance(8);
+    }
+    for (int i = 0; i < tiles_v_ * kSmallRows * kWidth; i += kWidth)
+      store(outputs(0) + i, fma(load(outputs(tiles_v_) + i), range, load(outputs(0) + i)));
   }
 
   const AttendTask& task_;
@@ -358,7 +396,7 @@ class SmallGroup {
 
 // Few rows, of which SmallGroup serves what it can.
 inline void attend_decode(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task);
+  const Logits logits(task, scratch.query_units);
   const Group group = group_of(task, 0);
   float* outputs = outputs_of(task, scratch, group);
   SmallGroup small(task, logits, scratch);

@@ -29,9 +29,10 @@ inline uint32_t hidden_halves(const Seen& seen, int unit, int lane) {
   return hidden;
 }
 
-// o of one row += values x weights of a unit. values: [tiles] packed; weights: tile
+// o of one row += values x weights of a unit, in units of range. values: [tiles] packed; weights:
+// tile
 inline void accumulate_lane(const char* values, int tiles, const char* weights, uint32_t hidden,
-                            int lane, float* o) {
+                            int lane, F32 range, float* o) {
   const Lanes own{static_cast<__mmask16>(1u << lane)};
   load_tile<2>(weights);
   for (int t = 0; t < tiles; ++t, o += 16 * kGroupRows, values += kTileBytes) {
@@ -41,20 +42,22 @@ inline void accumulate_lane(const char* values, int tiles, const char* weights, 
       _mm512_store_si512(
           shown + i * kTileRowBytes,
           _mm512_maskz_mov_epi16(~hidden, _mm512_load_si512(values + i * kTileRowBytes)));
-    load_tile<0>(o);
+    clear_tile<0>();
     load_tile<1>(shown);
-    product_bf16<0, 1, 2>();
+    product<0, 1, 2>();
     store_tile<0>(sums);
-    for (int i = 0; i < 16; ++i)
-      store(o + i * kGroupRows, select(own, load(sums + i * kGroupRows), load(o + i * kGroupRows)));
+    for (int i = 0; i < 16; ++i) {
+      float* at = o + i * kGroupRows;
+      store(at, select(own, fma(load(sums + i * kGroupRows), range, load(at)), load(at)));
+    }
   }
 }
 
 // All rows of a group.
 inline void accumulate_exactly(const Group& group, const Seen& seen, int unit, const char* values,
-                               int tiles, const char* weights) {
+                               int tiles, const char* weights, F32 range) {
   for (int lane = 0; lane < group.rows; ++lane)
-    accumulate_lane(values, tiles, weights, hidden_halves(seen, unit, lane), lane, group.o);
+    accumulate_lane(values, tiles, weights, hidden_halves(seen, unit, lane), lane, range, group.o);
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -39,7 +39,7 @@ inline TileRows rows_at(int64_t row_bytes, const char* const* pointers, int dim,
   for (int i = 0; i < 16; ++i)
     for (int c = 0; c < chunks_of(dim); ++c)
       _mm512_store_si512(copy + i * stride + c * kTileRowBytes,
-                         load_bf16(pointers[i], c * kChunkDims, dim));
+                         load_halves(pointers[i], c * kChunkDims, dim));
   return {copy, stride};
 }
 
@@ -95,9 +95,9 @@ inline void multiply_few(const TileRows* keys, const char* queries, int chunks, 
     for (int c = 0; c < chunks; ++c) {
       load_tile<2>(queries + c * kTileBytes);
       load_tile<3>(a.first + c * kTileRowBytes, a.stride);
-      product_bf16<0, 3, 2>();
+      product<0, 3, 2>();
       load_tile<4>(b.first + c * kTileRowBytes, b.stride);
-      product_bf16<1, 4, 2>();
+      product<1, 4, 2>();
       upcoming.advance(kLinesBeside);
     }
     store_tile<0>(scores + unit * kUnitKeys * kGroupRows);
@@ -133,11 +133,11 @@ inline void multiply_values(const TileRows* values, const char* weights, int chu
     load_tile<2>(values[0].first + c * kTileRowBytes, values[0].stride);
     load_tile<3>(values[1].first + c * kTileRowBytes, values[1].stride);
     clear_tile<0>();
-    product_bf16<0, 4, 2>();
+    product<0, 4, 2>();
     clear_tile<1>();
-    product_bf16<1, 5, 2>();
-    product_bf16<0, 6, 3>();
-    product_bf16<1, 7, 3>();
+    product<1, 5, 2>();
+    product<0, 6, 3>();
+    product<1, 7, 3>();
     store_tile<0>(sums);
     store_tile<1>(sums + 256);
     upcoming.advance(kLinesBeside);
@@ -157,18 +157,20 @@ inline void words_of(const Tile& tile, const Group& group, uint64_t (&words)[kGr
   }
 }
 
-// outputs += sums, of the first `rows` rows. Does nothing and returns false if one of the sums is
-// not finite.
-inline bool add_sums(const float* sums, int chunks, int rows, float* outputs) {
+// outputs += sums, of the first `rows` rows, in units of their range. Does nothing and returns
+// false if one of the sums is not finite.
+inline bool add_sums(const float* sums, int chunks, int rows, F32 range, float* outputs) {
   F32 zero = broadcast(0.0f);
   for (int t = 0; t < 2 * chunks; ++t)
     for (int i = 0; i < rows; ++i)
       zero = fma(load(sums + (t * 16 + i) * 16), broadcast(0.0f), zero);
   if (equal(zero, zero).bits != 0xffff) return false;
+  float ranges[kGroupRows];
+  store(ranges, range);
   for (int t = 0; t < 2 * chunks; ++t)
     for (int i = 0; i < rows; ++i) {
       float* at = outputs + (t * 16 + i) * 16;
-      store(at, load(at) + load(sums + (t * 16 + i) * 16));
+      store(at, fma(load(sums + (t * 16 + i) * 16), broadcast(ranges[i]), load(at)));
     }
   return true;
 }
@@ -176,13 +178,13 @@ inline bool add_sums(const float* sums, int chunks, int rows, float* outputs) {
 // The same for a unit with values that are not finite. In the half of a word that is not wanted
 // such a value meets a weight of 0, so the products are those of packed values.
 inline void add_exactly(const AttendTask& task, const AmxScratch& scratch, const Tile& tile,
-                        const Group& group, const Seen& seen, int unit, float* outputs) {
+                        const Group& group, const Seen& seen, int unit, F32 range, float* outputs) {
   const int chunks = chunks_of(task.head_dim_v);
   char* values = scratch.values + int64_t{kTileKeys / 16} * chunks * kTileBytes;
   from_outputs(outputs, task.head_dim_v, group);
   pack_values(tile.values + unit * kUnitKeys, task.head_dim_v, values);
   pair_weights(scratch.rounded, scratch.weights);
-  accumulate_exactly(group, seen, unit, values, 2 * chunks, scratch.weights);
+  accumulate_exactly(group, seen, unit, values, 2 * chunks, scratch.weights, range);
   to_outputs(group, task.head_dim_v, outputs);
 }
 
@@ -198,20 +200,22 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
   if (seen.any == 0) return;
   multiply_few(keys, queries_of(task, scratch, group.first), chunks_of(task.head_dim), units,
                scratch.scores, upcoming);
-  if (!logits.plain) make_logits(task, group, scales, tile.start, units, scratch.scores);
+  if (!logits.plain) make_logits(logits, group, scales, tile.start, units, scratch.scores);
   float* outputs = outputs_of(task, scratch, group);
   for (int unit = 0; unit < units; ++unit) {
     const int first = unit * kUnitKeys;
     float* scores = scratch.scores + first * kGroupRows;
     hide(seen, first, kUnitKeys, scores);
+    const float* value_scales = scales.values != nullptr ? scales.values + first : nullptr;
+    const F32 range = range_of(value_scales, seen, first);
     F32 rescale;
-    if (weigh(group, logits, scales.values != nullptr ? scales.values + first : nullptr, seen,
-              first, scores, scratch.rounded, rescale, [&] { upcoming.advance(kLinesBeside); }))
+    if (weigh(group, logits, value_scales, seen, first, range, scores, scratch.rounded, rescale,
+              [&] { upcoming.advance(kLinesBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
     spread_weights(scratch.rounded, scratch.weights);
     multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums, upcoming);
-    if (!add_sums(scratch.sums, chunks_v, group.rows, outputs))
-      add_exactly(task, scratch, tile, group, seen, unit, outputs);
+    if (!add_sums(scratch.sums, chunks_v, group.rows, range, outputs))
+      add_exactly(task, scratch, tile, group, seen, unit, range, outputs);
   }
 }
 
@@ -222,7 +226,7 @@ inline void attend_few_tile(const AttendTask& task, const Logits& logits, const 
                           gather(task.values, tile.value_scales, value_scales)};
   const int64_t key_bytes = int64_t{chunks_of(task.head_dim)} * kTileBytes;
   const int64_t value_bytes = int64_t{chunks_of(task.head_dim_v)} * kTileBytes;
-  make_bf16(task, scratch, units_of(tile.end), tile);
+  make_halves(task, scratch, units_of(tile.end), tile);
   const int64_t key_stride =
       is_code(task.key_element) ? converted_bytes(task.head_dim) : task.keys.token_stride;
   const int64_t value_stride =
@@ -241,7 +245,7 @@ inline void attend_few_tile(const AttendTask& task, const Logits& logits, const 
 }
 
 inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task);
+  const Logits logits(task, scratch.query_units);
   for (int row = 0; row < task.num_rows; row += kGroupRows) {
     const Group group = group_of(task, row);
     to_outputs(group, task.head_dim_v, outputs_of(task, scratch, group));

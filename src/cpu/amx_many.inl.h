@@ -49,7 +49,7 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   packed.any = tile.seen.any;
   packed.keys = keys;
   packed.values = values;
-  make_bf16(task, scratch, packed.units, tile);
+  make_halves(task, scratch, packed.units, tile);
   for (int i = 0; i < 2 * packed.units; ++i) {
     upcoming.advance(lines_beside);
     pack_keys(tile.keys + 16 * i, task.head_dim, keys + i * key_bytes);
@@ -100,12 +100,12 @@ inline void multiply_unit(const char* keys, const char* const (&queries)[2], int
   for (int c = 0; c < chunks; ++c) {
     load_tile<4>(keys + c * kTileBytes);
     load_tile<6>(queries[0] + c * kTileBytes);
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     load_tile<7>(queries[1] + c * kTileBytes);
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     load_tile<5>(keys + (chunks + c) * kTileBytes);
-    product_bf16<2, 5, 6>();
-    product_bf16<3, 5, 7>();
+    product<2, 5, 6>();
+    product<3, 5, 7>();
   }
   store_tile<0>(scores[0]);
   store_tile<1>(scores[1]);
@@ -124,17 +124,46 @@ inline void accumulate_chunk(const char* const* values, int64_t offset,
   for (int unit = 0; unit < units; ++unit) {
     stream_tile<4>(values[unit] + offset);
     load_tile<6>(weights[0] + unit * kTileBytes);
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     load_tile<7>(weights[1] + unit * kTileBytes);
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     stream_tile<5>(values[unit] + offset + kTileBytes);
-    product_bf16<2, 5, 6>();
-    product_bf16<3, 5, 7>();
+    product<2, 5, 6>();
+    product<3, 5, 7>();
   }
   store_tile<0>(o[0]);
   store_tile<1>(o[1]);
   store_tile<2>(o[0] + 256);
   store_tile<3>(o[1] + 256);
+}
+
+// All columns of o of two groups += values x weights of one unit, in units of each row's range.
+// sums: [4] tiles
+inline void accumulate_in_range(const char* values, int chunks, const char* const (&weights)[2],
+                                const F32 (&range)[2], float* sums, float* const (&o)[2]) {
+  load_tile<6>(weights[0]);
+  load_tile<7>(weights[1]);
+  for (int c = 0; c < chunks; ++c, values += 2 * kTileBytes) {
+    stream_tile<4>(values);
+    clear_tile<0>();
+    product<0, 4, 6>();
+    clear_tile<1>();
+    product<1, 4, 7>();
+    stream_tile<5>(values + kTileBytes);
+    clear_tile<2>();
+    product<2, 5, 6>();
+    clear_tile<3>();
+    product<3, 5, 7>();
+    store_tile<0>(sums);
+    store_tile<1>(sums + 512);
+    store_tile<2>(sums + 256);
+    store_tile<3>(sums + 768);
+    for (int g = 0; g < 2; ++g)
+      for (int i = 0; i < 512; i += kWidth) {
+        float* at = o[g] + c * 512 + i;
+        store(at, fma(load(sums + g * 512 + i), range[g], load(at)));
+      }
+  }
 }
 
 inline void rescale_columns(F32 rescale, int chunks, float* o) {
@@ -171,22 +200,28 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
   const int chunks_v = chunks_of(task.head_dim_v), first = unit * kUnitKeys;
   const char* values = tile.values + int64_t{unit} * chunks_v * 2 * kTileBytes;
   const char* const weights[2] = {scratch.weights, scratch.weights + kTileBytes};
+  const float* value_scales = task.values.scales != nullptr ? tile.value_scales + first : nullptr;
+  F32 range[2];
   bool is_exact = false;
   for (int g = 0; g < 2; ++g) {
     const Group& group = pair.group[g];
     hide(seen[g], first, kUnitKeys, scores[g]);
+    range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
-    if (weigh(group, logits, task.values.scales != nullptr ? tile.value_scales + first : nullptr,
-              seen[g], first, scores[g], scratch.rounded, rescale, [] {}))
+    if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g], scratch.rounded,
+              rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
     pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
   if (is_exact) {
     for (int g = 0; g < 2; ++g)
-      accumulate_exactly(pair.group[g], seen[g], unit, values, 2 * chunks_v, weights[g]);
+      accumulate_exactly(pair.group[g], seen[g], unit, values, 2 * chunks_v, weights[g], range[g]);
     return;
   }
+  if (kIsNarrow && value_scales != nullptr)
+    return accumulate_in_range(values, chunks_v, weights, range, scratch.sums,
+                               {pair.group[0].o, pair.group[1].o});
   for (int c = 0; c < chunks_v; ++c)
     accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1,
                      {pair.group[0].o + c * 512, pair.group[1].o + c * 512});
@@ -217,7 +252,7 @@ inline void attend_units(const AttendTask& task, const Logits& logits, const Amx
   if (scales.keys != nullptr) scales.keys += first;
   for (int g = 0; g < 2 && !logits.plain; ++g)
     if (pair.group[g].rows > 0)
-      make_logits(task, pair.group[g], scales, tile.start + first, end - begin,
+      make_logits(logits, pair.group[g], scales, tile.start + first, end - begin,
                   all[g] + first * kGroupRows);
   for (int unit = begin; unit < end; ++unit) {
     const int at = unit * kUnitKeys * kGroupRows;

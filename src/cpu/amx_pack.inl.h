@@ -19,13 +19,12 @@ namespace pagoda::cpu::PAGODA_ISA {
 constexpr int kGroupRows = 16;  // that are lanes of one vector
 constexpr int kUnitKeys = 32;   // of one step of the products of weights and values
 constexpr int kUnits = kTileKeys / kUnitKeys;
-constexpr int kChunkDims = 32;  // of one step of the products of queries and keys
 
 inline int chunks_of(int dim) {
   return (dim + kChunkDims - 1) / kChunkDims;
 }
 
-// Codes of one byte become bf16 on the way (amx_convert.inl.h).
+// Codes of one byte become the tiles' element on the way (amx_convert.inl.h).
 inline bool is_code(Element element) {
   return element == Element::int8 || element == Element::e4m3;
 }
@@ -77,13 +76,6 @@ class Upcoming {
   int lines_ = 0, line_ = 0, left_ = 0;
 };
 
-// Thirty-two bf16 from element `first` of a row on, zeros behind its `dim` elements.
-[[gnu::always_inline]] inline __m512i load_bf16(const char* row, int first, int dim) {
-  const int left = dim - first;
-  if (__builtin_expect(left >= kChunkDims, true)) return _mm512_loadu_si512(row + first * 2);
-  return _mm512_maskz_loadu_epi16((1u << left) - 1, row + first * 2);
-}
-
 // r[i] lane j becomes r[j] lane i.
 [[gnu::always_inline]] inline void transpose(__m512i (&r)[16]) {
   __m512i t[16];
@@ -115,31 +107,6 @@ class Upcoming {
   }
 }
 
-// Sixteen codes as words with a float each; e4m3 comes 2^8 too small, as kernels.h says.
-inline __m512i widen_codes(Element element, __m128i codes) {
-  if (element == Element::int8)
-    return _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)));
-  const __m128i sign = _mm_set1_epi8(static_cast<char>(0x80));
-  const __mmask16 nan = _mm_cmpeq_epi8_mask(_mm_or_si128(codes, sign), _mm_set1_epi8(-1));
-  const __m256i half = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7),
-                                        _mm256_set1_epi16(static_cast<short>(0xbf80)));
-  return _mm512_mask_mov_epi32(_mm512_castps_si512(_mm512_cvtph_ps(half)), nan,
-                               _mm512_set1_epi32(0x7fc00000));
-}
-
-// Thirty-two elements of a row from number `first` on as bf16, which holds each exactly.
-inline __m512i load_query(Element element, const char* row, int first, int dim) {
-  if (element == Element::bf16) return load_bf16(row, first, dim);
-  const int left = dim - first;
-  const __mmask32 lanes = left >= kChunkDims ? ~0u : (1u << left) - 1;
-  const __m256i codes = _mm256_maskz_loadu_epi8(lanes, row + first);
-  const __m512i low = widen_codes(element, _mm256_castsi256_si128(codes));
-  const __m512i high = widen_codes(element, _mm256_extracti128_si256(codes, 1));
-  return _mm512_inserti64x4(
-      _mm512_castsi256_si512(_mm512_cvtepi32_epi16(_mm512_srli_epi32(low, 16))),
-      _mm512_cvtepi32_epi16(_mm512_srli_epi32(high, 16)), 1);
-}
-
 // A group of up to 16 rows of queries; the rest are zeros.
 template <class Load>
 inline void pack_group(int count, int head_dim, char* to, const Load& load_row) {
@@ -158,15 +125,22 @@ inline void pack_group(int count, int head_dim, char* to, const Load& load_row) 
   }
 }
 
+// units: [16] what packed rows are multiplied by to be the caller's, powers of two
 inline void pack_queries(Element element, const char* const* rows, int count, int head_dim,
-                         char* to) {
-  if (element == Element::bf16)
+                         char* to, float* units) {
+  float factors[kGroupRows];
+  for (int i = 0; i < kGroupRows; ++i) {
+    factors[i] = i < count ? query_factor(element, rows[i], head_dim) : 1.0f;
+    units[i] = 1.0f / factors[i];
+  }
+  if (element == kTileElement)
     return pack_group(
         count, head_dim, to, [&](int i, int first) __attribute__((always_inline)) {
-          return load_bf16(rows[i], first, head_dim);
+          return load_halves(rows[i], first, head_dim);
         });
-  pack_group(count, head_dim, to,
-             [&](int i, int first) { return load_query(element, rows[i], first, head_dim); });
+  pack_group(count, head_dim, to, [&](int i, int first) {
+    return load_query(element, rows[i], first, head_dim, factors[i]);
+  });
 }
 
 // Sixteen keys.
@@ -175,7 +149,7 @@ inline void pack_keys(const char* const* rows, int head_dim, char* to) {
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i)
       _mm512_store_si512(to + c * kTileBytes + i * kTileRowBytes,
-                         load_bf16(rows[i], c * kChunkDims, head_dim));
+                         load_halves(rows[i], c * kChunkDims, head_dim));
 }
 
 // The values of a unit. Returns whether all of them are finite.
@@ -186,8 +160,8 @@ inline bool pack_values(const char* const* rows, int head_dim_v, char* to) {
     __m512i low[16], high[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
-      const __m512i a = load_bf16(rows[i], c * kChunkDims, head_dim_v);
-      const __m512i b = load_bf16(rows[16 + i], c * kChunkDims, head_dim_v);
+      const __m512i a = load_halves(rows[i], c * kChunkDims, head_dim_v);
+      const __m512i b = load_halves(rows[16 + i], c * kChunkDims, head_dim_v);
       most = _mm512_max_epu16(most, _mm512_and_si512(a, size));
       most = _mm512_max_epu16(most, _mm512_and_si512(b, size));
       low[i] = _mm512_unpacklo_epi16(a, b);
@@ -203,7 +177,7 @@ inline bool pack_values(const char* const* rows, int head_dim_v, char* to) {
       _mm512_store_si512(to + (column + 4) * kTileRowBytes, high[i]);
     }
   }
-  return _mm512_cmpge_epu16_mask(most, _mm512_set1_epi16(0x7f80)) == 0;
+  return _mm512_cmpge_epu16_mask(most, _mm512_set1_epi16(kInfinityBits)) == 0;
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -31,8 +31,8 @@ struct Steps {
   F32 scale, shift;
   F32 part[4];
 
-  Steps(const float* from, char* to, float exponent_scale, const Group& group)
-      : scores(from), weights(to), scale(broadcast(exponent_scale)), shift(shift_of(group)) {
+  Steps(const float* from, char* to, F32 exponent_scale, const Group& group)
+      : scores(from), weights(to), scale(exponent_scale), shift(shift_of(group)) {
 #pragma GCC unroll 4
     for (F32& it : part) it = broadcast(0.0f);
   }
@@ -46,11 +46,7 @@ struct Steps {
     const F32 a = load(scores + kStep * kGroupRows), b = load(scores + (16 + kStep) * kGroupRows);
     const F32 p = exp2(fms(a, scale, shift)), q = exp2(fms(b, scale, shift));
     part[kStep % 4] = (part[kStep % 4] + p) + q;
-    const __m512i low = _mm512_srli_epi32(rounded(p).v, 16);
-    constexpr int kChoose = 0xca;  // the second where the first is set, otherwise the third
-    _mm512_store_si512(weights + kStep * kTileRowBytes,
-                       _mm512_ternarylogic_epi32(_mm512_set1_epi32(static_cast<int>(0xffff0000u)),
-                                                 rounded(q).v, low, kChoose));
+    _mm512_store_si512(weights + kStep * kTileRowBytes, rounded_pair(p, q));
   }
   // Steps [kBegin, kEnd).
   template <int kBegin, int kEnd>
@@ -88,27 +84,27 @@ template <int kChunks, int kChunk = 0>
       store_pending<0>(pending);
       clear_tile<0>();
     }
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     steps.run<at(kProduct), at(kProduct + 1)>();
     load_tile<7>(queries[1] + kChunk * kTileBytes);
     if constexpr (kChunk == 0) {
       store_pending<1>(pending);
       clear_tile<1>();
     }
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     steps.run<at(kProduct + 1), at(kProduct + 2)>();
     stream_tile<5>(keys + (kChunks + kChunk) * kTileBytes);
     if constexpr (kChunk == 0) {
       store_pending<2>(pending);
       clear_tile<2>();
     }
-    product_bf16<2, 5, 6>();
+    product<2, 5, 6>();
     steps.run<at(kProduct + 2), at(kProduct + 3)>();
     if constexpr (kChunk == 0) {
       store_pending<3>(pending);
       clear_tile<3>();
     }
-    product_bf16<3, 5, 7>();
+    product<3, 5, 7>();
     steps.run<at(kProduct + 3), at(kProduct + 4)>();
     multiply_beside<kChunks, kChunk + 1>(keys, queries, pending, steps);
   }
@@ -133,27 +129,27 @@ template <int kBegin, int kEnd, int kUnit = 0>
       store_pending<0>(pending);
       load_tile<0>(o[0]);
     }
-    product_bf16<0, 4, 6>();
+    product<0, 4, 6>();
     steps.run<at(kProduct), at(kProduct + 1)>();
     load_tile<7>(weights[1] + kUnit * kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<1>(pending);
       load_tile<1>(o[1]);
     }
-    product_bf16<1, 4, 7>();
+    product<1, 4, 7>();
     steps.run<at(kProduct + 1), at(kProduct + 2)>();
     stream_tile<5>(values[kUnit] + kTileBytes);
     if constexpr (kUnit == 0) {
       store_pending<2>(pending);
       load_tile<2>(o[0] + 256);
     }
-    product_bf16<2, 5, 6>();
+    product<2, 5, 6>();
     steps.run<at(kProduct + 2), at(kProduct + 3)>();
     if constexpr (kUnit == 0) {
       store_pending<3>(pending);
       load_tile<3>(o[1] + 256);
     }
-    product_bf16<3, 5, 7>();
+    product<3, 5, 7>();
     steps.run<at(kProduct + 3), at(kProduct + 4)>();
     accumulate_beside<kBegin, kEnd, kUnit + 1>(values, weights, o, pending, steps);
   }
@@ -308,7 +304,8 @@ class Run {
   // A unit whose logits are there, beside the products of the next one.
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
-    for (int g = 0; g < 2; ++g) start_rows(group[g], logits_.logit_scale(), scores(0, g));
+    for (int g = 0; g < 2; ++g)
+      start_rows(group[g], logits_.logit_scale(group[g].first), scores(0, g));
     F32 first = first_group(it, next), second = second_group(it);
     if (next != nullptr && next->is_shaped) shape(*next, 1);
     if ((rising_rows(first).bits | rising_rows(second).bits) != 0) {
@@ -327,8 +324,8 @@ class Run {
     const Group& group = it.pair->group[g];
     const Lanes rising = rising_rows(sum);
     if (rising.bits != 0)
-      rescale_columns(raise_maximum(group, rising, logits_.logit_scale(), scores(0, g)), chunks_v_,
-                      group.o);
+      rescale_columns(raise_maximum(group, rising, logits_.logit_scale(group.first), scores(0, g)),
+                      chunks_v_, group.o);
     Steps steps = steps_of(it, g);
     steps.template run<0, kSteps>();
     return steps.sum();
@@ -336,7 +333,7 @@ class Run {
 
   [[gnu::always_inline]] Steps steps_of(const PairUnit& it, int g) const {
     return {scores(0, g), const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes,
-            logits_.exponent_scale(), it.pair->group[g]};
+            logits_.exponent_scale(it.pair->group[g].first), it.pair->group[g]};
   }
 
   [[gnu::always_inline]] F32 first_group(const PairUnit& it, const PairUnit* next) {
@@ -385,7 +382,8 @@ class Run {
       const Group& group = it.pair->group[g];
       const int first = it.unit * kUnitKeys;
       if (!logits_.plain && group.rows > 0)
-        make_logits(task_, group, {nullptr, nullptr}, it.tile->start + first, 1, scores(ahead, g));
+        make_logits(logits_, group, {nullptr, nullptr}, it.tile->start + first, 1,
+                    scores(ahead, g));
       hide(seen[g], first, kUnitKeys, scores(ahead, g));
     }
   }
@@ -492,7 +490,7 @@ inline bool next_tile(const AttendTask& task, int start, SeenTile from, Tile& ti
 }
 
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task);
+  const Logits logits(task, scratch.query_units);
   for (int i = 0; i < 2 * chunks_of(task.head_dim_v) * kTileBytes; i += kTileRowBytes)
     _mm512_store_si512(const_cast<char*>(scratch.zeros) + i, _mm512_setzero_si512());
   Pass pass;

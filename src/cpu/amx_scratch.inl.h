@@ -27,8 +27,9 @@ struct AmxScratch {
   float* outputs;          // [kMaxFewRows / 16, 2 x chunks of head_dim_v] tiles: o of few rows
   float* spare;            // m and l of 16 rows that do not exist, [2, 16]; then their o
   char* queries;           // [padded rows / 16, chunks of head_dim] tiles
+  float* query_units;      // [padded rows] what they are multiplied by to be the caller's
   uint64_t* seen;          // [kPassTiles, num_rows] with a block mask
-  char* converted_keys;    // [kTileKeys] rows of bf16, of a tile of codes
+  char* converted_keys;    // [kTileKeys] rows of the tiles' element, of a tile of codes
   char* converted_values;  // [kTileKeys] likewise
   int64_t size = 0;
 
@@ -52,6 +53,7 @@ struct AmxScratch {
     outputs = reinterpret_cast<float*>(take(kMaxFewRows / kGroupRows * value_tiles * kTileBytes));
     spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
     queries = take(groups * key_chunks * kTileBytes);
+    query_units = reinterpret_cast<float*>(take(groups * kTileRowBytes));
     seen = reinterpret_cast<uint64_t*>(take(int64_t{kPassTiles} * num_rows * 8));
     converted_keys = take(kTileKeys * converted_bytes(head_dim));
     converted_values = take(kTileKeys * converted_bytes(head_dim_v));
@@ -80,12 +82,12 @@ inline void clear(const AttendTask& task) {
     clear(task, group_of(task, first));
 }
 
-// Keys and values of a tile as bf16.
-inline void make_bf16(const AttendTask& task, const AmxScratch& scratch, int units, Tile& tile) {
+// Keys and values of a tile as the tiles' element.
+inline void make_halves(const AttendTask& task, const AmxScratch& scratch, int units, Tile& tile) {
   const int count = units * kUnitKeys;
-  make_bf16(task.key_element, tile.keys, count, task.head_dim, scratch.converted_keys, [] {});
-  make_bf16(task.value_element, tile.values, count, task.head_dim_v, scratch.converted_values,
-            [] {});
+  make_halves(task.key_element, tile.keys, count, task.head_dim, scratch.converted_keys, [] {});
+  make_halves(task.value_element, tile.values, count, task.head_dim_v, scratch.converted_values,
+              [] {});
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -4,17 +4,20 @@
 // What a row computes for a unit of 32 keys, whatever path it takes and whatever stands beside it:
 //
 //     s     products of the row with the keys, over dimensions in steps of 32
-//     if m is -inf: m = the largest logit of the keys it sees
+//     if m is -inf: m = the largest logit of the keys it sees, less the headroom
 //     p     2^(s * scale * log2(e) - m * log2(e)); 0 for a key that it does not see
 //     sum   (p0 + p1) + (p2 + p3), where p_k sums the keys j = k mod 4 of the first sixteen, each
 //           followed by key 16 + j
-//     if sum > kMostSum: m rises to the largest logit, l and o are scaled, and p starts over
+//     if sum > kMostSum: m rises to the largest logit, less the headroom; l and o are scaled, and p
+//           starts over
 //     l    += sum
-//     o    += sum of p v over the first 16 keys + over the second 16, with p rounded to bf16
+//     o    += sum of p v over the first 16 keys + over the second 16, with p rounded to the tiles'
+//           element. Where values have scales, p is multiplied by them and divided by `range`, a
+//           power of two, before it is rounded, and the sum is multiplied by it (range_of)
 //
 // The maximum rises late so that it rises rarely, and nobody has to look for it: p then is up to
-// kMostSum, which neither floats nor bf16 mind. m is what was subtracted, as in core/state.h, not
-// the largest logit.
+// kMostSum, which neither floats nor the tiles' element mind. m is what was subtracted, as in
+// core/state.h, not the largest logit; the headroom of a narrow element uses all of its range.
 #pragma once
 
 #include "amx_pack.inl.h"
@@ -22,7 +25,6 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-constexpr float kMostSum = 256.0f;
 constexpr float kLog2E = 0x1.715476p+0f;
 
 // 2^t for t up to 127, within 2^-22; exactly 1 for 0, and 0 for -inf. By a polynomial on the
@@ -38,9 +40,20 @@ constexpr float kLog2E = 0x1.715476p+0f;
   return scale_by_floor(p, t);
 }
 
-// To the nearest bf16, in the upper half of each word; halves go up. NaN stays NaN.
-[[gnu::always_inline]] inline Words rounded(F32 p) {
-  return {_mm512_add_epi32(_mm512_castps_si512(p.v), _mm512_set1_epi32(0x8000))};
+// Of floats: the bits but for the sign, in the order of their sizes.
+[[gnu::always_inline]] inline __m512i size_bits(__m512i floats) {
+  return _mm512_and_si512(floats, _mm512_set1_epi32(0x7fffffff));
+}
+
+// The power of two just above numbers that are given by their bits, as far as its inverse exists.
+[[gnu::always_inline]] inline F32 power_above(__m512i bits) {
+  const __m512i exponent = _mm512_add_epi32(_mm512_srli_epi32(bits, 23), _mm512_set1_epi32(1));
+  const __m512i within = _mm512_min_epu32(exponent, _mm512_set1_epi32(253));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(within, 23))};
+}
+[[gnu::always_inline]] inline F32 inverse_of_power(F32 power) {
+  const __m512i one = _mm512_set1_epi32(254 << 23);
+  return {_mm512_castsi512_ps(_mm512_sub_epi32(one, _mm512_castps_si512(power.v)))};
 }
 
 // Rows of a task whose lanes stand in one vector, with their state.
@@ -83,19 +96,37 @@ inline void see_group(uint64_t (&words)[kGroupRows], int count, Seen& seen) {
 // What stands between products and weights is the same for all tiles of a task.
 struct Logits {
   const AttendTask& task;
+  const float* query_units;  // of packed rows, [num_rows, padded]; null: all are 1
   // Nothing but a positive scale: logits need not be computed, the scale joins the exponent.
   bool plain;
 
-  explicit Logits(const AttendTask& task)
+  Logits(const AttendTask& task, const float* units_of_rows)
       : task(task),
-        plain(task.scale > 0 && task.query_scale == nullptr && task.softcap == 0 &&
+        query_units(kIsNarrow ? units_of_rows : nullptr),
+        plain(has_plain_scale(task.scale) && task.query_scale == nullptr && task.softcap == 0 &&
               task.bias == Bias::none && task.score.apply == nullptr &&
               task.keys.scales == nullptr && task.values.scales == nullptr) {}
 
   // What s is multiplied by to be an exponent of 2.
-  float exponent_scale() const { return plain ? task.scale * kLog2E : kLog2E; }
+  F32 exponent_scale(int first_row) const {
+    return plain ? with_units(task.scale * kLog2E, first_row) : broadcast(kLog2E);
+  }
   // And to be a logit.
-  float logit_scale() const { return plain ? task.scale : 1.0f; }
+  F32 logit_scale(int first_row) const {
+    return plain ? with_units(task.scale, first_row) : broadcast(1.0f);
+  }
+
+  // Of the rows [first_row, first_row + 16).
+  F32 with_units(float scale, int first_row) const {
+    const F32 it = broadcast(scale);
+    return query_units != nullptr ? it * load(query_units + first_row) : it;
+  }
+
+ private:
+  // A product with the unit of a row is a float of full precision.
+  static bool has_plain_scale(float scale) {
+    return kIsNarrow ? scale >= 0x1p-20f && scale <= 0x1p12f : scale > 0;
+  }
 };
 
 // Position of a key of this rank. The formula is position_of of core/shard.h, which is not included
@@ -166,9 +197,11 @@ inline void rescore(const AttendTask& task, const Group& group, int tile, float*
 
 // Products of `units` units of keys from `first_key` on become logits. Not for plain ones, which
 // are used as they are. With an expression the keys are a whole tile.
-inline void make_logits(const AttendTask& task, const Group& group, const TileScales& scales,
+inline void make_logits(const Logits& logits, const Group& group, const TileScales& scales,
                         int first_key, int units, float* scores) {
-  const F32 scale = broadcast(task.scale) * per_row(task.query_scale, group, 1.0f);
+  const AttendTask& task = logits.task;
+  const F32 scale =
+      logits.with_units(task.scale, group.first) * per_row(task.query_scale, group, 1.0f);
   const F32 slope = per_row(task.slope, group, 0.0f);
   const __m512i positions = positions_of(task, group);
   const bool is_capped = task.softcap > 0;
@@ -218,12 +251,17 @@ inline F32 largest_of(const float* scores) {
   return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
 }
 
+// What m is set to for a unit.
+inline F32 highest_of(const float* scores, F32 logit_scale) {
+  return largest_of(scores) * logit_scale - broadcast(kHeadroom);
+}
+
 // Rows that have seen nothing take the maximum of their first unit. Their l and o are 0.
-inline void start_rows(const Group& group, float logit_scale, const float* scores) {
+inline void start_rows(const Group& group, F32 logit_scale, const float* scores) {
   const F32 m = load(group.m);
   const Lanes fresh = equal(m, broadcast(kMinusInfinity));
   if (fresh.bits == 0) return;
-  store(group.m, select(fresh, largest_of(scores) * broadcast(logit_scale), m));
+  store(group.m, select(fresh, highest_of(scores, logit_scale), m));
 }
 
 inline Lanes rising_rows(F32 sum) {
@@ -232,9 +270,9 @@ inline Lanes rising_rows(F32 sum) {
 
 // m of these rows rises to the unit's largest logit. Returns what l, which is scaled here, and o
 // are to be multiplied by: exactly 1 for the others.
-inline F32 raise_maximum(const Group& group, Lanes rising, float logit_scale, const float* scores) {
+inline F32 raise_maximum(const Group& group, Lanes rising, F32 logit_scale, const float* scores) {
   const F32 before = load(group.m);
-  const F32 here = largest_of(scores) * broadcast(logit_scale);
+  const F32 here = highest_of(scores, logit_scale);
   const Lanes both{static_cast<__mmask16>(rising.bits & less(before, here).bits)};
   const F32 after = select(both, here, before), log2e = broadcast(kLog2E);
   const F32 rescale = select(both, exp2(before * log2e - after * log2e), broadcast(1.0f));
@@ -250,14 +288,36 @@ inline F32 shift_of(const Group& group) {
   return select(equal(m, broadcast(kMinusInfinity)), broadcast(0.0f), m * broadcast(kLog2E));
 }
 
+// The power of two above the largest scale of the values that each row sees in a unit: what weights
+// with scales are divided by to be numbers of a narrow element. Otherwise 1. value_scales:
+// [kUnitKeys] or null; seen: from key `first` on
+inline F32 range_of(const float* value_scales, const Seen& seen, int first) {
+  if (!kIsNarrow || value_scales == nullptr) return broadcast(1.0f);
+  __m512i most = _mm512_setzero_si512();
+  if (seen.is_uniform()) {
+    const auto half = [&](int i) {
+      const auto keys = static_cast<__mmask16>(seen.any >> (first + i));
+      return _mm512_maskz_loadu_epi32(keys, value_scales + i);
+    };
+    most = _mm512_set1_epi32(static_cast<int>(
+        _mm512_reduce_max_epu32(_mm512_max_epu32(size_bits(half(0)), size_bits(half(16))))));
+  } else {
+    for (int key = 0; key < kUnitKeys; ++key)
+      most = _mm512_mask_max_epu32(most, seen.rows_of(first + key), most,
+                                   size_bits(_mm512_castps_si512(broadcast(value_scales[key]).v)));
+  }
+  return power_above(most);
+}
+
 // Weights of a unit, rounded in the upper halves of words; returns their sum before rounding.
 // scores, weights: [kUnitKeys, 16]; value_scales: [kUnitKeys] or null; seen: from key `first` on;
-// beside: called now and then
+// range: of the unit; beside: called now and then
 template <class Beside>
 inline F32 weights_of(const Group& group, const Logits& logits, const float* value_scales,
-                      const Seen& seen, int first, const float* scores, uint32_t* weights,
-                      const Beside& beside) {
-  const F32 scale = broadcast(logits.exponent_scale()), shift = shift_of(group);
+                      const Seen& seen, int first, F32 range, const float* scores,
+                      uint32_t* weights, const Beside& beside) {
+  const F32 scale = logits.exponent_scale(group.first), shift = shift_of(group);
+  const F32 inverse = inverse_of_power(range);
   F32 sum[4];
 #pragma GCC unroll 4
   for (F32& part : sum) part = broadcast(0.0f);
@@ -265,7 +325,8 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
     F32 p = exp2(fms(load(scores + key * kGroupRows), scale, shift));
     part = part + p;
     if (value_scales != nullptr)
-      p = select({seen.rows_of(first + key)}, p * broadcast(value_scales[key]), broadcast(0.0f));
+      p = select({seen.rows_of(first + key)}, p * (broadcast(value_scales[key]) * inverse),
+                 broadcast(0.0f));
     _mm512_store_si512(weights + key * kGroupRows, rounded(p).v);
   };
   for (int j = 0; j < 16; j += 4, beside())
@@ -280,14 +341,15 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
 // The whole softmax of a unit. Returns whether m of a row rose; then `rescale` is for o.
 template <class Beside>
 inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
-                  const Seen& seen, int first, const float* scores, uint32_t* weights, F32& rescale,
-                  const Beside& beside) {
-  start_rows(group, logits.logit_scale(), scores);
-  F32 sum = weights_of(group, logits, value_scales, seen, first, scores, weights, beside);
+                  const Seen& seen, int first, F32 range, const float* scores, uint32_t* weights,
+                  F32& rescale, const Beside& beside) {
+  const F32 logit_scale = logits.logit_scale(group.first);
+  start_rows(group, logit_scale, scores);
+  F32 sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, beside);
   const Lanes rising = rising_rows(sum);
   if (rising.bits != 0) {
-    rescale = raise_maximum(group, rising, logits.logit_scale(), scores);
-    sum = weights_of(group, logits, value_scales, seen, first, scores, weights, [] {});
+    rescale = raise_maximum(group, rising, logit_scale, scores);
+    sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, [] {});
   }
   store(group.l, load(group.l) + sum);
   return rising.bits != 0;

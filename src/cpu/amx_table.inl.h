@@ -1,6 +1,7 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
+#include "amx_codes.inl.h"
 #include "amx_decode.inl.h"
 #include "amx_run.inl.h"
 
@@ -11,13 +12,13 @@ void multiply_tiles(const void* a, const void* b, float* c) {
   load_tile<0>(c);
   load_tile<1>(a);
   load_tile<2>(b);
-  product_bf16<0, 1, 2>();
+  product<0, 1, 2>();
   store_tile<0>(c);
 }
 
-void convert_codes(Element element, const void* codes, int32_t dim, void* bf16) {
+void convert_codes(Element element, const void* codes, int32_t dim, void* halves) {
   const char* row = static_cast<const char*>(codes);
-  make_bf16(element, &row, 1, dim, static_cast<char*>(bf16), [] {});
+  make_halves(element, &row, 1, dim, static_cast<char*>(halves), [] {});
 }
 
 inline int32_t padded_dim(int32_t head_dim_v) {
@@ -32,13 +33,13 @@ inline int64_t own_bytes(int32_t head_dim, int32_t head_dim_v, int32_t max_rows)
 inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own) {
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
-  const int row_bytes = queries.element == Element::bf16 ? queries.head_dim * 2 : queries.head_dim;
+  const int query_bytes = row_bytes(queries.element, queries.head_dim);
   for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows) {
     for (int i = row + kGroupRows; i < smaller(row + 2 * kGroupRows, queries.num_rows); ++i)
-      for (int byte = 0; byte < row_bytes; byte += 64) prefetch(queries.rows[i] + byte);
+      for (int byte = 0; byte < query_bytes; byte += 64) prefetch(queries.rows[i] + byte);
     pack_queries(queries.element, queries.rows + row,
                  larger(0, smaller(queries.num_rows - row, kGroupRows)), queries.head_dim,
-                 scratch.queries + row / kGroupRows * bytes);
+                 scratch.queries + row / kGroupRows * bytes, scratch.query_units + row);
   }
 }
 
@@ -48,6 +49,7 @@ inline void attend(const AttendTask& task) {
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
   if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
   if (!task.continues) clear(task);
+  if (serves_codes(task)) return attend_codes(task, scratch);
   if (SmallGroup::serves(task)) return attend_decode(task, scratch);
   attend_few(task, scratch);
 }
@@ -85,19 +87,28 @@ inline void merge_rows(State into, State from, int num_rows, int head_dim_v) {
   return select(equal(it, it), it, broadcast(__builtin_nanf("")));
 }
 
-// Two columns side by side in words.
+// Two columns side by side in words, as bf16 or as f16.
+template <Element kElement>
 [[gnu::always_inline]] inline __m512i finished_pair(F32 a, F32 b) {
   const __mmask16 nan = _mm512_cmp_ps_mask(a.v, b.v, _CMP_UNORD_Q);
   if (__builtin_expect(nan != 0, false)) {
     a = one_nan(a);
     b = one_nan(b);
   }
+  if constexpr (kElement == Element::f16) {
+    const auto column = [](F32 x) {
+      return _mm512_cvtepu16_epi32(
+          _mm512_cvtps_ph((x + broadcast(0.0f)).v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    };
+    return _mm512_or_si512(column(a), _mm512_slli_epi32(column(b), 16));
+  }
   return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(finished_column(a), 16),
                                  finished_column(b));
 }
 
-inline void narrow_group(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
-                         const float* divisor, const float* column_scale, void* const* to) {
+template <Element kElement>
+inline void narrow_group_to(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
+                            const float* divisor, const float* column_scale, void* const* to) {
   for (int i = 0; i < count; ++i)
     for (int byte = 0; byte < head_dim_v * 2; byte += 64)
       prefetch(static_cast<const char*>(to[i]) + byte);
@@ -113,7 +124,7 @@ inline void narrow_group(const float* o, int32_t count, int32_t head_dim_v, cons
         a = a * broadcast(column_scale[column]);
         b = b * broadcast(column_scale[column + 1]);
       }
-      r[i] = finished_pair(a, b);
+      r[i] = finished_pair<kElement>(a, b);
     }
     transpose(r);
     const int left = head_dim_v - first;
@@ -121,6 +132,14 @@ inline void narrow_group(const float* o, int32_t count, int32_t head_dim_v, cons
     for (int i = 0; i < count; ++i)
       _mm512_mask_storeu_epi16(static_cast<char*>(to[i]) + first * 2, lanes, r[i]);
   }
+}
+
+inline void narrow_group(Element element, const float* o, int32_t count, int32_t head_dim_v,
+                         const float* weight, const float* divisor, const float* column_scale,
+                         void* const* to) {
+  const auto narrow =
+      element == Element::f16 ? narrow_group_to<Element::f16> : narrow_group_to<Element::bf16>;
+  narrow(o, count, head_dim_v, weight, divisor, column_scale, to);
 }
 
 extern const TileKernels kTileKernels;

@@ -1,11 +1,13 @@
 // The tile registers of AMX: eight of 16 rows of 64 bytes. Everything here is one instruction.
+// Tiles of operands hold pairs of 16-bit elements, the halves of a word; which element, and what
+// goes with it, is the unit's (amx_bf16.inl.h, amx_f16.inl.h).
 //
 // Compilers' own intrinsics do not say that they read and write memory, so stores that feed a load
 // of a tile may be deleted; hence inline assembly, which says so. Every unit uses one configuration
 // for all kernels, because setting another costs as much as dozens of products.
 //
-// product_bf16<C, A, B>, by the manual and on every machine tried, computes for each row m and
-// column n of C, with fused multiply-adds to the nearest that take subnormals for 0,
+// product<C, A, B> of such a file, by the manual and on every machine tried, computes for each row
+// m and column n of C, with fused multiply-adds to the nearest that take subnormals of float for 0,
 //
 //     even = 0; for k = 0 .. 15: even += A[m][2k] * B[k][2n]
 //     odd  = 0; for k = 0 .. 15: odd += A[m][2k + 1] * B[k][2n + 1]
@@ -14,11 +16,15 @@
 // tests/unit/cpu/amx_test.cpp holds the machine to that: the bits of attention rely on it.
 #pragma once
 
+#include "isa/vector_tiles.inl.h"
+#include "kernels.h"
+
 namespace pagoda::cpu::PAGODA_ISA {
 
 constexpr int kTileRows = 16;
 constexpr int kTileRowBytes = 64;
 constexpr int kTileBytes = kTileRows * kTileRowBytes;
+constexpr int kChunkDims = 32;  // of one step of the products of queries and keys
 
 // Rows and bytes of a row of each tile, as the instruction reads them.
 struct alignas(64) TileLayout {
@@ -84,10 +90,11 @@ template <int kTile>
                    : "memory");
 }
 
-template <int kC, int kA, int kB>
-[[gnu::always_inline]] inline void product_bf16() {
-  static_assert(kC != kA && kA != kB && kC != kB, "the three tiles of a product differ");
-  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));
+// Thirty-two halves of words from element `first` of a row on, zeros behind its `dim` elements.
+[[gnu::always_inline]] inline __m512i load_halves(const char* row, int first, int dim) {
+  const int left = dim - first;
+  if (__builtin_expect(left >= kChunkDims, true)) return _mm512_loadu_si512(row + first * 2);
+  return _mm512_maskz_loadu_epi16((1u << left) - 1, row + first * 2);
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -367,7 +367,7 @@ class ItemRun {
       return;
     }
     const bool in_groups =
-        call_.kernels.narrow_group != nullptr && call_.operands.out.dtype == PAGODA_BF16;
+        call_.kernels.narrow_group != nullptr && call_.operands.out.dtype != PAGODA_F32;
     int64_t head = item_.first_row % group();
     for (int32_t first = 0; first < item_.num_rows; first += kRowPadding) {
       Finished rows[kRowPadding];
@@ -470,9 +470,9 @@ class ItemRun {
       divisor[i] = it.divisor == 0 ? 1 : it.divisor;
       to[i] = it.to;
     }
-    call_.kernels.narrow_group(total.o + call_.geometry.output_offset(first), count,
-                               call_.geometry.head_dim_v, weight, divisor,
-                               values_of(call_).channel_scale(kv_head_), to);
+    call_.kernels.narrow_group(
+        element_of(call_.operands.out.dtype), total.o + call_.geometry.output_offset(first), count,
+        call_.geometry.head_dim_v, weight, divisor, values_of(call_).channel_scale(kv_head_), to);
   }
 
   const Call& call_;

@@ -31,6 +31,11 @@ struct IsaPrices {
 };
 constexpr IsaPrices kPrices[] = {
     // docs/kernels/cpu-attend.md and cpu-amx.md have the measurements
+    {.isa = "amx_fp16",
+     .element = 0.11,
+     .product = 0.002,
+     .packed = 0.19,
+     .packed_product = 0.0012},
     {.isa = "amx", .element = 0.11, .product = 0.002, .packed = 0.19, .packed_product = 0.0012},
     {.isa = "avx512", .element = 0.064, .product = 0.011, .packed = 0.18, .packed_product = 0.0176},
     {.isa = "avx2", .element = 0.107, .product = 0.014, .packed = 0.22, .packed_product = 0.0195},

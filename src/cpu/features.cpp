@@ -57,9 +57,12 @@ Features detect_features() {
   const bool avx512 = avx2 && saves_zmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) &&
                       bit(seven.ebx, 30) && bit(seven.ebx, 31);
   const bool saves_tiles = (saved & 0x60000) == 0x60000;
-  const bool converts = bit(cpuid(7, 1).eax, 5);  // to bf16, as every machine with tiles does
+  const Leaf more = cpuid(7, 1);
+  const bool converts = bit(more.eax, 5);  // to bf16, as every machine with tiles does
   const bool amx = avx512 && saves_tiles && converts && bit(seven.edx, 24) && bit(seven.edx, 22);
-  return {.avx2 = avx2, .avx512 = avx512, .amx = amx && may_use_tiles()};
+  const bool multiplies_f16 = bit(more.eax, 21) && bit(seven.edx, 23);
+  const bool tiles = amx && may_use_tiles();
+  return {.avx2 = avx2, .avx512 = avx512, .amx = tiles, .amx_fp16 = tiles && multiplies_f16};
 }
 #else
 Features detect_features() {

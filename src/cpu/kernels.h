@@ -185,11 +185,12 @@ struct Kernels {
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows) = nullptr;
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own) = nullptr;
 
-  // Of a kernel with groups of kRowPadding rows: `narrow` to bf16 for `count` rows of one at once.
-  // o: of the group; weight, divisor: [kRowPadding]; column_scale: [head_dim_v] or null; to:
+  // Of a kernel with groups of kRowPadding rows: `narrow` to bf16 or f16 for `count` rows of one at
+  // once. o: of the group; weight, divisor: [kRowPadding]; column_scale: [head_dim_v] or null; to:
   // [count] rows
-  void (*narrow_group)(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
-                       const float* divisor, const float* column_scale, void* const* to) = nullptr;
+  void (*narrow_group)(Element element, const float* o, int32_t count, int32_t head_dim_v,
+                       const float* weight, const float* divisor, const float* column_scale,
+                       void* const* to) = nullptr;
 };
 
 // What a unit has that attends with tiles and leaves everything else to the vectors of another.
@@ -199,8 +200,9 @@ struct TileKernels {
   void (*merge_states)(State into, State from, int32_t num_rows, int32_t head_dim_v);
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows);
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own);
-  void (*narrow_group)(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
-                       const float* divisor, const float* column_scale, void* const* to);
+  void (*narrow_group)(Element element, const float* o, int32_t count, int32_t head_dim_v,
+                       const float* weight, const float* divisor, const float* column_scale,
+                       void* const* to);
 };
 
 namespace scalar {
@@ -213,14 +215,21 @@ extern const Kernels kKernels;
 namespace avx512 {
 extern const Kernels kKernels;
 }
+// Tiles of bf16, and of f16.
 namespace amx {
 extern const TileKernels kTileKernels;
-// For tests: c += a x b. a: [16, 16, 2] and b: [16, 16, 2] of bf16, c: [16, 16], all aligned to 64
+// For tests: c += a x b. a: [16, 16, 2] and b: [16, 16, 2] of the tiles' element, c: [16, 16], all
+// aligned to 64
 void multiply_tiles(const void* a, const void* b, float* c);
-// For tests: bf16[i] = codes[i] as number, for int8 and e4m3; zeros up to the next multiple of 64.
-// bf16 is aligned to 64 bytes
-void convert_codes(Element element, const void* codes, int32_t dim, void* bf16);
+// For tests: halves[i] = codes[i] as number of the tiles' element, for int8 and e4m3; zeros up to
+// the next multiple of 64. halves is aligned to 64 bytes
+void convert_codes(Element element, const void* codes, int32_t dim, void* halves);
 }  // namespace amx
+namespace amx_fp16 {
+extern const TileKernels kTileKernels;
+void multiply_tiles(const void* a, const void* b, float* c);
+void convert_codes(Element element, const void* codes, int32_t dim, void* halves);
+}  // namespace amx_fp16
 #endif
 
 }  // namespace pagoda::cpu

@@ -1,6 +1,7 @@
 #include "select.h"
 
 #include "../core/error.h"
+#include "../core/kv_format.h"
 #include "features.h"
 
 namespace pagoda::cpu {
@@ -8,45 +9,50 @@ namespace {
 
 constexpr const char* kPrefix = "cpu.";
 
-constexpr const char* kTiles = "amx";
-constexpr const char* kBesideTiles = "avx512";
-
 struct IsaEntry {
   const char* name;
   const Kernels* functions;
   bool present;
   const char* needs;
-  bool with_tiles = false;
+  Element tiles = Element::f32;  // of CpuKernel
 };
 
 #ifdef PAGODA_CPU_X86
 // Attention with tiles; every machine that has them has AVX-512 for the rest.
-const Kernels& kernels_with_tiles() {
-  static const Kernels kernels = [] {
-    const TileKernels& tiles = amx::kTileKernels;
-    Kernels it = avx512::kKernels;
-    it.padded_dim = tiles.padded_dim;
-    it.attend = tiles.attend;
-    it.merge_states = tiles.merge_states;
-    it.own_bytes = tiles.own_bytes;
-    it.take_queries = tiles.take_queries;
-    it.narrow_group = tiles.narrow_group;
-    it.row_group = kRowPadding;
-    it.split_keys = 16 * kTileKeys;
-    it.max_rows = 1024;
-    return it;
-  }();
-  return kernels;
+Kernels with_tiles(const TileKernels& tiles) {
+  Kernels it = avx512::kKernels;
+  it.padded_dim = tiles.padded_dim;
+  it.attend = tiles.attend;
+  it.merge_states = tiles.merge_states;
+  it.own_bytes = tiles.own_bytes;
+  it.take_queries = tiles.take_queries;
+  it.narrow_group = tiles.narrow_group;
+  it.row_group = kRowPadding;
+  it.split_keys = 16 * kTileKeys;
+  it.max_rows = 1024;
+  return it;
 }
 #endif
+
+// Whether an instruction set takes the problems that another one, asked for by name, leaves.
+bool stands_beside(const std::string& isa, const std::string& wanted) {
+  if (isa == "avx512") return wanted == "amx" || wanted == "amx_fp16";
+  return isa == "amx" && wanted == "amx_fp16";
+}
 
 // All that this build contains, best first.
 std::vector<IsaEntry> all_isas() {
   std::vector<IsaEntry> entries;
 #ifdef PAGODA_CPU_X86
   const Features features = detect_features();
-  entries.push_back({kTiles, &kernels_with_tiles(), features.amx,
-                     "AMX with products of bf16, or the system's leave to use its tiles", true});
+  static const Kernels with_f16 = with_tiles(amx_fp16::kTileKernels);
+  static const Kernels with_bf16 = with_tiles(amx::kTileKernels);
+  entries.push_back({"amx_fp16", &with_f16, features.amx_fp16,
+                     "AMX with products of f16, or the system's leave to use its tiles",
+                     Element::f16});
+  entries.push_back({"amx", &with_bf16, features.amx,
+                     "AMX with products of bf16, or the system's leave to use its tiles",
+                     Element::bf16});
   entries.push_back({"avx512", &avx512::kKernels, features.avx512, "AVX-512 F, BW, DQ and VL"});
   entries.push_back({"avx2", &avx2::kKernels, features.avx2, "AVX2, FMA and F16C"});
 #endif
@@ -61,13 +67,12 @@ std::vector<CpuKernel> available_kernels(const std::string& isa) {
   std::string known;
   for (const IsaEntry& entry : all_isas()) {
     known += (known.empty() ? "" : ", ") + std::string(entry.name);
-    const bool beside = isa == kTiles && std::string(entry.name) == kBesideTiles;
-    if (!isa.empty() && isa != entry.name && !beside) continue;
+    if (!isa.empty() && isa != entry.name && !stands_beside(entry.name, isa)) continue;
     expect(entry.present || isa.empty(), PAGODA_UNSUPPORTED, "options.isa is \"", isa,
            "\", but this machine lacks ", entry.needs, "; leave it NULL for the best one present");
     if (entry.present)
       kernels.push_back(
-          {{std::string(kPrefix) + entry.name}, entry.name, entry.functions, entry.with_tiles});
+          {{std::string(kPrefix) + entry.name}, entry.name, entry.functions, entry.tiles});
   }
   expect(!kernels.empty(), PAGODA_INVALID_ARGUMENT, "options.isa is \"", isa,
          "\"; the cpu backend of this build has ", known);
@@ -81,11 +86,19 @@ std::string names_of(const std::vector<CpuKernel>& kernels, const char* prefix) 
   return names;
 }
 
-std::string reason_against_tiles(const Problem& problem) {
-  if (problem.dtype != PAGODA_BF16)
-    return "tiles multiply bf16, and spec.dtype is " +
-           std::string(problem.dtype == PAGODA_F16 ? "f16" : "f32");
-  return "";
+std::string reason_against_tiles(Element tiles, const Problem& problem) {
+  const std::string dtype = problem.dtype == PAGODA_F32   ? "f32"
+                            : problem.dtype == PAGODA_F16 ? "f16"
+                                                          : "bf16";
+  if (tiles == Element::f32) return "";
+  if (tiles == Element::bf16)
+    return problem.dtype == PAGODA_BF16 ? "" : "tiles multiply bf16, and spec.dtype is " + dtype;
+  if (problem.dtype == PAGODA_F16) return "";
+  if (problem.dtype == PAGODA_F32) return "tiles multiply f16, and spec.dtype is f32";
+  const KvFormat format = kv_format_of(problem.kv_format);
+  return format.key.code != Code::same && format.value.code != Code::same
+             ? ""
+             : "tiles multiply f16, and spec.kv_format has keys or values of bf16";
 }
 
 Selection select_kernel(const std::vector<CpuKernel>& kernels, const Problem& problem) {
@@ -100,9 +113,10 @@ Selection select_kernel(const std::vector<CpuKernel>& kernels, const Problem& pr
   for (const CpuKernel& kernel : kernels) {
     if (!wanted.empty() && wanted != kernel.name) continue;
     is_known = true;
-    const std::string against = kernel.with_tiles ? reason_against_tiles(problem) : "";
+    const std::string against = reason_against_tiles(kernel.tiles, problem);
     if (against.empty() && found == nullptr) found = &kernel;
-    if (!against.empty() && wanted.empty()) selection.note = "not " + kernel.name + ": " + against;
+    if (!against.empty() && wanted.empty() && found == nullptr)
+      selection.note += (selection.note.empty() ? "not " : "; not ") + kernel.name + ": " + against;
     if (!against.empty() && !wanted.empty())
       selection.reasons.emplace_back(
           Aspect::kernel, "tuning.kernel is \"" + wanted + "\"; " + against + "; leave it NULL");

@@ -13,15 +13,17 @@ namespace pagoda::cpu {
 struct CpuKernel : Kernel {
   const char* isa;
   const Kernels* functions;
-  bool with_tiles;  // serves some problems only; reason_against_tiles has the others
+  // What its tiles multiply: bf16, or f16. It serves some problems only; reason_against_tiles has
+  // the others. Without tiles f32.
+  Element tiles;
 };
 
-// Why the kernel with AMX tiles leaves a problem to another; empty: it does not.
-std::string reason_against_tiles(const Problem& problem);
+// Why a kernel with AMX tiles of bf16 or f16 leaves a problem to another; empty: it does not.
+std::string reason_against_tiles(Element tiles, const Problem& problem);
 
 // Best first. `isa` names the only one wanted, or is empty for all that the machine has. With "amx"
-// comes "avx512", for the problems that tiles do not serve. Throws Failure if the name is unknown
-// or the machine lacks the instructions.
+// comes "avx512", for the problems that tiles do not serve, and with "amx_fp16" both. Throws
+// Failure if the name is unknown or the machine lacks the instructions.
 std::vector<CpuKernel> available_kernels(const std::string& isa);
 
 Selection select_kernel(const std::vector<CpuKernel>& kernels, const Problem& problem);

@@ -8,10 +8,11 @@
 #include <utility>
 
 #include "compare.h"
+#include "src/core/kv_format.h"
 
 namespace pagoda::conformance {
 
-inline const char* const kIsas[] = {"scalar", "avx2", "avx512", "amx"};
+inline const char* const kIsas[] = {"scalar", "avx2", "avx512", "amx", "amx_fp16"};
 
 class Backends {
  public:
@@ -50,8 +51,13 @@ class Backends {
 
   // Of the kernel that this instruction set serves such cases with.
   static Arithmetic arithmetic(const Geometry& g, const std::string& isa) {
-    const bool with_tiles = isa == "amx" && has(isa) && g.dtype == PAGODA_BF16;
-    return with_tiles ? kTiles : kFloat;
+    if (!has(isa) || g.dtype == PAGODA_F32) return kFloat;
+    const KvFormat format = kv_format_of(g.kv_format);
+    const bool only_codes = format.key.code != Code::same && format.value.code != Code::same;
+    if (isa == "amx_fp16" && g.dtype == PAGODA_F16) return kTilesOfF16;
+    if (isa == "amx_fp16" && only_codes) return kTilesOfF16ForBf16;
+    const bool of_bf16 = (isa == "amx" || isa == "amx_fp16") && g.dtype == PAGODA_BF16;
+    return of_bf16 ? kTilesOfBf16 : kFloat;
   }
 
  private:

@@ -4,11 +4,13 @@
 // weight strays by a factor of at most exp(2 eps), and a sum of n weighted values by 4 sqrt(n) u of
 // the sum of their sizes beyond that:
 //
-//     |o - o*| <= (expm1(2 eps) + u_P + 4 sqrt(n) u) * sum p |v|, rounded to the output's type
+//     |o - o*| <= (expm1(2 eps) + u_P + 4 sqrt(n) u) * sum p |v| + w * sum |v|,
+//                 rounded to the output's type
 //     |lse - lse*| <= eps + r * max(1, |lse*|)
 //
-// where u_P is the rounding of the weights themselves, if they are rounded, and r is 2^-20 for
-// kernels in float; there, weights below the range of float may be lost as well, and products below
+// where u_P is the rounding of the weights themselves, if they are rounded, w what it is of the
+// smallest of them (with the largest scale of a token for every |v|), and r is 2^-20 for kernels in
+// float; there, weights below the range of float may be lost as well, and products below
 // `smallest`. Rows that see no key, and tokens of no request, must hold their values exactly.
 #pragma once
 
@@ -22,13 +24,21 @@ namespace pagoda::conformance {
 struct Arithmetic {
   double accumulator = 0x1p-24;  // u
   double weights = 0;            // u_P
+  double small_weights = 0;      // w
+  double queries = 0;            // rounding of a query's elements, relative to its largest
   double lse = 0x1p-20;          // r
   bool loses_small_weights = true;
   double smallest = 0x1p-149;
 };
 inline constexpr Arithmetic kFloat{};
 // Tiles take weights as bf16, and what is below the normal range for 0.
-inline constexpr Arithmetic kTiles{.weights = 0x1p-8, .smallest = 0x1p-126};
+inline constexpr Arithmetic kTilesOfBf16{.weights = 0x1p-8, .smallest = 0x1p-126};
+// Tiles of f16 have subnormals: steps of 2^-24 in units of up to twice the largest scale, where the
+// sum of all weights is at least e^6. Queries of bf16 have their largest element above 2^15.
+inline constexpr Arithmetic kTilesOfF16{
+    .weights = 0x1p-11, .small_weights = 0x1p-24 / 400, .smallest = 0x1p-126};
+inline constexpr Arithmetic kTilesOfF16ForBf16{
+    .weights = 0x1p-11, .small_weights = 0x1p-24 / 400, .queries = 0x1p-40, .smallest = 0x1p-126};
 // Double inside, outputs rounded to float on the way to their type.
 inline constexpr Arithmetic kDouble{
     .accumulator = 0x1p-53, .lse = 0x1p-23, .loses_small_weights = false};

@@ -44,7 +44,7 @@ int page_class(const Geometry& g) {
 
 int isa_class(const Geometry& g) {
   const std::string isa = g.isa;
-  return isa == "scalar" ? 0 : isa == "avx2" ? 1 : isa == "avx512" ? 2 : 3;
+  return isa == "scalar" ? 0 : isa == "avx2" ? 1 : isa == "avx512" ? 2 : isa == "amx" ? 3 : 4;
 }
 
 bool has_more_queries(const Geometry& g) {
@@ -109,7 +109,7 @@ std::vector<Feature> make_features() {
        [](G g) {
          return class_of(g.num_threads, {1, 2, 3});
        }},
-      {"isa", {"scalar", "avx2", "avx512", "amx"}, isa_class},
+      {"isa", {"scalar", "avx2", "avx512", "amx", "amx_fp16"}, isa_class},
       {"regime",
        {"gaussian", "zero query", "zero key", "coded values", "one hot", "ones", "large logits",
         "outlier channel", "sparse exact", "duplicated keys", "subnormal", "max finite",

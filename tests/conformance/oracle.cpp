@@ -39,14 +39,20 @@ struct Oracle {
 
   // The logit of one key, and its condition. scale_of_qk: of the stored query and the stored key
   Real logit(const float* q, const float* k, Real scale_of_qk, int32_t head, int64_t p, int64_t j,
-             double& condition) const {
-    Real dot = 0, sum_of_sizes = 0;
+             double& condition, double& query_condition) const {
+    Real dot = 0, sum_of_sizes = 0, largest_query = 0, sum_of_keys = 0;
     for (int32_t e = 0; e < g.head_dim; ++e) {
       const Real product = static_cast<Real>(q[e]) * static_cast<Real>(k[e]);
       dot += product;
       sum_of_sizes += std::abs(product);
+      largest_query = std::max(largest_query, std::abs(static_cast<Real>(q[e])));
+      sum_of_keys += std::abs(static_cast<Real>(k[e]));
     }
     Real s = dot * scale_of_qk * scale();
+    // An infinite one gives a logit that no rounding of others changes.
+    if (std::isfinite(s))
+      query_condition =
+          std::abs(static_cast<double>(scale() * scale_of_qk * largest_query * sum_of_keys));
     condition =
         (g.head_dim + 4) * std::abs(static_cast<double>(scale() * scale_of_qk * sum_of_sizes));
     if (g.softcap > 0) {
@@ -77,20 +83,24 @@ struct Oracle {
     const int32_t kv_head = head / g.group;
     for (int32_t j = 0; j < request.seq_len; ++j) {
       if (!sees(g, request, p, j) || (shows && !shows(r, head, i, j))) continue;
-      double condition = 0;
+      double condition = 0, query_condition = 0;
       const auto position = static_cast<size_t>(j * g.num_kv_heads + kv_head);
       const float* k = &own.key[position * static_cast<size_t>(g.head_dim)];
-      Real s = logit(q, k, q_scale * scale_at(own.key_scale, position), head, p, j, condition);
+      Real s = logit(q, k, q_scale * scale_at(own.key_scale, position), head, p, j, condition,
+                     query_condition);
       if (rescores) {
         // Of expressions that are at most four times as steep as the logit itself, and have few
         // operations, none of them on numbers much larger than what goes in and comes out.
         const Real before = s;
         s = static_cast<Real>(rescores(static_cast<double>(s), r, head, i, j));
+        query_condition *= 4;
         condition = 4 * condition + 16 * static_cast<double>(std::abs(before) + std::abs(s)) + 16;
       }
       logits.push_back(s);
       keys.push_back(j);
-      if (s != -kInfinity) row.logit_condition = std::max(row.logit_condition, condition);
+      if (s == -kInfinity) continue;
+      row.logit_condition = std::max(row.logit_condition, condition);
+      row.query_condition = std::max(row.query_condition, query_condition);
     }
     row.num_keys = static_cast<int32_t>(keys.size());
   }
@@ -118,13 +128,15 @@ struct Oracle {
     row.lse = static_cast<double>(largest + std::log(sum));
     if (sum == 0) sum = 1;
     const auto dim = static_cast<size_t>(g.head_dim_v);
-    std::vector<Real> out(dim, 0), weighted(dim, 0), lost(dim, 0);
+    std::vector<Real> out(dim, 0), weighted(dim, 0), lost(dim, 0), sizes(dim, 0);
+    Real largest_scale = own.value_scale.empty() ? 1 : 0;
     for (size_t i = 0; i < keys.size(); ++i) {
       const Real weight = std::exp(logits[i] - largest) / sum;
       const auto position = static_cast<size_t>(keys[i] * g.num_kv_heads + head / g.group);
       const float* v = &own.value[position * dim];
       const Real row_scale = scale_at(own.value_scale, position);
       const size_t channels = static_cast<size_t>(head / g.group) * dim;
+      largest_scale = std::max(largest_scale, std::abs(row_scale));
       for (size_t e = 0; e < dim; ++e) {
         if (!std::isfinite(v[e])) {
           Element& kind = expected.kind[at + e];
@@ -134,8 +146,10 @@ struct Oracle {
             kind = Element::any;
           continue;
         }
-        const Real value =
-            static_cast<Real>(v[e]) * row_scale * scale_at(values.channel_scale, channels + e);
+        const Real unscaled =
+            static_cast<Real>(v[e]) * scale_at(values.channel_scale, channels + e);
+        const Real value = unscaled * row_scale;
+        sizes[e] += std::abs(unscaled);
         out[e] += weight * value;
         const Real size = weight * std::abs(value);
         weighted[e] += size;
@@ -145,6 +159,7 @@ struct Oracle {
     for (size_t e = 0; e < dim; ++e) {
       expected.out[at + e] = static_cast<double>(out[e]);
       expected.weighted[at + e] = static_cast<double>(weighted[e]);
+      expected.sizes[at + e] = static_cast<double>(sizes[e] * largest_scale);
       expected.lost[at + e] = static_cast<double>(lost[e]);
     }
   }
@@ -161,6 +176,7 @@ Expected attend(const Geometry& g, const Values& values, const Shows& shows,
   expected.rows.resize(num_rows);
   expected.out.resize(num_rows * dim);
   expected.weighted.resize(num_rows * dim);
+  expected.sizes.resize(num_rows * dim);
   expected.lost.resize(num_rows * dim);
   expected.kind.resize(num_rows * dim, Element::ordinary);
   for (ExpectedRow& row : expected.rows) row.lse = -std::numeric_limits<double>::infinity();

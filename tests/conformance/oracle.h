@@ -21,6 +21,8 @@ struct ExpectedRow {
   double lse = 0;
   // Of the logit with the largest error: the error in units of the accumulator's rounding.
   double logit_condition = 0;
+  // Of the logit with the largest: its size if every element of the query were the largest.
+  double query_condition = 0;
   int32_t num_keys = 0;  // visible
   bool empty = true;     // no key is seen
   bool is_nan = false;   // a key is not a number, or two infinities met
@@ -31,6 +33,7 @@ struct Expected {
   std::vector<ExpectedRow> rows;  // [num_tokens, num_heads]
   std::vector<double> out;        // [num_tokens, num_heads, head_dim_v]
   std::vector<double> weighted;   // likewise: sum of p * |v|
+  std::vector<double> sizes;      // likewise: sum of |v|, all with the largest scale of a token
   std::vector<double> lost;       // likewise: of it, the keys whose p is below the range of float
   std::vector<Element> kind;      // likewise
 };

@@ -104,7 +104,7 @@ TEST(CpuSelect, EveryReasonIsGiven) {
 TEST(CpuSelect, NamedKernelsAndIsasAreTaken) {
   for (const CpuKernel& kernel : available_kernels("")) {
     Problem problem = small_problem();
-    problem.dtype = PAGODA_BF16;  // the type that every kernel serves
+    problem.dtype = kernel.tiles == Element::f16 ? PAGODA_F16 : PAGODA_BF16;
     problem.tuning.kernel = kernel.name;
     const auto any = make_backend({});
     ASSERT_NE(any->select(problem).kernel, nullptr);
@@ -131,6 +131,32 @@ TEST(CpuSelect, TilesLeaveOtherTypesToVectors) {
     ASSERT_EQ(selection.reasons.size(), 1u);
     EXPECT_NE(selection.reasons[0].sentence.find("bf16"), std::string::npos);
   }
+}
+
+// Tiles of f16 serve tensors of f16, and those of bf16 where all that is cached are codes. What
+// they leave goes to tiles of bf16 and to vectors.
+TEST(CpuSelect, TilesOfF16ServeF16AndCodes) {
+  if (!detect_features().amx_fp16) GTEST_SKIP() << "this machine has no AMX for f16, or refuses it";
+  const auto served_by = [](pagoda_dtype dtype, pagoda_kv_format format) {
+    Problem problem = small_problem();
+    problem.dtype = dtype;
+    problem.kv_format = format;
+    return make_backend({.isa = "amx_fp16"})->select(problem).kernel->name;
+  };
+  EXPECT_EQ(served_by(PAGODA_F16, PAGODA_KV_SAME), "cpu.amx_fp16");
+  EXPECT_EQ(served_by(PAGODA_F16, PAGODA_KV_INT8_KEYS), "cpu.amx_fp16");
+  EXPECT_EQ(served_by(PAGODA_BF16, PAGODA_KV_INT8_TOKEN), "cpu.amx_fp16");
+  EXPECT_EQ(served_by(PAGODA_BF16, PAGODA_KV_FP8_E4M3), "cpu.amx_fp16");
+  EXPECT_EQ(served_by(PAGODA_BF16, PAGODA_KV_INT8_KEYS), "cpu.amx");
+  EXPECT_EQ(served_by(PAGODA_BF16, PAGODA_KV_SAME), "cpu.amx");
+  EXPECT_EQ(served_by(PAGODA_F32, PAGODA_KV_INT8_TOKEN), "cpu.avx512");
+  Problem problem = small_problem();
+  problem.dtype = PAGODA_BF16;
+  problem.tuning.kernel = "cpu.amx_fp16";
+  const Selection selection = make_backend({})->select(problem);
+  EXPECT_EQ(selection.kernel, nullptr);
+  ASSERT_EQ(selection.reasons.size(), 1u);
+  EXPECT_NE(selection.reasons[0].sentence.find("f16"), std::string::npos);
 }
 
 TEST(CpuThreads, EachThreadRunsEachJobOnce) {

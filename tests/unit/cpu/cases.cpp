@@ -452,7 +452,8 @@ std::vector<Row> formula(const Case& c) {
 }
 
 double weight_error(const Case& c, const std::string& isa) {
-  return isa == "amx" && c.dtype == PAGODA_BF16 ? 0x1p-8 : 0;
+  if (isa == "amx_fp16" && c.dtype == PAGODA_F16) return 0x1p-11;
+  return (isa == "amx" || isa == "amx_fp16") && c.dtype == PAGODA_BF16 ? 0x1p-8 : 0;
 }
 
 std::string compare_with_formula(const Case& c, const std::vector<Row>& formula,
@@ -532,7 +533,7 @@ std::string text_of(const Case& c) {
 
 std::vector<std::string> isas_here() {
   std::vector<std::string> found;
-  for (const char* isa : {"scalar", "avx2", "avx512", "amx"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "amx", "amx_fp16"}) {
     pagoda_context_options options = PAGODA_INIT(pagoda_context_options);
     options.backend = "cpu";
     options.num_threads = 1;
