@@ -1,6 +1,7 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
+#include "amx_codes.inl.h"
 #include "amx_decode.inl.h"
 #include "amx_run.inl.h"
 
@@ -53,6 +54,7 @@ inline void attend(const AttendTask& task) {
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
   if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
   if (!task.continues) clear(task);
+  if (serves_codes(task)) return attend_codes(task, scratch);
   if (SmallGroup::serves(task)) return attend_decode(task, scratch);
   attend_few(task, scratch);
 }
