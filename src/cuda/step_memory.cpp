@@ -85,6 +85,9 @@ void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t
                    .max_slots = clamp_to_int32(max_slots(problem)),
                    .mask = problem.mask,
                    .splits = split_rule_of(problem),
+                   .head_dim_v = problem.head_dim_v,
+                   .partial_out = prepared.region<float>(kPartialOut),
+                   .partial_ml = prepared.region<float>(kPartialMl),
                    .header = prepared.region<ScheduleHeader>(kHeader),
                    .decode_items = prepared.region<DecodeItem>(kDecodeItems),
                    .prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles)},
@@ -94,7 +97,6 @@ void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t
 void fill_step_pointers(const Prepared& prepared, AttendParams& params) {
   params.schedule = prepared.region<ScheduleHeader>(kHeader);
   params.decode_items = prepared.region<DecodeItem>(kDecodeItems);
-  params.max_items = clamp_to_int32(max_items(prepared.problem));
   params.prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles);
   params.partial_out = prepared.region<float>(kPartialOut);
   params.partial_ml = prepared.region<float>(kPartialMl);

@@ -17,6 +17,11 @@ class Loader {
 
   __device__ Loader(const Work<Tr>& work, uint32_t ring)
       : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {
+    if (enter_batch(0)) prefetch_first();
+  }
+
+  // Sends for the first tiles, when those who write keys are done.
+  __device__ void start() {
     for (int i = 0; i < Tr::kStages; ++i) load_next(0);
   }
 
@@ -63,7 +68,7 @@ class Loader {
       const int tile = next_tile_ + lane_ / kLookups * Tr::kStreams;
       const int key = tile * Tr::kTileKeys + lane_ % kLookups * kKeysPerLookup;
       const bool used = key < item.key_end && key + kKeysPerLookup > item.key_begin;
-      next_page_ = used ? keys.page_of(key) : 0;
+      next_page_ = used ? keys.page_of_now(key) : 0;
       next_row_ = used ? keys.row_of(key) : 0;
       found_ = true;
     }
@@ -90,6 +95,31 @@ class Loader {
     found_ = false;
     find_batch(now);
     return true;
+  }
+
+  // Brings the ring's first tiles near while kernels that may still write keys run.
+  __device__ void prefetch_first() const {
+    const AttendParams& params = work_.params;
+#pragma unroll 1
+    for (int i = 0; i < Tr::kStages && i < kBatchTiles && tile_ + i * Tr::kStreams < end_tile_;
+         ++i) {
+      prefetch_rows<Tr::kKeyChunks>(i, keys_, key_at_, params.key.token_stride);
+      prefetch_rows<Tr::kValueChunks>(i, values_, value_at_, params.value.token_stride);
+    }
+  }
+  // i: tile of the batch
+  template <int kChunks>
+  __device__ void prefetch_rows(int i, const uint8_t* base, uint32_t at,
+                                int64_t token_stride) const {
+    constexpr int kLines = (kChunks + 7) / 8;  // of a row
+#pragma unroll
+    for (int first = 0; first < Tr::kTileKeys * kLines; first += 32) {
+      const int row = (first + lane_) / kLines, line = (first + lane_) % kLines;
+      const int key = (tile_ + i * Tr::kStreams) * Tr::kTileKeys + row;
+      const int64_t eight = __shfl_sync(~0u, at, kLookups * i + row / kKeysPerLookup);
+      if (row < Tr::kTileKeys && key >= key_begin_ && key < key_end_)
+        prefetch_line(base + eight * 16 + row % kKeysPerLookup * token_stride + 128 * line);
+    }
   }
 
   // Where this lane's eight keys lie, in units of 16 bytes, of which a cache has fewer than 2^32.
@@ -158,9 +188,9 @@ class Loader {
       const uint8_t* own = base + row * token_stride + 16 * chunk;
 #pragma unroll
       for (int i = 0; i < kCopies / 32; ++i)
-        cp_async_16(destination + Tile::offset(kRows * i, row, chunk),
-                    own + place_of(kRows * i) + kRows * i % 8 * token_stride,
-                    is_seen(kRows * i + row));
+        cp_async_16_once(destination + Tile::offset(kRows * i, row, chunk),
+                         own + place_of(kRows * i) + kRows * i % 8 * token_stride,
+                         is_seen(kRows * i + row));
     } else {
       const int lane = recomputed(lane_);
 #pragma unroll
@@ -168,7 +198,7 @@ class Loader {
         const int copy = i * 32 + lane, row = copy / kChunks, chunk = copy % kChunks;
         const uint8_t* source = base + place_of(row) + row % 8 * token_stride + 16 * chunk;
         if (kCopies % 32 == 0 || copy < kCopies)
-          cp_async_16(destination + Tile::offset(row, chunk), source, is_seen(row));
+          cp_async_16_once(destination + Tile::offset(row, chunk), source, is_seen(row));
       }
     }
   }

@@ -11,6 +11,12 @@
 
 namespace pagoda::cuda::decode {
 
+// A block's share of the items times key heads: `num` of them, the n-th has index first + n *
+// stride.
+struct Share {
+  int32_t first, stride, num;
+};
+
 template <class T, int kHeadDim_, int kHeadDimV_, int kRowTiles_, Code kKeyCode_ = Code::same,
           Code kValueCode_ = Code::same>
 struct Traits {
@@ -68,8 +74,14 @@ struct Traits {
     float2 request_ml[2][kRows];           // the same of an item of several splits
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
-    uint32_t arrivals_before;  // of the item last reported
+    uint32_t arrivals_before;              // of the item last reported
+    bool is_merger;                        // of the block's only item, see kItemIsAlone
+    uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
+    Share share;
   };
+  // Partial states that the ring has room for, four columns of a thread's at a time.
+  static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);
+  static constexpr int kPiecesAtOnce = kRingRoom < 32 ? kRingRoom : 32;
   static_assert(sizeof(Shared) <= 227 * 1024);
   static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
   // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
@@ -90,8 +102,7 @@ __device__ inline bool ends_split(const DecodeItem& item, int end) {
   return end == item.key_end || end % item.split_len == 0;
 }
 
-// What all warps of a block know: the kernel's parameters and which items are this block's. The
-// block's n-th item has index first + n * stride in the list of items times key heads.
+// What all warps of a block know: the kernel's parameters and which items are this block's.
 template <class Tr>
 struct Work {
   const AttendParams& params;
@@ -99,13 +110,12 @@ struct Work {
   int num_items;  // of this block
 
   __device__ Work(const AttendParams& params, typename Tr::Shared& shared)
-      : params(params), shared(shared) {
-    const int all = params.schedule->num_decode_items * params.num_kv_heads;
-    const int first = blockIdx.x;
-    stride_ = params.schedule->num_decode_blocks;
-    num_items = first < min(all, stride_) ? (all - first + stride_ - 1) / stride_ : 0;
-  }
-  __device__ int index(int n) const { return blockIdx.x + n * stride_; }
+      : params(params),
+        shared(shared),
+        num_items(shared.share.num),
+        first_(shared.share.first),
+        stride_(shared.share.stride) {}
+  __device__ int index(int n) const { return first_ + n * stride_; }
   __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
   // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
   __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }
@@ -117,8 +127,11 @@ struct Work {
     mbarrier_wait(shared.query_full[n % Tr::kQueries], n / Tr::kQueries & 1);
   }
 
+  // To be asked when item 0 is there.
+  __device__ bool is_alone() const { return item(0).flags & kItemIsAlone; }
+
  private:
-  int stride_;
+  int first_, stride_;
 };
 
 }  // namespace pagoda::cuda::decode

@@ -1,0 +1,221 @@
+// Device only. The end of a step in which no block has a second item: one short request, or few.
+// Nothing is left to hide a wait behind, so who merges a request's pieces does not wait until they
+// are all reported, but for their words.
+#pragma once
+
+#include "decode_finish.cuh"
+
+namespace pagoda::cuda::decode {
+
+// The merging of a block's only item (kItemIsAlone) by the clerks. Other blocks may still be at
+// their pieces: states are copied into the ring, which nobody needs any more, and those of which a
+// word is not written yet are copied again. All of them are under way at once, so what this costs
+// is one trip to the second-level cache behind the slowest piece. Meanwhile each warp takes rows
+// and finds from m and l what every piece weighs, a lane for each split: with weights at hand a
+// column is two operations per piece. Same roundings as merge().
+template <class Tr>
+class AwaitedMerge {
+ public:
+  __device__ AwaitedMerge(const Work<Tr>& work, int thread)
+      : work_(work),
+        item_(work.item(0)),
+        partials_(work.params, item_, work.head(0)),
+        pieces_(item_),
+        at_once_(Tr::kPiecesAtOnce - Tr::kPiecesAtOnce % pieces_.parts),
+        thread_(thread) {}
+
+  // Some time before the rest, and before a barrier.
+  __device__ void find_others() const {
+    if (thread_ >= 32) return;
+    for (int word = 0; word < kWords; ++word) {
+      const int piece = 32 * word + thread_;
+      const bool is_other = piece != item_.piece && pieces_.has(piece);
+      const uint32_t set = __ballot_sync(~0u, is_other);
+      if (thread_ == 0) work_.shared.others[word] = set;
+    }
+  }
+
+  // turn: of the run, which holds this block's own piece.
+  __device__ void run(int turn) const {
+    bool is_asked = thread_ < item_.num_rows * kGroups;  // for the thread's first columns
+    if (is_asked) ask(0, thread_ / kGroups, thread_ % kGroups * 4);
+    weigh(work_.shared.run_ml[turn & 1]);
+    named_barrier_sync(1, Tr::kClerks);
+    for_columns<Tr>(item_.num_rows, thread_, Tr::kClerks, [&](int row, int column) {
+      float4 total{};
+      for (int first = 0; first < pieces_.end; first += at_once_) {
+        if (!is_asked) ask(first, row, column);
+        is_asked = false;
+        cp_async_wait<0>();
+        const float4 before = total;
+        while (!add_pieces(first, row, total)) {
+          ask(first, row, column);
+          cp_async_wait<0>();
+          total = before;
+        }
+      }
+      const float2 ml = weights().total[row];
+      write_row<Tr>(work_.params, item_, work_.head(0), row, column, {ml.x, ml.y, total});
+      clear(row, column);
+    });
+  }
+
+ private:
+  static constexpr int kGroups = Tr::kHeadDimV / 4;
+  static constexpr int kWords = kMaxPieces / 32 + 1;
+  static_assert(sizeof(Tr::Shared::others) == 4 * kWords);
+
+  // What the sum before a piece, or a split, and the piece itself are multiplied by.
+  struct Weights {
+    float2 split[Tr::kRows][kMaxSplits];
+    float2 total[Tr::kRows];  // m and l in the end
+  };
+  using PieceWeights = float2[kMaxPieces];
+  static_assert(sizeof(Weights) <= sizeof(Tr::Shared::queries));
+  static_assert(Tr::kRows * sizeof(PieceWeights) <= sizeof(Tr::Shared::states));
+  __device__ Weights& weights() const { return *reinterpret_cast<Weights*>(work_.shared.queries); }
+  __device__ PieceWeights& piece_weights(int row) const {
+    return reinterpret_cast<PieceWeights*>(work_.shared.states)[row];
+  }
+
+  // The pieces from `first` on that other blocks have: bit i for piece first + i.
+  __device__ uint32_t others(int first) const {
+    const uint32_t* words = &work_.shared.others[first / 32];
+    return __funnelshift_r(words[0], words[1], first % 32);
+  }
+  static constexpr uint32_t kPlaceStride = 16 * Tr::kClerks;  // bytes from piece to piece
+  __device__ uint32_t place_of(int i) const {
+    return shared_address(work_.shared.ring) + i * kPlaceStride + 16 * thread_;
+  }
+
+  // Fills the thread's places of the pieces from `first` on; a piece that does not exist is zeros.
+  __device__ void ask(int first, int row, int column) const {
+    const int count = min(pieces_.end - first, at_once_);
+    const uint32_t set = others(first);
+    const float* source = partials_.at(first, row, column);
+    uint32_t place = place_of(0);
+#pragma unroll 4
+    for (int i = 0; i < count; ++i) {
+      if (set >> i & 1)
+        cp_async_16(place, source, true);
+      else if (first + i == item_.piece)
+        store_shared_16(place, words_of(work_.shared.run_out[row][column / 4]));
+      else
+        store_zero_16(place);
+      source += partials_.out_stride, place += kPlaceStride;
+    }
+    cp_async_commit();
+  }
+
+  // m and l of a lane's split.
+  struct Parts {
+    float2 ml[kLeaves];
+  };
+  __device__ Parts await_ml(int split, int row, const float2* own) const {
+    Parts parts;
+    uint2 words[kLeaves];
+    bool is_other[kLeaves];
+#pragma unroll
+    for (int i = 0; i < kLeaves; ++i) {  // all on their way before the first is looked at
+      const int piece = split * pieces_.parts + i;
+      parts.ml[i] = {-INFINITY, 0};
+      is_other[i] = i < pieces_.parts && piece < pieces_.end &&
+                    (work_.shared.others[piece / 32] >> piece % 32 & 1);
+      if (is_other[i]) words[i] = load_relaxed_8(partials_.ml_at(piece, row));
+      if (i < pieces_.parts && piece == item_.piece) parts.ml[i] = own[row];
+    }
+#pragma unroll
+    for (int i = 0; i < kLeaves; ++i) {
+      if (!is_other[i]) continue;
+      float2* source = partials_.ml_at(split * pieces_.parts + i, row);
+      while (!is_written(words[i])) words[i] = load_relaxed_8(source);
+      parts.ml[i] = {__uint_as_float(words[i].x), __uint_as_float(words[i].y)};
+      store_relaxed_8(source, make_uint2(kNotYet, kNotYet));  // for the next launch
+    }
+    return parts;
+  }
+
+  __device__ void weigh(const float2* own) const {
+    const int lane = thread_ % 32, num_splits = pieces_.end / pieces_.parts;
+    for (int row = thread_ / 32; row < item_.num_rows; row += Tr::kClerks / 32) {
+      const Parts parts = await_ml(lane, row, own);
+      float2 split{-INFINITY, 0};
+#pragma unroll
+      for (int i = 0; i < kLeaves; ++i) {
+        if (i >= pieces_.parts) break;
+        const float2 part = parts.ml[i];
+        const float m = fmaxf(split.x, part.x), reference = finite_or_zero(m);
+        const float2 weight{exp2_approx(split.x - reference), exp2_approx(part.x - reference)};
+        split = {m, __fmaf_rn(weight.y, part.y, __fmul_rn(weight.x, split.y))};
+        if (lane < num_splits) piece_weights(row)[lane * pieces_.parts + i] = weight;
+      }
+      float m = split.x;  // of the splits so far
+#pragma unroll
+      for (int distance = 1; distance < 32; distance *= 2)
+        m = fmaxf(m, __shfl_up_sync(~0u, m, distance));  // the first lanes get their own
+      float before = __shfl_up_sync(~0u, m, 1);
+      if (lane == 0) before = -INFINITY;
+      const float reference = finite_or_zero(m);
+      const float2 weight{exp2_approx(before - reference), exp2_approx(split.x - reference)};
+      weights().split[row][lane] = weight;
+      float l = 0;
+      for (int s = 0; s < num_splits; ++s)
+        l = __fmaf_rn(__shfl_sync(~0u, weight.y, s), __shfl_sync(~0u, split.y, s),
+                      __fmul_rn(__shfl_sync(~0u, weight.x, s), l));
+      m = __shfl_sync(~0u, m, num_splits - 1);
+      if (lane == 0) weights().total[row] = {m, l};
+    }
+  }
+
+  __device__ static void add(float4& sum, const float2& weight, const float4& o) {
+    sum.x = __fmaf_rn(weight.y, o.x, __fmul_rn(weight.x, sum.x));
+    sum.y = __fmaf_rn(weight.y, o.y, __fmul_rn(weight.x, sum.y));
+    sum.z = __fmaf_rn(weight.y, o.z, __fmul_rn(weight.x, sum.z));
+    sum.w = __fmaf_rn(weight.y, o.w, __fmul_rn(weight.x, sum.w));
+  }
+  // Adds the pieces from `first` on, whole splits. False if a word of them is not written yet: then
+  // the sum is nothing.
+  __device__ bool add_pieces(int first, int row, float4& total) const {
+    const int count = min(pieces_.end - first, at_once_), parts = pieces_.parts;
+    const float2* of_pieces = &piece_weights(row)[first];
+    const float2* of_splits = &weights().split[row][first / parts];
+    uint32_t place = place_of(0);
+    bool all_written = true;
+    float4 split{};
+    int part = 0;
+#pragma unroll 4
+    for (int i = 0; i < count; ++i) {
+      const uint4 o = load_shared_16(place);
+      all_written &= is_written(o);
+      add(split, of_pieces[i],
+          make_float4(__uint_as_float(o.x), __uint_as_float(o.y), __uint_as_float(o.z),
+                      __uint_as_float(o.w)));
+      place += kPlaceStride;
+      if (++part < parts) continue;
+      add(total, *of_splits++, split);
+      split = {}, part = 0;
+    }
+    return all_written;
+  }
+
+  // For the next launch.
+  __device__ void clear(int row, int column) const {
+    float* to = partials_.at(0, row, column);
+    for (int first = 0; first < pieces_.end; first += at_once_) {
+      const uint32_t set = others(first);
+      const int count = min(pieces_.end - first, at_once_);
+#pragma unroll 4
+      for (int i = 0; i < count; ++i, to += partials_.out_stride)
+        if (set >> i & 1) store_relaxed_16(to, make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
+    }
+  }
+
+  const Work<Tr>& work_;
+  const DecodeItem& item_;
+  const Partials<Tr> partials_;
+  const Pieces pieces_;
+  const int at_once_;  // whole splits
+  const int thread_;
+};
+
+}  // namespace pagoda::cuda::decode
