@@ -3,6 +3,7 @@
 // above the second-level cache; the figure is the median of replays, per layer.
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
@@ -33,6 +34,7 @@ struct Result {
 
 StepSpec uniform(int num_reqs, int query_len, int seq_len, int page_size = 16) {
   StepSpec spec;
+  spec.score.scale = 1 / std::sqrt(float(spec.head_dim));
   spec.query_lens.assign(num_reqs, query_len);
   spec.seq_lens.assign(num_reqs, seq_len);
   spec.page_size = page_size;
@@ -69,6 +71,7 @@ StepSpec mixed() {
 
 StepSpec with_head_dim(StepSpec spec, int head_dim) {
   spec.head_dim = spec.head_dim_v = head_dim;
+  spec.score.scale = 1 / std::sqrt(float(head_dim));
   return spec;
 }
 

@@ -3,10 +3,9 @@
 // while one group computes weights the other one's products run.
 //
 // What a weight costs decides the speed: instructions of the groups take register bandwidth from
-// the tensor cores. So a row's reference, what its logits are compared with before exp2, is its
-// maximum plus a margin and stays where it is until a weight reaches 2, which the packed weights
-// show in one bit: a step without that needs no maxima, no exchange between threads and no
-// rescaling.
+// the tensor cores. So a row's reference, what its logits are compared with before exp2, is not
+// always its maximum: it stays where it is until weights get too large, which their sum shows. A
+// step without that needs no maxima, no exchange between threads and no rescaling.
 //
 // A thread holds rows g and g + 8 of its warp's sixteen, and of every eight columns those at 2 c
 // and 2 c + 1, with g = lane / 4 and c = lane % 4.
@@ -33,128 +32,170 @@ class Consumer {
     factor_ = plain_ ? score.scale : 1;
   }
 
-  // Takes all work that there is. Behind the last tile scores of nothing are under way, at which
-  // nobody looks: products that may or may not be begun are not kept apart by the compiler.
+  // Takes all work that there is.
   __device__ void run() {
     WorkReader<Tr> reader(shared_);
     const Work* work = reader.next();
-    if (!work) return;
-    begin_tile(true);
+    if (kOverlaps && work) open(*work);
     while (work) {
+      if constexpr (!kOverlaps) open(*work);
       attend(*work);
-      const Work* next;
-      if constexpr (Tr::kQueries > 1) {  // the next tile's first scores under this one's end
-        next = reader.next();
-        begin_tile(next != nullptr);
-        finish_values<1>();
-        finish(*work);
-      } else {
-        finish_values<0>();
-        finish(*work);
-        next = reader.next();
-        begin_tile(next != nullptr);
-      }
+      const Work* next = reader.next();
+      if (kOverlaps && next)
+        change_over(*work, *next);
+      else
+        close(*work);
       reader.release();
       work = next;
     }
-    wgmma_wait<0>();
   }
 
  private:
   using Work = typename Tr::Work;
+  // Whether a tile begins under the end of the one before; needs the queries of both.
+  static constexpr bool kOverlaps = Tr::kStaged;
 
   // What the thread knows of its rows.
   struct Rows {
     KeyRange seen[2], all;  // all: what every row of the warp group sees
 
-    __device__ Rows(const typename Tr::Ranges& ranges, int first, int group)
-        : seen{ranges.of_row[first], ranges.of_row[first + 8]}, all(ranges.of_all[group]) {}
+    __device__ Rows(const PrefillTile& tile, const typename Tr::Ranges& ranges, int first,
+                    int group)
+        : seen{without(tile, ranges.of_row[first]), without(tile, ranges.of_row[first + 8])},
+          all(ranges.of_all[group]) {}
+    static __device__ KeyRange without(const PrefillTile& tile, const HiddenEnds& hidden) {
+      return {tile.key_begin + hidden.front, tile.key_end - hidden.back};
+    }
   };
   // The first of them, in the tile.
   __device__ int first_row() const {
     return 64 * group_ + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
   }
 
+  // What the thread has of its rows: the references of their logits, and the sums of its columns'
+  // weights against those.
+  struct RowStates {
+    float reference[2] = {kUnset, kUnset}, l[2] = {0, 0};
+  };
+
   static constexpr int kScores = Tr::kKeys / 2, kOut = Tr::kHeadDimV / 2;
   static constexpr int kWeights = kScores / 2;  // registers of two
+  using Weights = uint32_t[kWeights];
 
   // ---- the order of things --------------------------------------------------------------------
 
-  __device__ void begin_tile(bool exists) {
-    if (exists) {
-      mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
-      wait(shared_.key_full, count_);
-    }
+  // A tile while nothing is under way: up to its first weights.
+  __device__ __forceinline__ void open(const Work& work) {
+    wait_for_query();
+    wait(shared_.key_full, count_);
     begin_scores();
+    const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
+    wgmma_wait<0>();
+    take_scores();
+    begin_states();
+    weigh_first(work, rows, p_);
+    ++count_;
+    clear_output();
   }
 
-  // From scores under way to the last product under way.
-  __device__ void attend(const Work& work) {
+  // From first weights to last weights.
+  __device__ __forceinline__ void attend(const Work& work) {
     const KeyTiles<Tr> tiles(work.tile);
-    const Rows rows(shared_.ranges[query_.slot], first_row(), group_);
-    clear();
-    wgmma_wait<0>();
-    pin_registers(s_);
-    release(shared_.key_empty, count_);
+    const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
     int index = tiles.end - 1;
-    finish_logits(work, rows, index);
-    settle({kLarge, kLarge});
-    add_up(weigh(p_));
-    ++count_;
     wait(shared_.value_full, count_ - 1);
     clear_stale_values(work.tile, index);
 
     const int plain_end = plain_ ? rows.all.end / Tr::kKeys : 0;
     const int plain_begin = (rows.all.begin + Tr::kKeys - 1) / Tr::kKeys;
+    Weights other;
     for (--index; index >= tiles.first;) {
-      if (index >= plain_begin && index < plain_end) {
+      if (index < plain_begin || index >= plain_end) {
+        step<false>(work, rows, index--, p_, other);
+        move(other, p_);
+        continue;
+      }
+      // By twos, so that weights need not be moved from registers to registers.
 #pragma unroll 1
-        do {
-          step<true>(work, rows, index);
-        } while (--index >= plain_begin);
-      } else {
-        step<false>(work, rows, index--);
+      while (true) {
+        step<true>(work, rows, index, p_, other);
+        if (--index < plain_begin) {
+          move(other, p_);
+          break;
+        }
+        step<true>(work, rows, index, other, p_);
+        if (--index < plain_begin) break;
       }
     }
-    release_query();
+    if constexpr (!kOverlaps) release_query(query_.slot);
     wait(shared_.value_full, count_ - 1);
     if (tiles.first < tiles.end - 1) clear_stale_values(work.tile, tiles.first);
-    begin_values();
   }
 
-  // The scores of tile `index` and the product of the values before it. kAllSeen: every row sees
-  // every key, and the logit is the scale alone.
+  // From a tile's last weights to the next one's first: a step like any other, under whose products
+  // the softmax is hidden as well.
+  __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
+    const int slot = query_.slot;
+    query_.advance();
+    wait_for_query();
+    wait(shared_.key_full, count_);
+    begin_scores();
+    begin_values(p_);
+    const Rows rows(next.tile, shared_.ranges[query_.slot], first_row(), group_);
+    const RowStates finished = states_;
+    begin_states();
+    wgmma_wait<1>();
+    take_scores();
+    Weights weights;
+    weigh_first(next, rows, weights);
+    keep_before_wait(states_.l[0] + states_.l[1]);
+    finish_values();
+    ++count_;
+    stage(finish(work, finished), slot);
+    clear_output();
+    move(weights, p_);
+  }
+
+  // From a tile's last weights to its output, with nothing behind it.
+  __device__ __forceinline__ void close(const Work& work) {
+    query_.advance();
+    begin_values(p_);
+    finish_values();
+    const Scales scales = finish(work, states_);
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      store_row<Tr>(params_, work, first_row() + 8 * e, o_, scales.of_row[e], e);
+  }
+
+  // The scores of tile `index`, which become `weights`, and the product of the values before it with
+  // theirs. kAllSeen: every row sees every key, and the logit is the scale alone.
   template <bool kAllSeen>
-  __device__ void step(const Work& work, const Rows& rows, int index) {
+  __device__ __forceinline__ void step(const Work& work, const Rows& rows, int index,
+                                       const Weights& before, Weights& weights) {
     wait(shared_.key_full, count_);
     wait(shared_.value_full, count_ - 1);
     begin_scores();
-    begin_values();
+    begin_values(before);
     wgmma_wait<1>();
-    pin_registers(s_);
-    release(shared_.key_empty, count_);
+    take_scores();
     if constexpr (!kAllSeen) finish_logits(work, rows, index);
-    uint32_t weights[kWeights];
     Sums sums = weigh(weights);
     // Warps decide this each for itself, so no product is begun or waited for on either side.
-    const bool moves = __any_sync(~0u, (sums.large[0] | sums.large[1]) & kLarge);
+    const bool moves = __any_sync(~0u, fmaxf(sums.of_row[0], sums.of_row[1]) >= kLimit);
     if (moves) {
-      settle(sums.large);
+      settle(sums);
       sums = weigh(weights);
     }
     add_up(sums);
-    finish_values<0>();
+    finish_values();
     if (moves) rescale();
-#pragma unroll
-    for (int i = 0; i < kWeights; ++i) p_[i] = moved(weights[i]);
     ++count_;
   }
 
-  __device__ void clear() {
+  __device__ void begin_states() { states_ = RowStates(); }
+  __device__ void clear_output() {
 #pragma unroll
     for (float& o : o_) o = 0;
-    reference_[0] = reference_[1] = kUnset;
-    l_[0] = l_[1] = 0;
   }
 
   // ---- barriers -------------------------------------------------------------------------------
@@ -167,15 +208,17 @@ class Consumer {
   static __device__ void release(StageBarriers empty, uint32_t n) {
     if (threadIdx.x % 32 == 0) mbarrier_arrive(empty[n % Tr::kStages]);
   }
-  __device__ void release_query() {
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_empty[query_.slot]);
-    query_.advance();
+  __device__ void wait_for_query() {
+    mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
+  }
+  __device__ void release_query(int slot) {
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_empty[slot]);
   }
 
   // ---- products -------------------------------------------------------------------------------
 
   // s = Q K^T of the next tile of keys, under way.
-  __device__ void begin_scores() {
+  __device__ __forceinline__ void begin_scores() {
     using QueryTile = typename Tr::QueryTile;
     using KeyTile = typename Tr::KeyTile;
     int query_row = group_ * 64;
@@ -194,8 +237,14 @@ class Consumer {
     wgmma_commit();
   }
 
-  // o += P V of the tile of values before, under way.
-  __device__ void begin_values() {
+  // s is there: the keys may go.
+  __device__ void take_scores() {
+    pin_registers(s_);
+    release(shared_.key_empty, count_);
+  }
+
+  // o += P V of the tile of values before, under way. p: its weights.
+  __device__ __forceinline__ void begin_values(const Weights& p) {
     const uint64_t value = matrix_descriptor<false>(
         shared_address(shared_.value[(count_ - 1) % Tr::kStages]), Tr::ValueTile::kSlabBytes);
     wgmma_fence();
@@ -204,27 +253,26 @@ class Consumer {
       constexpr int kDim = Tr::kHeadDimV;
       const uint64_t row = advance(value, step * 16 * 128);
       if constexpr (kDim == 128) {
-        multiply_values<128>(0, step, row);
+        multiply_values<128>(p, 0, step, row);
       } else {
 #pragma unroll
-        for (int slab = 0; slab < kDim / 64; ++slab) multiply_values<64>(64 * slab, step, row);
-        if constexpr (kDim % 64 >= 32) multiply_values<32>(kDim / 64 * 64, step, row);
-        if constexpr (kDim % 32 >= 16) multiply_values<16>(kDim / 32 * 32, step, row);
+        for (int slab = 0; slab < kDim / 64; ++slab) multiply_values<64>(p, 64 * slab, step, row);
+        if constexpr (kDim % 64 >= 32) multiply_values<32>(p, kDim / 64 * 64, step, row);
+        if constexpr (kDim % 32 >= 16) multiply_values<16>(p, kDim / 32 * 32, step, row);
       }
     }
     wgmma_commit();
   }
-  // Until o is there; kPending products were begun after it.
-  template <int kPending>
+  // Until o is there.
   __device__ void finish_values() {
-    wgmma_wait<kPending>();
+    wgmma_wait<0>();
     pin_registers(o_);
     release(shared_.value_empty, count_ - 1);
   }
   template <int kColumns>
-  __device__ void multiply_values(int column, int step, uint64_t row) {
+  __device__ void multiply_values(const Weights& p, int column, int step, uint64_t row) {
     const uint64_t b = advance(row, column / 64 * Tr::ValueTile::kSlabBytes + column % 64 * 2);
-    Wgmma<typename Tr::Type, kColumns>::values(o_ + column / 2, p_ + 4 * step, b, true);
+    Wgmma<typename Tr::Type, kColumns>::values(o_ + column / 2, p + 4 * step, b, true);
   }
 
   // Makes zeros of the values that are not the request's or lie in front of what the tile sees:
@@ -299,44 +347,50 @@ class Consumer {
 
   // ---- softmax --------------------------------------------------------------------------------
 
-  // What weighing a tile gives for the thread's two rows: sums of weights, in two parts to keep
-  // the chains of dependent additions short, and all packed weights or'ed together.
+  // Of a thread's two rows, over its columns of a tile.
   struct Sums {
-    float part[2][2] = {};
-    uint32_t large[2] = {};
+    float of_row[2];
   };
 
-  // Of both element types the exponent's highest bit: a weight of 2 or more, inf or NaN.
-  static constexpr uint32_t kLarge = 0x40004000;
-  // The reference of a row that has seen nothing: any finite logit makes a large weight, and
-  // -inf minus it is still -inf.
+  // A sum of weights from which on a row's reference has to follow its maximum. Until then weights
+  // are numbers of their type: half's largest is 65504.
+  static constexpr float kLimit = std::is_same_v<typename Tr::Type, __half> ? 0x1p15f : 0x1p40f;
+  // The reference of a row that has seen nothing: any finite logit makes a weight of inf, and -inf
+  // minus it is still -inf.
   static constexpr float kUnset = -1e30f;
-  // How far a row's maximum may rise before its reference has to follow, in powers of two. The
-  // range of half allows none.
-  static constexpr float kMargin = std::is_same_v<typename Tr::Type, __half> ? 0 : 6;
 
   // weights: of s against the references, packed.
-  __device__ Sums weigh(uint32_t (&weights)[kWeights]) {
-    Sums sums;
+  __device__ Sums weigh(Weights& weights) {
+    float part[2][2] = {};  // two of a row, to keep the chains of dependent additions short
 #pragma unroll
     for (int i = 0; i < kScores; i += 2) {
       const int e = i / 2 % 2;
-      const float w0 = exp2_approx(fmaf(s_[i], factor_, -reference_[e]));
-      const float w1 = exp2_approx(fmaf(s_[i + 1], factor_, -reference_[e]));
-      sums.part[e][i / 4 % 2] += w0;
-      sums.part[e][i / 4 % 2] += w1;
+      const float w0 = exp2_approx(fmaf(s_[i], factor_, -states_.reference[e]));
+      const float w1 = exp2_approx(fmaf(s_[i + 1], factor_, -states_.reference[e]));
+      part[e][i / 4 % 2] += w0;
+      part[e][i / 4 % 2] += w1;
       weights[i / 2] = Element<typename Tr::Type>::pack(w0, w1);
-      sums.large[e] |= weights[i / 2];
     }
-    return sums;
+    return {part[0][0] + part[0][1], part[1][0] + part[1][1]};
   }
   __device__ void add_up(const Sums& sums) {
 #pragma unroll
-    for (int e = 0; e < 2; ++e) l_[e] += sums.part[e][0] + sums.part[e][1];
+    for (int e = 0; e < 2; ++e) states_.l[e] += sums.of_row[e];
+  }
+  static __device__ void move(const Weights& from, Weights& to) {
+#pragma unroll
+    for (int i = 0; i < kWeights; ++i) to[i] = moved(from[i]);
   }
 
-  // Moves the references of those rows in which a weight was large; o is still to follow.
-  __device__ void settle(const uint32_t (&large)[2]) {
+  // The weights of a tile's first scores.
+  __device__ void weigh_first(const Work& work, const Rows& rows, Weights& weights) {
+    finish_logits(work, rows, KeyTiles<Tr>(work.tile).end - 1);
+    settle({INFINITY, INFINITY});
+    add_up(weigh(weights));
+  }
+
+  // Moves the references of those rows whose sums are too large; o is still to follow.
+  __device__ void settle(const Sums& sums) {
     float m[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
 #pragma unroll
     for (int i = 0; i < kScores; ++i) {
@@ -345,14 +399,13 @@ class Consumer {
     }
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float max_seen =
-          over_row(fmaxf(m[e][0], m[e][1]), [](float a, float b) { return fmaxf(a, b); });
-      const uint32_t any = over_row(large[e], [](uint32_t a, uint32_t b) { return a | b; });
-      const float before = reference_[e];
-      if (any & kLarge)
-        reference_[e] = max_seen == -INFINITY ? kUnset : factor_ * max_seen + kMargin;
-      rescale_[e] = exp2_approx(before - reference_[e]);
-      l_[e] *= rescale_[e];
+      const auto larger = [](float a, float b) { return fmaxf(a, b); };
+      const float max_seen = over_row(fmaxf(m[e][0], m[e][1]), larger);
+      const float sum = over_row(sums.of_row[e], larger);
+      const float before = states_.reference[e];
+      if (sum >= kLimit) states_.reference[e] = max_seen == -INFINITY ? kUnset : factor_ * max_seen;
+      rescale_[e] = exp2_approx(before - states_.reference[e]);
+      states_.l[e] *= rescale_[e];
     }
   }
   __device__ void rescale() {
@@ -369,15 +422,26 @@ class Consumer {
 
   // ---- output ---------------------------------------------------------------------------------
 
-  __device__ void finish(const Work& work) {
-    const PrefillTile& tile = work.tile;
+  // What the thread's two rows of o are to be multiplied with.
+  struct Scales {
+    float of_row[2];
+  };
+
+  __device__ __forceinline__ Scales finish(const Work& work, const RowStates& states) {
+    Scales scales;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const TileRow row(params_, tile, work.head, first_row() + 8 * e);
-      const float l = over_row(l_[e], [](float a, float b) { return a + b; });
-      const float scale = finish_state(params_, row, tile.query_start, reference_[e], l);
-      store_row<Tr>(o_, scale, out_of_row(params_, row, tile.query_start), row.real, e);
+      const float l = over_row(states.l[e], [](float a, float b) { return a + b; });
+      scales.of_row[e] = finish_state(params_, work, first_row() + 8 * e, states.reference[e], l);
     }
+    return scales;
+  }
+  // The output to where the tile's queries are, from where others take it.
+  __device__ __forceinline__ void stage(const Scales& scales, int slot) {
+    named_barrier_sync(3 + group_, 128);  // the group's other warps are done with the queries, too
+    stage_rows<Tr>(shared_.query[slot], 16 * (first_row() / 16), o_, scales.of_row);
+    __syncwarp();
+    release_query(slot);
   }
 
   const AttendParams& params_;
@@ -389,8 +453,9 @@ class Consumer {
   RingPosition<Tr::kQueries> query_;
   uint32_t count_ = 0;  // tiles of keys before the one whose scores come next
   float s_[kScores], o_[kOut];
-  uint32_t p_[kWeights];                    // of the tile before
-  float reference_[2], l_[2], rescale_[2];  // l: of this thread's columns
+  Weights p_;  // of the tile before
+  RowStates states_;
+  float rescale_[2];
 };
 
 }  // namespace pagoda::cuda::prefill

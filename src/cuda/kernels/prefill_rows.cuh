@@ -35,9 +35,12 @@ template <class Tr>
 __device__ void find_ranges(const AttendParams& params, const PrefillTile& tile,
                             typename Tr::Ranges& ranges, int thread, int num_threads) {
   const Mask mask = mask_of_request(params.mask, tile.flags & kItemIsCausal);
-  for (int row = thread; row < Tr::kRows; row += num_threads)
-    ranges.of_row[row] = within(
-        tile, visible_keys(mask, TileRow(params, tile, 0, row).position(tile), tile.seq_len));
+  for (int row = thread; row < Tr::kRows; row += num_threads) {
+    const int position = TileRow(params, tile, 0, row).position(tile);
+    const KeyRange seen = within(tile, visible_keys(mask, position, tile.seq_len));
+    ranges.of_row[row] = {static_cast<uint16_t>(min(seen.begin - tile.key_begin, 0xffff)),
+                          static_cast<uint16_t>(min(tile.key_end - seen.end, 0xffff))};
+  }
   if (thread >= Tr::kGroups) return;
   const int last_real = tile.query_len * params.group.value - tile.first_row - 1;
   const int first = 64 * thread, last = max(min(first + 63, last_real), first);
