@@ -130,20 +130,23 @@ class Finisher {
     merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
-  // The block's only item, when no block has another: who starts last among its pieces merges them.
-  __device__ void finish_only_item() {
-    work_.wait_item(0);
+  // The block's only item, when no block has another (kItemIsAlone): who starts last among its
+  // pieces merges them.
+  __device__ void start_only_item() const {
     const DecodeItem& item = work_.item(0);
-    const bool has_others = item.num_pieces > 1;
-    uint32_t* arrivals = arrivals_of_item(work_.params, item, work_.head(0));
-    if (has_others && thread_ == 0)
+    if (item.num_pieces == 1) return;
+    if (thread_ == 0)
       work_.shared.is_merger =
-          atomic_add_relaxed(arrivals, 1) + 1 == static_cast<uint32_t>(item.num_pieces);
-    if (has_others) AwaitedMerge<Tr>(work_, thread_).find_others();
-    write(0);  // in which all threads meet
-    if (!has_others || !work_.shared.is_merger) return;
-    if (thread_ == 0) *arrivals = 0;  // for the next launch
-    AwaitedMerge<Tr>(work_, recomputed(thread_)).run(count_);
+          atomic_add_relaxed(arrivals_of_item(work_.params, item, work_.head(0)), 1) + 1 ==
+          static_cast<uint32_t>(item.num_pieces);
+    AwaitedMerge<Tr>(work_, thread_).find_others();
+  }
+  // After a meeting behind the start, when it is written.
+  __device__ void merge_only_item() const {
+    if (!work_.shared.is_merger) return;
+    if (thread_ == 0)
+      *arrivals_of_item(work_.params, work_.item(0), work_.head(0)) = 0;  // for the next launch
+    AwaitedMerge<Tr>(work_, thread_).run(count_);
   }
 
   __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
@@ -162,7 +165,7 @@ __device__ void run_clerks(const Work<Tr>& work) {
   for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
   work.wait_item(0);
-  if (work.is_alone()) return finisher.finish_only_item();
+  if (work.is_alone()) finisher.start_only_item();
   const int last = work.num_items - 1;
   for (int n = 0; n <= last + 2; ++n) {
     if (fetches) fetch_item(work, n + Tr::kItemsAhead);
@@ -175,6 +178,7 @@ __device__ void run_clerks(const Work<Tr>& work) {
       finisher.write(n);
     else
       finisher.meet();
+    if (work.is_alone()) return finisher.merge_only_item();
   }
 }
 
@@ -210,35 +214,36 @@ __device__ void run_stream(const Work<Tr>& work) {
   int stage = 0, entered = -1, count = 0;  // count: of leaves
   Rows<Tr> rows;
   QueryFragments<Tr> q;
+  bool has_query = false;
   int tile = 0, end = 0;
   for (int n = 0; n < work.num_items;) {
     const DecodeItem& item = work.item(n);
     if (entered != n) {
-      entered = n;
+      entered = n, has_query = false;
       work.wait_item(n);
-      if (n == 0 && work.params.alibi_slopes) wait_for_earlier_kernels();
+      if (work.params.alibi_slopes) wait_for_earlier_kernels();
       rows = Rows<Tr>(work.params, item, work.head(n));
       const int first = item.key_begin / Tr::kTileKeys;
       tile = first + ((stream - first) & (Tr::kStreams - 1));
       end = item.key_begin;
-      if (n == 0) {
-        wait_for_earlier_kernels();
-        allow_next_kernel();
-        loader.start();
-      }
-      work.wait_query(n);
-      load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
     }
     end = end_of_leaf(item, end);
     state.clear();
-    for (; tile * Tr::kTileKeys < end; tile += Tr::kStreams) {
-      loader.wait(n);
+    while (true) {
+      loader.fill(n);
+      if (!has_query) {
+        has_query = true;
+        work.wait_query(n);
+        load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
+      }
+      if (tile * Tr::kTileKeys >= end) break;
+      loader.wait();
       attend_tile<Tr>(work.params, rows, q, ring + stage * Tr::kStageBytes, tile * Tr::kTileKeys,
                       state);
       __syncwarp();  // all lanes have read the tile
       --loader.pending;
-      loader.load_next(n);
       stage = stage + 1 == Tr::kStages ? 0 : stage + 1;
+      tile += Tr::kStreams;
     }
     const int buffer = count % Tr::kStateBuffers;
     if (count >= Tr::kStateBuffers)

@@ -17,19 +17,19 @@ template <class Tr>
 class AwaitedMerge {
  public:
   __device__ AwaitedMerge(const Work<Tr>& work, int thread)
-      : work_(work),
-        item_(work.item(0)),
-        partials_(work.params, item_, work.head(0)),
-        pieces_(item_),
-        at_once_(Tr::kPiecesAtOnce - Tr::kPiecesAtOnce % pieces_.parts),
-        thread_(thread) {}
+      : work_(work), item_(work.item(0)), thread_(thread) {
+    const Pieces pieces(item_);
+    end_ = pieces.end, parts_ = pieces.parts;
+    at_once_ = Tr::kPiecesAtOnce - Tr::kPiecesAtOnce % parts_;
+  }
 
   // Some time before the rest, and before a barrier.
   __device__ void find_others() const {
     if (thread_ >= 32) return;
+    const Pieces pieces(item_);
     for (int word = 0; word < kWords; ++word) {
       const int piece = 32 * word + thread_;
-      const bool is_other = piece != item_.piece && pieces_.has(piece);
+      const bool is_other = piece != item_.piece && pieces.has(piece);
       const uint32_t set = __ballot_sync(~0u, is_other);
       if (thread_ == 0) work_.shared.others[word] = set;
     }
@@ -37,27 +37,31 @@ class AwaitedMerge {
 
   // turn: of the run, which holds this block's own piece.
   __device__ void run(int turn) const {
-    bool is_asked = thread_ < item_.num_rows * kGroups;  // for the thread's first columns
-    if (is_asked) ask(0, thread_ / kGroups, thread_ % kGroups * 4);
-    weigh(work_.shared.run_ml[turn & 1]);
-    named_barrier_sync(1, Tr::kClerks);
-    for_columns<Tr>(item_.num_rows, thread_, Tr::kClerks, [&](int row, int column) {
+    bool has_weights = false;
+    for (int i = thread_; i - thread_ < item_.num_rows * kGroups; i += Tr::kClerks) {
+      const bool is_used = i < item_.num_rows * kGroups;
+      const int row = is_used ? i / kGroups : 0, column = i % kGroups * 4;
       float4 total{};
-      for (int first = 0; first < pieces_.end; first += at_once_) {
-        if (!is_asked) ask(first, row, column);
-        is_asked = false;
-        cp_async_wait<0>();
+      for (int first = 0; first < end_; first += at_once_) {
         const float4 before = total;
-        while (!add_pieces(first, row, total)) {
-          ask(first, row, column);
+        bool is_done = !is_used;
+        do {
+          if (!is_done) ask(first, row, column);
+          if (!has_weights) {  // under way at the same time
+            weigh(work_.shared.run_ml[turn & 1]);
+            named_barrier_sync(1, Tr::kClerks);
+            has_weights = true;
+          }
           cp_async_wait<0>();
           total = before;
-        }
+          is_done = is_done || add_pieces(first, row, total);
+        } while (!is_done);
       }
+      if (!is_used) continue;
       const float2 ml = weights().total[row];
       write_row<Tr>(work_.params, item_, work_.head(0), row, column, {ml.x, ml.y, total});
       clear(row, column);
-    });
+    }
   }
 
  private:
@@ -78,6 +82,9 @@ class AwaitedMerge {
     return reinterpret_cast<PieceWeights*>(work_.shared.states)[row];
   }
 
+  // Made again where it is needed: registers are few.
+  __device__ Partials<Tr> partials() const { return {work_.params, item_, work_.head(0)}; }
+
   // The pieces from `first` on that other blocks have: bit i for piece first + i.
   __device__ uint32_t others(int first) const {
     const uint32_t* words = &work_.shared.others[first / 32];
@@ -90,9 +97,10 @@ class AwaitedMerge {
 
   // Fills the thread's places of the pieces from `first` on; a piece that does not exist is zeros.
   __device__ void ask(int first, int row, int column) const {
-    const int count = min(pieces_.end - first, at_once_);
+    const int count = min(end_ - first, at_once_);
     const uint32_t set = others(first);
-    const float* source = partials_.at(first, row, column);
+    const Partials<Tr> partials = this->partials();
+    const float* source = partials.at(first, row, column);
     uint32_t place = place_of(0);
 #pragma unroll 4
     for (int i = 0; i < count; ++i) {
@@ -102,7 +110,7 @@ class AwaitedMerge {
         store_shared_16(place, words_of(work_.shared.run_out[row][column / 4]));
       else
         store_zero_16(place);
-      source += partials_.out_stride, place += kPlaceStride;
+      source += partials.out_stride, place += kPlaceStride;
     }
     cp_async_commit();
   }
@@ -112,22 +120,23 @@ class AwaitedMerge {
     float2 ml[kLeaves];
   };
   __device__ Parts await_ml(int split, int row, const float2* own) const {
+    const Partials<Tr> partials = this->partials();
     Parts parts;
     uint2 words[kLeaves];
     bool is_other[kLeaves];
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i) {  // all on their way before the first is looked at
-      const int piece = split * pieces_.parts + i;
+      const int piece = split * parts_ + i;
       parts.ml[i] = {-INFINITY, 0};
-      is_other[i] = i < pieces_.parts && piece < pieces_.end &&
-                    (work_.shared.others[piece / 32] >> piece % 32 & 1);
-      if (is_other[i]) words[i] = load_relaxed_8(partials_.ml_at(piece, row));
-      if (i < pieces_.parts && piece == item_.piece) parts.ml[i] = own[row];
+      is_other[i] =
+          i < parts_ && piece < end_ && (work_.shared.others[piece / 32] >> piece % 32 & 1);
+      if (is_other[i]) words[i] = load_relaxed_8(partials.ml_at(piece, row));
+      if (i < parts_ && piece == item_.piece) parts.ml[i] = own[row];
     }
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i) {
       if (!is_other[i]) continue;
-      float2* source = partials_.ml_at(split * pieces_.parts + i, row);
+      float2* source = partials.ml_at(split * parts_ + i, row);
       while (!is_written(words[i])) words[i] = load_relaxed_8(source);
       parts.ml[i] = {__uint_as_float(words[i].x), __uint_as_float(words[i].y)};
       store_relaxed_8(source, make_uint2(kNotYet, kNotYet));  // for the next launch
@@ -136,18 +145,18 @@ class AwaitedMerge {
   }
 
   __device__ void weigh(const float2* own) const {
-    const int lane = thread_ % 32, num_splits = pieces_.end / pieces_.parts;
+    const int lane = thread_ % 32, num_splits = end_ / parts_;
     for (int row = thread_ / 32; row < item_.num_rows; row += Tr::kClerks / 32) {
       const Parts parts = await_ml(lane, row, own);
       float2 split{-INFINITY, 0};
 #pragma unroll
       for (int i = 0; i < kLeaves; ++i) {
-        if (i >= pieces_.parts) break;
+        if (i >= parts_) break;
         const float2 part = parts.ml[i];
         const float m = fmaxf(split.x, part.x), reference = finite_or_zero(m);
         const float2 weight{exp2_approx(split.x - reference), exp2_approx(part.x - reference)};
         split = {m, __fmaf_rn(weight.y, part.y, __fmul_rn(weight.x, split.y))};
-        if (lane < num_splits) piece_weights(row)[lane * pieces_.parts + i] = weight;
+        if (lane < num_splits) piece_weights(row)[lane * parts_ + i] = weight;
       }
       float m = split.x;  // of the splits so far
 #pragma unroll
@@ -176,7 +185,7 @@ class AwaitedMerge {
   // Adds the pieces from `first` on, whole splits. False if a word of them is not written yet: then
   // the sum is nothing.
   __device__ bool add_pieces(int first, int row, float4& total) const {
-    const int count = min(pieces_.end - first, at_once_), parts = pieces_.parts;
+    const int count = min(end_ - first, at_once_), parts = parts_;
     const float2* of_pieces = &piece_weights(row)[first];
     const float2* of_splits = &weights().split[row][first / parts];
     uint32_t place = place_of(0);
@@ -200,22 +209,22 @@ class AwaitedMerge {
 
   // For the next launch.
   __device__ void clear(int row, int column) const {
-    float* to = partials_.at(0, row, column);
-    for (int first = 0; first < pieces_.end; first += at_once_) {
+    const Partials<Tr> partials = this->partials();
+    float* to = partials.at(0, row, column);
+    for (int first = 0; first < end_; first += at_once_) {
       const uint32_t set = others(first);
-      const int count = min(pieces_.end - first, at_once_);
+      const int count = min(end_ - first, at_once_);
 #pragma unroll 4
-      for (int i = 0; i < count; ++i, to += partials_.out_stride)
+      for (int i = 0; i < count; ++i, to += partials.out_stride)
         if (set >> i & 1) store_relaxed_16(to, make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
     }
   }
 
   const Work<Tr>& work_;
   const DecodeItem& item_;
-  const Partials<Tr> partials_;
-  const Pieces pieces_;
-  const int at_once_;  // whole splits
   const int thread_;
+  int end_, parts_;  // see Pieces
+  int at_once_;      // pieces, of whole splits
 };
 
 }  // namespace pagoda::cuda::decode

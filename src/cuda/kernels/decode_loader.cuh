@@ -16,31 +16,17 @@ class Loader {
   int pending = 0;  // tiles on the way or not yet released
 
   __device__ Loader(const Work<Tr>& work, uint32_t ring)
-      : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {
-    if (enter_batch(0)) prefetch_first();
-  }
+      : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {}
 
-  // Sends for the first tiles, when those who write keys are done.
-  __device__ void start() {
-    for (int i = 0; i < Tr::kStages; ++i) load_next(0);
-  }
-
-  // Copies the next tile into the ring, which must have room. `now` is the ordinal of the item that
+  // Copies the next tiles into the ring while it has room. `now` is the ordinal of the item that
   // the stream is at: items that the clerk cannot have brought yet are left for a later call.
-  __device__ void load_next(int now) {
-    if (tile_ >= end_tile_ && !enter_batch(now)) return;
-    const uint32_t destination = ring_ + stage_ * Tr::kStageBytes;
-    copy_tile(destination);
-    cp_async_commit();
-    stage_ = stage_ + 1 == Tr::kStages ? 0 : stage_ + 1;
-    ++pending;
-    ++position_;
-    tile_ += Tr::kStreams;
+  __device__ void fill(int now) {
+    while (pending < Tr::kStages && load_next(now)) {
+    }
   }
 
-  // Blocks until the oldest tile has arrived.
-  __device__ void wait(int now) {
-    while (pending == 0) load_next(now);
+  // Blocks until the oldest tile has arrived. There must be one.
+  __device__ void wait() const {
     if (pending == Tr::kStages)
       cp_async_wait<Tr::kStages - 1>();
     else
@@ -51,6 +37,26 @@ class Loader {
  private:
   static constexpr int kLookups = Tr::kTileKeys / kKeysPerLookup;  // of a tile
   static constexpr int kBatchTiles = 32 / kLookups;                // one lookup per lane
+
+  __device__ bool load_next(int now) {
+    if (tile_ >= end_tile_ && !enter_batch(now)) return false;
+    if (!has_started_) start();
+    copy_tile(ring_ + stage_ * Tr::kStageBytes);
+    cp_async_commit();
+    stage_ = stage_ + 1 == Tr::kStages ? 0 : stage_ + 1;
+    ++pending;
+    ++position_;
+    tile_ += Tr::kStreams;
+    return true;
+  }
+
+  // In front of the first tile.
+  __device__ void start() {
+    prefetch_first();
+    wait_for_earlier_kernels();
+    allow_next_kernel();
+    has_started_ = true;
+  }
 
   // Finds the batch behind the current one and asks for its pages.
   __device__ bool find_batch(int now) {
@@ -186,11 +192,14 @@ class Loader {
       constexpr int kRows = 32 / kChunks;
       const int row = lane_ / kChunks, chunk = lane_ % kChunks;
       const uint8_t* own = base + row * token_stride + 16 * chunk;
+      const uint8_t* source = own;
 #pragma unroll
-      for (int i = 0; i < kCopies / 32; ++i)
-        cp_async_16_once(destination + Tile::offset(kRows * i, row, chunk),
-                         own + place_of(kRows * i) + kRows * i % 8 * token_stride,
+      for (int i = 0; i < kCopies / 32; ++i) {
+        if (kRows * i % kKeysPerLookup == 0) source = own + place_of(kRows * i);
+        cp_async_16_once(destination + Tile::offset(kRows * i, row, chunk), source,
                          is_seen(kRows * i + row));
+        source += kRows * token_stride;
+      }
     } else {
       const int lane = recomputed(lane_);
 #pragma unroll
@@ -207,6 +216,7 @@ class Loader {
   const uint32_t ring_;  // shared address
   const int stream_, lane_;
   int stage_ = 0;
+  bool has_started_ = false;
 
   // The batch that is being copied.
   int tile_ = 0, end_tile_ = 0, position_ = 0;  // tiles of keys; how many of the batch are done
