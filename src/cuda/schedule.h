@@ -22,15 +22,26 @@ inline constexpr int32_t kMaxSplits = 32;
 
 inline constexpr int32_t kMaxPieces = kMaxSplits * kLeaves;
 
-// Keys per split unless tuned otherwise.
+// Keys per split unless tuned otherwise. A short request has short splits, of which the usual step
+// has one worker attend all: on an empty device it is a chain of waits, and many workers shorten
+// it.
 inline constexpr int32_t kSplitKeys = 1024;
+inline constexpr int32_t kShortKeys = 1024, kShortSplitKeys = 256;
 
 // What one decode item is. The cuts, and the order in which their states merge, are the same for
-// all three, so the choice, which is the step's, changes no bit.
+// all, so the choice, which is the step's, changes no bit.
 enum class Piece : int32_t {
   leaf,     // of a split: few requests on many multiprocessors
   split,    // the usual one
   request,  // all splits, one after the other: where partial states would not fit the workspace
+};
+
+// The step's choice, from many workers to few: what a long request is cut into, and a short one.
+enum class Fineness : int32_t {
+  leaves,             // leaves, leaves
+  leaves_and_splits,  // leaves, splits
+  splits,             // splits, the request
+  requests,           // the request, the request
 };
 
 inline constexpr int32_t kItemIsCausal = 1;

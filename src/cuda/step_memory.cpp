@@ -34,7 +34,11 @@ size_t max_slots(const Problem& problem) {
       std::min(split_count(split_rule_of(problem), limits.max_seq_len), kMaxSplits));
   const auto reqs = static_cast<size_t>(limits.max_reqs);
   const size_t useful = std::min<size_t>(rows * splits, 8 * kMaxSplits);
-  return std::max(reqs * std::max(useful, rows), rows * splits * size_t{kLeaves});
+  // Short requests in many pieces, while those are fewer than the blocks of a device.
+  const size_t pieces = size_t{kShortKeys / kLeastLeafKeys};
+  const size_t lone =
+      rows * std::min(reqs * pieces, 512 / static_cast<size_t>(problem.num_kv_heads) + pieces);
+  return std::max({reqs * std::max(useful, rows), rows * splits * size_t{kLeaves}, lone});
 }
 
 // Pieces of full batches; leaves while those are fewer than the blocks of a device.

@@ -42,20 +42,20 @@ class AwaitedMerge {
       const bool is_used = i < item_.num_rows * kGroups;
       const int row = is_used ? i / kGroups : 0, column = i % kGroups * 4;
       float4 total{};
-      for (int first = 0; first < end_; first += at_once_) {
-        const float4 before = total;
-        bool is_done = !is_used;
-        do {
-          if (!is_done) ask(first, row, column);
-          if (!has_weights) {  // under way at the same time
-            weigh(work_.shared.run_ml[turn & 1]);
-            named_barrier_sync(1, Tr::kClerks);
-            has_weights = true;
-          }
-          cp_async_wait<0>();
-          total = before;
-          is_done = is_done || add_pieces(first, row, total);
-        } while (!is_done);
+#pragma unroll 1
+      for (int first = 0; first < end_;) {
+        if (is_used) ask(first, row, column);
+        if (!has_weights) {  // under way at the same time
+          weigh(work_.shared.run_ml[turn & 1]);
+          named_barrier_sync(1, Tr::kClerks);
+          has_weights = true;
+        }
+        if (!is_used) break;
+        await(first, row, column);
+        if (add_pieces(first, row, total))
+          first += at_once_;
+        else
+          first = 0, total = {};
       }
       if (!is_used) continue;
       const float2 ml = weights().total[row];
@@ -77,13 +77,17 @@ class AwaitedMerge {
   using PieceWeights = float2[kMaxPieces];
   static_assert(sizeof(Weights) <= sizeof(Tr::Shared::queries));
   static_assert(Tr::kRows * sizeof(PieceWeights) <= sizeof(Tr::Shared::states));
-  __device__ Weights& weights() const { return *reinterpret_cast<Weights*>(work_.shared.queries); }
+  __device__ Weights& weights() const {
+    return *reinterpret_cast<Weights*>(work_.shared.queries);
+  }
   __device__ PieceWeights& piece_weights(int row) const {
     return reinterpret_cast<PieceWeights*>(work_.shared.states)[row];
   }
 
   // Made again where it is needed: registers are few.
-  __device__ Partials<Tr> partials() const { return {work_.params, item_, work_.head(0)}; }
+  __device__ Partials<Tr> partials() const {
+    return {work_.params, item_, work_.head(0)};
+  }
 
   // The pieces from `first` on that other blocks have: bit i for piece first + i.
   __device__ uint32_t others(int first) const {
@@ -95,7 +99,8 @@ class AwaitedMerge {
     return shared_address(work_.shared.ring) + i * kPlaceStride + 16 * thread_;
   }
 
-  // Fills the thread's places of the pieces from `first` on; a piece that does not exist is zeros.
+  // Sends for the pieces from `first` on into the thread's places; those that no other block has
+  // become zeros.
   __device__ void ask(int first, int row, int column) const {
     const int count = min(end_ - first, at_once_);
     const uint32_t set = others(first);
@@ -104,15 +109,16 @@ class AwaitedMerge {
     uint32_t place = place_of(0);
 #pragma unroll 4
     for (int i = 0; i < count; ++i) {
-      if (set >> i & 1)
-        cp_async_16(place, source, true);
-      else if (first + i == item_.piece)
-        store_shared_16(place, words_of(work_.shared.run_out[row][column / 4]));
-      else
-        store_zero_16(place);
+      cp_async_16(place, source, set >> i & 1);
       source += partials.out_stride, place += kPlaceStride;
     }
     cp_async_commit();
+  }
+  __device__ void await(int first, int row, int column) const {
+    cp_async_wait<0>();
+    const int own = item_.piece - first;
+    if (own >= 0 && own < at_once_)
+      store_shared_16(place_of(own), words_of(work_.shared.run_out[row][column / 4]));
   }
 
   // m and l of a lane's split.
@@ -185,24 +191,38 @@ class AwaitedMerge {
   // Adds the pieces from `first` on, whole splits. False if a word of them is not written yet: then
   // the sum is nothing.
   __device__ bool add_pieces(int first, int row, float4& total) const {
-    const int count = min(end_ - first, at_once_), parts = parts_;
+    switch (parts_) {
+      case 1:
+        return add_splits<1>(first, row, total);
+      case 2:
+        return add_splits<2>(first, row, total);
+      case 3:
+        return add_splits<3>(first, row, total);
+      default:
+        return add_splits<4>(first, row, total);
+    }
+  }
+  template <int kParts>
+  __device__ bool add_splits(int first, int row, float4& total) const {
+    static_assert(kParts <= kLeaves && kLeaves == 4);
     const float2* of_pieces = &piece_weights(row)[first];
-    const float2* of_splits = &weights().split[row][first / parts];
+    const float2* of_splits = &weights().split[row][first / kParts];
+    const float2* const end = of_pieces + min(end_ - first, at_once_);
     uint32_t place = place_of(0);
     bool all_written = true;
-    float4 split{};
-    int part = 0;
-#pragma unroll 4
-    for (int i = 0; i < count; ++i) {
-      const uint4 o = load_shared_16(place);
-      all_written &= is_written(o);
-      add(split, of_pieces[i],
-          make_float4(__uint_as_float(o.x), __uint_as_float(o.y), __uint_as_float(o.z),
-                      __uint_as_float(o.w)));
-      place += kPlaceStride;
-      if (++part < parts) continue;
+#pragma unroll 1
+    for (; of_pieces != end; of_pieces += kParts) {
+      uint4 words[kParts];
+#pragma unroll
+      for (int i = 0; i < kParts; ++i) words[i] = load_shared_16(place + i * kPlaceStride);
+      float4 split{};
+#pragma unroll
+      for (int i = 0; i < kParts; ++i) {
+        all_written &= is_written(words[i]);
+        add(split, of_pieces[i], floats_of(words[i]));
+      }
       add(total, *of_splits++, split);
-      split = {}, part = 0;
+      place += kParts * kPlaceStride;
     }
     return all_written;
   }
@@ -211,13 +231,9 @@ class AwaitedMerge {
   __device__ void clear(int row, int column) const {
     const Partials<Tr> partials = this->partials();
     float* to = partials.at(0, row, column);
-    for (int first = 0; first < end_; first += at_once_) {
-      const uint32_t set = others(first);
-      const int count = min(end_ - first, at_once_);
 #pragma unroll 4
-      for (int i = 0; i < count; ++i, to += partials.out_stride)
-        if (set >> i & 1) store_relaxed_16(to, make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
-    }
+    for (int piece = 0; piece < end_; ++piece, to += partials.out_stride)
+      store_relaxed_16(to, make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
   }
 
   const Work<Tr>& work_;

@@ -75,6 +75,10 @@ __device__ inline uint32_t written(float x) {
 __device__ inline uint4 words_of(const float4& x) {
   return make_uint4(written(x.x), written(x.y), written(x.z), written(x.w));
 }
+__device__ inline float4 floats_of(const uint4& x) {
+  return make_float4(__uint_as_float(x.x), __uint_as_float(x.y), __uint_as_float(x.z),
+                     __uint_as_float(x.w));
+}
 __device__ inline bool is_written(const uint4& x) {
   return x.x != kNotYet && x.y != kNotYet && x.z != kNotYet && x.w != kNotYet;
 }

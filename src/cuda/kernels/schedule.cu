@@ -41,12 +41,35 @@ __device__ bool goes_to_decode(const ScheduleParams& params, const Request& requ
   return request.num_rows(params) <= params.max_decode_rows;
 }
 
+__device__ bool is_short(const ScheduleParams& params, const Request& request) {
+  return params.splits.num_splits == 0 && request.seq_len <= kShortKeys;
+}
+
+__device__ SplitRule rule_of(const ScheduleParams& params, const Request& request) {
+  SplitRule rule = with_at_most(params.splits, kMaxSplits, request.seq_len);
+  if (is_short(params, request)) rule.automatic = min(rule.automatic, kShortSplitKeys);
+  return rule;
+}
+
+__device__ Piece piece_of(const ScheduleParams& params, const Request& request, Fineness fineness) {
+  switch (fineness) {
+    case Fineness::leaves:
+      return Piece::leaf;
+    case Fineness::leaves_and_splits:
+      return is_short(params, request) ? Piece::split : Piece::leaf;
+    case Fineness::splits:
+      return is_short(params, request) ? Piece::request : Piece::split;
+    default:
+      return Piece::request;
+  }
+}
+
 // Where the keys of a request are cut.
 struct Cuts {
   int split_len, leaf_len, leaves;  // leaves: of a split
 
   __device__ Cuts(const ScheduleParams& params, const Request& request) {
-    const SplitRule rule = with_at_most(params.splits, kMaxSplits, request.seq_len);
+    const SplitRule rule = rule_of(params, request);
     const int64_t len = pagoda::split_len(rule, request.seq_len);
     split_len = static_cast<int>(min(len, int64_t{INT32_MAX}));
     leaf_len = static_cast<int>(min(pagoda::leaf_len(rule, len), int64_t{INT32_MAX}));
@@ -111,12 +134,13 @@ struct Sums {
   int short_items;  // of the items, see Cuts
 };
 
-__device__ Sums sums_of(const ScheduleParams& params, int req, Piece piece) {
+__device__ Sums sums_of(const ScheduleParams& params, int req, Fineness fineness) {
   Sums sums{};
   if (req >= params.num_reqs) return sums;
   const Request request(params, req);
   if (!goes_to_decode(params, request)) return sums;
   const Cuts cuts(params, request);
+  const Piece piece = piece_of(params, request, fineness);
   for_rows(params, request, [&](int first, int last, const KeyRange& keys) {
     sums.items += cuts.num_pieces(keys, piece);
     sums.slots += cuts.num_slots(keys, piece, last - first + 1);
@@ -125,9 +149,14 @@ __device__ Sums sums_of(const ScheduleParams& params, int req, Piece piece) {
   return sums;
 }
 
+struct Sums64 {
+  int64_t items, slots;
+  int short_items;
+};
+
 // A choice for the step and what comes of it.
 struct Choice {
-  Piece piece;
+  Fineness fineness;
   int items, short_items;
   bool alone;
 };
@@ -142,7 +171,7 @@ __device__ void list_request(const ScheduleParams& params, int req, const Choice
                              Places places) {
   const Request request(params, req);
   const Cuts cuts(params, request);
-  const Piece piece = choice.piece;
+  const Piece piece = piece_of(params, request, choice.fineness);
   const int flags =
       request.flags | (piece == Piece::leaf ? kItemIsLeaf : 0) | (choice.alone ? kItemIsAlone : 0);
   for_rows(params, request, [&](int first, int last, const KeyRange& keys) {
@@ -184,29 +213,35 @@ __device__ int64_t num_awaited_slots(const ScheduleParams& params) {
              int64_t{params.num_decode_blocks} * params.rows_per_item);
 }
 
-// The step's choice: leaves while splits would leave half of the blocks without work, and whatever
-// fits the workspace.
+// The step's choice: the finest that leaves no block a second item; failing that leaves of long
+// requests while splits would leave half of the blocks without work; and whatever fits the
+// workspace.
 __device__ Choice choose_pieces(const ScheduleParams& params, bool mixed, int* scratch) {
-  for (const Piece piece : {Piece::leaf, Piece::split, Piece::request}) {
-    int64_t all = 0, all_coarse = 0, slots = 0, short_items = 0;
+  const auto sum_up = [&](Fineness fineness) {
+    Sums64 sums{};
     for (int base = 0; base < params.num_reqs; base += kThreads) {
-      const int req = base + static_cast<int>(threadIdx.x);
-      const Sums mine = sums_of(params, req, piece);
-      const Sums split = piece == Piece::leaf ? sums_of(params, req, Piece::split) : mine;
+      const Sums mine = sums_of(params, base + static_cast<int>(threadIdx.x), fineness);
       int total;
-      exclusive_sum(mine.items, total, scratch), all += total;
-      exclusive_sum(mine.slots, total, scratch), slots += total;
-      exclusive_sum(mine.short_items, total, scratch), short_items += total;
-      exclusive_sum(split.items, total, scratch), all_coarse += total;
+      exclusive_sum(mine.items, total, scratch), sums.items += total;
+      exclusive_sum(mine.slots, total, scratch), sums.slots += total;
+      exclusive_sum(mine.short_items, total, scratch), sums.short_items += total;
     }
-    const bool fits = all <= params.max_items && slots <= params.max_slots;
-    const bool wanted =
-        piece != Piece::leaf || 2 * all_coarse * params.num_kv_heads <= params.num_decode_blocks;
-    if (!(fits && wanted) && piece != Piece::request) continue;
-    const bool alone =
-        !mixed && slots * params.num_kv_heads <= num_awaited_slots(params) &&
-        (all + num_padding_items(params)) * params.num_kv_heads <= params.num_decode_blocks;
-    return {piece, static_cast<int>(all), static_cast<int>(short_items), alone};
+    return sums;
+  };
+  const int64_t heads = params.num_kv_heads, blocks = params.num_decode_blocks;
+  const Sums64 coarse = sum_up(Fineness::splits);
+  const bool has_idle_blocks = 2 * coarse.items * heads <= blocks;
+  for (const Fineness fineness :
+       {Fineness::leaves, Fineness::leaves_and_splits, Fineness::splits, Fineness::requests}) {
+    const bool is_fine = fineness < Fineness::splits;
+    if (is_fine && !has_idle_blocks) continue;
+    const Sums64 sums = fineness == Fineness::splits ? coarse : sum_up(fineness);
+    const bool alone = !mixed && sums.slots * heads <= num_awaited_slots(params) &&
+                       (sums.items + num_padding_items(params)) * heads <= blocks;
+    const bool fits = sums.items <= params.max_items && sums.slots <= params.max_slots;
+    const bool wanted = fits && (fineness != Fineness::leaves || alone);
+    if (wanted || fineness == Fineness::requests)
+      return {fineness, static_cast<int>(sums.items), sums.short_items, alone};
   }
   return {};
 }
@@ -217,7 +252,7 @@ __device__ int list_decode_items(const ScheduleParams& params, bool mixed, int* 
   Places next{0, choice.items - choice.short_items, 0};
   for (int base = 0; base < params.num_reqs; base += kThreads) {
     const int req = base + static_cast<int>(threadIdx.x);
-    const Sums mine = sums_of(params, req, choice.piece);
+    const Sums mine = sums_of(params, req, choice.fineness);
     int whole, shorter, slots;
     Places own = next;
     own.whole += exclusive_sum(mine.items - mine.short_items, whole, scratch);
