@@ -75,7 +75,7 @@ class Consumer {
   // What the thread has of its rows: the references of their logits, and the sums of its columns'
   // weights against those.
   struct RowStates {
-    float reference[2] = {0, 0}, l[2] = {0, 0};
+    float reference[2] = {kUnset, kUnset}, l[2] = {0, 0};
   };
 
   static constexpr int kScores = Tr::kKeys / 2, kOut = Tr::kHeadDimV / 2;
@@ -342,9 +342,6 @@ class Consumer {
   // A sum of weights from which on a row's reference has to follow its maximum. Until then weights
   // are numbers of their type: half's largest is 65504.
   static constexpr float kLimit = std::is_same_v<typename Tr::Type, __half> ? 0x1p15f : 0x1p40f;
-  // What a tile's first weights have to add up to, lest small ones are lost: half's least normal
-  // number is 2^-14.
-  static constexpr float kLeast = std::is_same_v<typename Tr::Type, __half> ? 1 : 0x1p-20f;
   // The reference of a row that has seen nothing: any finite logit makes a weight of inf, and -inf
   // minus it is still -inf.
   static constexpr float kUnset = -1e30f;
@@ -372,24 +369,13 @@ class Consumer {
     for (int i = 0; i < kWeights; ++i) to[i] = moved(from[i]);
   }
 
-  // The weights of a tile's first scores. Few rows' logits are so far from 0 that a reference of 0
-  // does not serve them; the others need no maximum at all.
+  // The weights of a tile's first scores, against their maxima: a row that sees one key gets weight
+  // 1, and that key's values to the bit.
   __device__ __forceinline__ void weigh_first(const Work& work, const Rows& rows) {
     finish_logits(work, rows, KeyTiles<Tr>(work.tile).end - 1);
     states_ = RowStates();
-    Sums sums = weigh(p_);
-    bool fit[2];
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const float sum = over_row(sums.of_row[e], [](float a, float b) { return a + b; });
-      fit[e] = sum >= kLeast && sum < kLimit;
-    }
-    if (!__all_sync(~0u, fit[0] && fit[1])) {
-      settle({fit[0] ? 0 : INFINITY, fit[1] ? 0 : INFINITY});
-      sums = weigh(p_);
-    }
-#pragma unroll
-    for (int e = 0; e < 2; ++e) states_.l[e] = sums.of_row[e];
+    settle({INFINITY, INFINITY});
+    add_up(weigh(p_));
 #pragma unroll
     for (float& o : o_) o = 0;
   }
