@@ -22,11 +22,13 @@ inline constexpr int32_t kMaxSplits = 32;
 
 inline constexpr int32_t kMaxPieces = kMaxSplits * kLeaves;
 
-// Keys per split unless tuned otherwise. A short request has short splits, of which the usual step
-// has one worker attend all: on an empty device it is a chain of waits, and many workers shorten
-// it.
+// Keys per split unless tuned otherwise.
 inline constexpr int32_t kSplitKeys = 1024;
-inline constexpr int32_t kShortKeys = 1024, kShortSplitKeys = 256;
+
+// A short request of few rows has short splits, of which the usual step has one worker attend all:
+// on an empty device a request is a chain of waits, and many workers shorten it. Caches of codes
+// are read too fast for what that costs in a full step, and keep the usual splits.
+inline constexpr int32_t kShortKeys = 1024, kShortRows = 8, kShortSplitKeys = 256;
 
 // What one decode item is. The cuts, and the order in which their states merge, are the same for
 // all, so the choice, which is the step's, changes no bit.
@@ -107,6 +109,7 @@ struct ScheduleParams {
   int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;
+  bool has_short_splits = false;  // where the rule leaves it open
   int32_t head_dim_v = 0;
   float* partial_out = nullptr;  // [slots of all key heads, head_dim_v], as in AttendParams
   float* partial_ml = nullptr;   // [slots of all key heads, 2]

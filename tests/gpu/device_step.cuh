@@ -473,6 +473,7 @@ class DeviceStep {
                        .max_slots = rows_in_slots,
                        .mask = spec.mask,
                        .splits = {.automatic = spec.split_keys, .num_splits = spec.num_splits},
+                       .has_short_splits = !is_quantised() && spec.num_splits == 0,
                        .head_dim_v = spec.head_dim_v,
                        .partial_out = partial_out_.get(),
                        .partial_ml = partial_ml_.get(),

@@ -55,7 +55,7 @@ __device__ void take_share(const AttendParams& params, typename Tr::Shared& shar
   const int all = header.x * params.num_kv_heads, stride = header.z, first = blockIdx.x;
   const int num = first < min(all, stride) ? (all - first + stride - 1) / stride : 0;
   if (threadIdx.x % 32 == 0) {
-    shared.share = {.first = first, .stride = stride, .num = num};
+    shared.num_items = num, shared.item_stride = stride;
     shared.is_merger = false;
   }
   __syncwarp();
@@ -209,17 +209,19 @@ __device__ void run_stream(const Work<Tr>& work) {
   auto& shared = work.shared;
   const int stream = threadIdx.x / 32, lane = threadIdx.x % 32;
   const uint32_t ring = shared_address(shared.ring[stream]);
+  if (lane == 0) shared.leaves_shared[stream] = 0;
+  __syncwarp();
   Loader<Tr> loader(work, ring);
   WarpState<Tr> state;
-  int stage = 0, entered = -1, count = 0;  // count: of leaves
+  int stage = 0;
+  int entered = -1;  // 2 n: item n's rows are known; 2 n + 1: its query is there too
   Rows<Tr> rows;
   QueryFragments<Tr> q;
-  bool has_query = false;
   int tile = 0, end = 0;
   for (int n = 0; n < work.num_items;) {
     const DecodeItem& item = work.item(n);
-    if (entered != n) {
-      entered = n, has_query = false;
+    if (entered < 2 * n) {
+      entered = 2 * n;
       work.wait_item(n);
       if (work.params.alibi_slopes) wait_for_earlier_kernels();
       rows = Rows<Tr>(work.params, item, work.head(n));
@@ -231,8 +233,8 @@ __device__ void run_stream(const Work<Tr>& work) {
     state.clear();
     while (true) {
       loader.fill(n);
-      if (!has_query) {
-        has_query = true;
+      if (entered == 2 * n) {
+        ++entered;
         work.wait_query(n);
         load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
       }
@@ -245,13 +247,14 @@ __device__ void run_stream(const Work<Tr>& work) {
       stage = stage + 1 == Tr::kStages ? 0 : stage + 1;
       tile += Tr::kStreams;
     }
+    const int count = shared.leaves_shared[stream];
     const int buffer = count % Tr::kStateBuffers;
     if (count >= Tr::kStateBuffers)
       mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
     share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
+    if (lane == 0) shared.leaves_shared[stream] = count + 1;
     __syncwarp();
     mbarrier_arrive_for_all(shared.state_full[buffer], lane == 0);
-    ++count;
     if (end == item.key_end) ++n;
   }
 }

@@ -11,12 +11,6 @@
 
 namespace pagoda::cuda::decode {
 
-// A block's share of the items times key heads: `num` of them, the n-th has index first + n *
-// stride.
-struct Share {
-  int32_t first, stride, num;
-};
-
 template <class T, int kHeadDim_, int kHeadDimV_, int kRowTiles_, Code kKeyCode_ = Code::same,
           Code kValueCode_ = Code::same>
 struct Traits {
@@ -77,7 +71,8 @@ struct Traits {
     uint32_t arrivals_before;              // of the item last reported
     bool is_merger;                        // of the block's only item, see kItemIsAlone
     uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
-    Share share;
+    int32_t num_items, item_stride;        // see Work
+    int32_t leaves_shared[kStreams];       // by each stream so far; registers are few
   };
   // Partial states that the ring has room for, four columns of a thread's at a time.
   static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);
@@ -87,7 +82,7 @@ struct Traits {
   // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
   // Clerks that multiply by scales at the end need some more.
   static constexpr int kMore = kIsQuantised ? 8 : 0;
-  static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 - kMore : 240;
+  static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 - kMore : 248;
   static constexpr int kClerkRegisters = kBlocksPerSm == 2 ? 80 + kMore : 128;
 };
 
@@ -102,7 +97,8 @@ __device__ inline bool ends_split(const DecodeItem& item, int end) {
   return end == item.key_end || end % item.split_len == 0;
 }
 
-// What all warps of a block know: the kernel's parameters and which items are this block's.
+// What all warps of a block know: the kernel's parameters and which items are this block's. The
+// block's n-th item has index first + n * stride in the list of items times key heads.
 template <class Tr>
 struct Work {
   const AttendParams& params;
@@ -110,12 +106,8 @@ struct Work {
   int num_items;  // of this block
 
   __device__ Work(const AttendParams& params, typename Tr::Shared& shared)
-      : params(params),
-        shared(shared),
-        num_items(shared.share.num),
-        first_(shared.share.first),
-        stride_(shared.share.stride) {}
-  __device__ int index(int n) const { return first_ + n * stride_; }
+      : params(params), shared(shared), num_items(shared.num_items) {}
+  __device__ int index(int n) const { return blockIdx.x + n * shared.item_stride; }
   __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
   // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
   __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }
@@ -129,9 +121,6 @@ struct Work {
 
   // To be asked when item 0 is there.
   __device__ bool is_alone() const { return item(0).flags & kItemIsAlone; }
-
- private:
-  int first_, stride_;
 };
 
 }  // namespace pagoda::cuda::decode

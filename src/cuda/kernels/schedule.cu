@@ -42,7 +42,8 @@ __device__ bool goes_to_decode(const ScheduleParams& params, const Request& requ
 }
 
 __device__ bool is_short(const ScheduleParams& params, const Request& request) {
-  return params.splits.num_splits == 0 && request.seq_len <= kShortKeys;
+  return params.has_short_splits && request.seq_len <= kShortKeys &&
+         request.num_rows(params) <= kShortRows;
 }
 
 __device__ SplitRule rule_of(const ScheduleParams& params, const Request& request) {
@@ -236,7 +237,8 @@ __device__ Choice choose_pieces(const ScheduleParams& params, bool mixed, int* s
     const bool is_fine = fineness < Fineness::splits;
     if (is_fine && !has_idle_blocks) continue;
     const Sums64 sums = fineness == Fineness::splits ? coarse : sum_up(fineness);
-    const bool alone = !mixed && sums.slots * heads <= num_awaited_slots(params) &&
+    const bool alone = !mixed && params.rows_per_item <= 8 &&
+                       sums.slots * heads <= num_awaited_slots(params) &&
                        (sums.items + num_padding_items(params)) * heads <= blocks;
     const bool fits = sums.items <= params.max_items && sums.slots <= params.max_slots;
     const bool wanted = fits && (fineness != Fineness::leaves || alone);
