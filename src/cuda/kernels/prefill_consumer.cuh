@@ -36,12 +36,12 @@ class Consumer {
   __device__ void run() {
     WorkReader<Tr> reader(shared_);
     const Work* work = reader.next();
-    if (kOverlaps && work) open(*work);
+    if (Tr::kOverlaps && work) open(*work);
     while (work) {
-      if constexpr (!kOverlaps) open(*work);
+      if constexpr (!Tr::kOverlaps) open(*work);
       attend(*work);
       const Work* next = reader.next();
-      if (kOverlaps && next)
+      if (Tr::kOverlaps && next)
         change_over(*work, *next);
       else
         close(*work);
@@ -52,8 +52,6 @@ class Consumer {
 
  private:
   using Work = typename Tr::Work;
-  // Whether a tile begins under the end of the one before; needs the queries of both.
-  static constexpr bool kOverlaps = Tr::kStaged;
 
   // What the thread knows of its rows.
   struct Rows {
@@ -125,13 +123,13 @@ class Consumer {
         if (--index < plain_begin) break;
       }
     }
-    if constexpr (!kOverlaps) release_query(query_.slot);
+    if constexpr (!Tr::kOverlaps) release_query(query_.slot);
     wait(shared_.value_full, count_ - 1);
     if (tiles.first < tiles.end - 1) clear_stale_values(work.tile, tiles.first);
   }
 
-  // From a tile's last weights to the next one's first. The output is written while the tensor cores
-  // are at the next scores.
+  // From a tile's last weights to the next one's first. The output is written while the tensor
+  // cores are at the next scores.
   __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
     const int slot = query_.slot;
     query_.advance();
@@ -159,8 +157,8 @@ class Consumer {
       store_row<Tr>(params_, work, first_row() + 8 * e, o_, scales.of_row[e], e);
   }
 
-  // The scores of tile `index`, which become `weights`, and the product of the values before it with
-  // theirs. kAllSeen: every row sees every key, and the logit is the scale alone.
+  // The scores of tile `index`, which become `weights`, and the product of the values before it
+  // with theirs. kAllSeen: every row sees every key, and the logit is the scale alone.
   template <bool kAllSeen>
   __device__ __forceinline__ void step(const Work& work, const Rows& rows, int index,
                                        const Weights& before, Weights& weights) {
