@@ -208,10 +208,9 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     hide(seen[g], first, kUnitKeys, scores[g]);
     range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
-    if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g], scratch.rounded,
-              rescale, [] {}))
+    if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g],
+              WeightsInPairs{scratch.weights + g * kTileBytes}, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
-    pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
   if (is_exact) {
