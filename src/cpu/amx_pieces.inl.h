@@ -73,21 +73,20 @@ class Pieces {
 };
 
 // Lines of four pieces to ask for beside other work, a share of each at a time.
-class NextLines {
+class LinesAhead {
  public:
   // A line of so many is named.
   static constexpr int kStep = 256;  // bytes
 
-  void add(const PagedRows& rows, const char* const* pieces) {
+  // Two pieces, of the parts `first` and the next.
+  void add(int first, const PagedRows& rows, const char* const* pieces) {
     for (int i = 0; i < 2; ++i) {
-      Part& part = parts_[count_++];
+      Part& part = parts_[first + i];
       part.at = pieces[i];
       part.step = rows.token_stride > kStep ? rows.token_stride : kStep;
       part.end = pieces[i] + kPieceKeys * rows.token_stride;
     }
   }
-
-  void skip() { count_ += 2; }
 
   // A share of the piece `part`.
   [[gnu::always_inline]] void ask(int part, int lines) {
@@ -104,7 +103,6 @@ class NextLines {
     int64_t step = kStep;
   };
   Part parts_[4];
-  int count_ = 0;
 };
 
 }  // namespace pagoda::cpu::PAGODA_ISA

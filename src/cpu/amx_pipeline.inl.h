@@ -23,32 +23,39 @@ namespace pagoda::cpu::PAGODA_ISA {
 
 // A unit on its way.
 struct FewUnit {
-  TileRows keys[2], values[2];             // of sixteen rows each, as bf16
-  const char* value_rows[kUnitKeys];       // as bf16
+  TileRows keys[2], values[2];             // of sixteen rows each
   bool whole;                              // every row sees every key
   alignas(64) uint32_t words[kGroupRows];  // keys that a row sees, unless whole
-  const float *key_scales, *value_scales;  // [32] or null
 };
 
 // kRows: 4, 8 or 16 columns of the products of queries and keys
 template <int kRows>
 class FewRows {
  public:
-  FewRows(const AttendTask& task, const Logits& logits, const AmxScratch& scratch)
+  FewRows(const AttendTask& task, const AmxScratch& scratch)
       : task_(task),
-        logits_(logits),
         scratch_(scratch),
         group_(group_of(task, 0)),
         chunks_(chunks_of(task.head_dim)),
         chunks_v_(chunks_of(task.head_dim_v)),
-        logit_scale_(scale_of_rows(task)),
-        pieces_(task) {}
+        pieces_(task) {
+    const Logits logits(task, scratch.query_units);
+    plain_ = logits.plain;
+    scale_ = repeat_rows(logits.with_units(task.scale, 0)) * scales_of_queries(task);
+    exponent_scale_ = repeat_rows(logits.exponent_scale(0));
+    logit_scale_ = repeat_rows(logits.logit_scale(0));
+  }
+
+  static bool serves(const AttendTask& task) {
+    return task.num_rows <= kRows && task.key_element == kTileElement &&
+           task.value_element == kTileElement && task.softcap == 0 && task.bias == Bias::none &&
+           task.score.apply == nullptr;
+  }
 
   void run() {
     configure();
     begin();
-    const bool in_pieces = Pieces::serves(task_) && !is_code(task_.key_element) &&
-                           !is_code(task_.value_element) && task_.head_dim % kChunkDims == 0 &&
+    const bool in_pieces = Pieces::serves(task_) && task_.head_dim % kChunkDims == 0 &&
                            task_.head_dim_v % kChunkDims == 0;
     in_pieces ? attend_pieces() : attend_tiles();
     drain();
@@ -83,21 +90,17 @@ class FewRows {
     if (kRows == 8) return {_mm512_broadcast_f32x8(_mm256_loadu_ps(rows))};
     return load(rows);
   }
+  static F32 repeat_rows(F32 rows) {
+    float lanes[kWidth];
+    store(lanes, rows);
+    return repeat_rows(lanes);
+  }
 
-  static F32 scale_of_rows(const AttendTask& task) {
+  static F32 scales_of_queries(const AttendTask& task) {
     float rows[kGroupRows];
     for (int r = 0; r < kGroupRows; ++r)
       rows[r] = task.query_scale != nullptr ? task.query_scale[r < task.num_rows ? r : 0] : 1.0f;
-    return broadcast(task.scale) * repeat_rows(rows);
-  }
-
-  // Scales of the keys of vector `index`, each in the lanes of its rows.
-  [[gnu::always_inline]] static F32 scales_of_keys(const float* scales, int index) {
-    scales += index * kKeys;
-    if (kRows == 16) return broadcast(*scales);
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i key = _mm512_srli_epi32(lane, kRows == 4 ? 2 : 3);
-    return {_mm512_permutexvar_ps(key, _mm512_broadcast_f32x4(_mm_loadu_ps(scales)))};
+    return repeat_rows(rows);
   }
 
   int num_outputs() const { return chunks_v_ * kColumnRows; }
@@ -123,7 +126,7 @@ class FewRows {
       for (int odd = 0; odd < 2; ++odd)
         for (int n = 0; n < kWidth; n += 4)
           for (int r = 0; r < kRows; r += 4)
-            body(group_.o + int64_t{c * kChunkDims + 2 * n + odd} * kGroupRows + r,
+            body(r, group_.o + int64_t{c * kChunkDims + 2 * n + odd} * kGroupRows + r,
                  outputs() + ((c * 2 + odd) * kRows + r) * kWidth + n);
   }
 
@@ -141,7 +144,7 @@ class FewRows {
   }
   void take_outputs() const {
     if constexpr (kRows == 16) return to_outputs(group_, task_.head_dim_v, outputs());
-    each_square([](float* columns, float* rows) {
+    each_square([](int, float* columns, float* rows) {
       __m128 r[4];
       for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(columns + i * 2 * kGroupRows);
       _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
@@ -150,11 +153,15 @@ class FewRows {
   }
   void give_outputs() const {
     if constexpr (kRows == 16) return from_outputs(outputs(), task_.head_dim_v, group_);
-    each_square([](float* columns, float* rows) {
+    each_square([](int first, float* columns, float* rows) {
       __m128 r[4];
       for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(rows + i * kWidth);
       _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
-      for (int i = 0; i < 4; ++i) _mm_storeu_ps(columns + i * 2 * kGroupRows, r[i]);
+      for (int i = 0; i < 4; ++i) {
+        float* column = columns + i * 2 * kGroupRows;
+        first == 0 ? _mm512_storeu_ps(column, _mm512_zextps128_ps512(r[i]))  // rows that are not
+                   : _mm_storeu_ps(column, r[i]);
+      }
     });
   }
   void end() const {
@@ -181,7 +188,7 @@ class FewRows {
     const bool whole = tile.is_uniform() && tile.first == 0 && tile.last == task_.num_rows;
     for (int first = 0; first < kTileKeys; first += kUnitKeys) {
       const int key = tile.start + first;
-      NextLines lines;
+      LinesAhead lines;
       ask_ahead(key, lines);
       const UnitRows& rows = pieces_.at(key);
       FewUnit& unit = units_[entered_ % kRing];
@@ -189,30 +196,28 @@ class FewRows {
         unit.keys[i] = {rows.keys[i], task_.keys.token_stride};
         unit.values[i] = {rows.values[i], task_.values.token_stride};
       }
-      unit.key_scales = unit.value_scales = nullptr;
       unit.whole = whole;
       if (!whole) see_unit(tile, first, unit);
       enter(lines);
     }
   }
 
-  // Keys of the next unit and values of the next that are multiplied, and the first lines of those
-  // behind.
-  void ask_ahead(int key, NextLines& lines) {
-    if (const UnitRows* rows = pieces_.ahead(key + kUnitKeys)) lines.add(task_.keys, rows->keys);
-    else lines.skip();
+  // Asks for the keys of the next unit and the values that are multiplied next, and touches the first
+  // lines of those behind.
+  void ask_ahead(int key, LinesAhead& lines) {
+    const UnitRows* next = pieces_.ahead(key + kUnitKeys);
+    if (next != nullptr) lines.add(0, task_.keys, next->keys);
     if (entered_ > 0) {
-      const char* v[2] = {units_[(entered_ - 1) % kRing].values[0].first, units_[(entered_ - 1) % kRing].values[1].first};
-      lines.add(task_.values, v);
+      const TileRows(&values)[2] = units_[(entered_ - 1) % kRing].values;
+      const char* const pieces[2] = {values[0].first, values[1].first};
+      lines.add(2, task_.values, pieces);
     }
-    if (const UnitRows* rows = pieces_.ahead(key + kTouchAhead * kUnitKeys)) {
-      prefetch(rows->keys[0]);
-      prefetch(rows->keys[1]);
-    }
-    if (const UnitRows* rows = pieces_.ahead(key + (kTouchAhead - 2) * kUnitKeys)) {
-      prefetch(rows->values[0]);
-      prefetch(rows->values[1]);
-    }
+    if (next != nullptr) touch(next->values);
+    if (const UnitRows* later = pieces_.ahead(key + kTouchAhead * kUnitKeys)) touch(later->keys);
+  }
+  static void touch(const char* const* pieces) {
+    prefetch(pieces[0]);
+    prefetch(pieces[1]);
   }
 
   void attend_tiles() {
@@ -222,19 +227,14 @@ class FewRows {
     const SeenTile& seen = tile.seen;
     const bool whole =
         seen.any == ~uint64_t{0} && seen.is_uniform() && tile.first == 0 && tile.last == task_.num_rows;
-    scales_index_ = 1 - scales_index_;
-    const TileScales scales{gather(task_.keys, tile.key_scales, key_scales_[scales_index_]),
-                            gather(task_.values, tile.value_scales, value_scales_[scales_index_])};
     for (int first = 0; first < tile.end; first += kUnitKeys) {
-      NextLines lines;
+      LinesAhead lines;
       FewUnit& unit = units_[entered_ % kRing];
-      place(task_.key_element, task_.keys.token_stride, task_.head_dim, tile.keys + first,
-            scratch_.converted_keys, scratch_.keys, unit.keys);
-      char* memory = scratch_.values + entered_ % kRing * 2 * 2 * chunks_v_ * kTileBytes;
-      place(task_.value_element, task_.values.token_stride, task_.head_dim_v, tile.values + first,
-            memory, memory + 2 * chunks_v_ * kTileBytes, unit.values);
-      unit.key_scales = scales.keys != nullptr ? scales.keys + first : nullptr;
-      unit.value_scales = scales.values != nullptr ? scales.values + first : nullptr;
+      const int64_t slot = entered_ % kRing;
+      place(task_.keys, tile.keys + first, task_.head_dim,
+            scratch_.keys + slot * 2 * chunks_ * kTileBytes, unit.keys);
+      place(task_.values, tile.values + first, task_.head_dim_v,
+            scratch_.values + slot * 2 * chunks_v_ * kTileBytes, unit.values);
       unit.whole = whole;
       if (!whole) see_unit(seen, first, unit);
       enter(lines);
@@ -249,29 +249,27 @@ class FewRows {
     }
   }
 
-  void enter(NextLines& lines) {
+  void enter(LinesAhead& lines) {
     ++entered_;
     step(lines);
   }
   void drain() {
-    NextLines none;
+    LinesAhead none;
     for (int i = 1; i < kRing; ++i) step(none);
   }
 
-  // Makes bf16 of a unit's rows and finds out how tiles are loaded from them. rows: [32]
-  static void place(Element element, int64_t token_stride, int dim, const char** rows,
-                    char* converted, char* copy, TileRows (&to)[2]) {
-    make_bf16(element, rows, kUnitKeys, dim, converted, [] {});
-    const int64_t stride = is_code(element) ? converted_bytes(dim) : token_stride;
-    to[0] = rows_at(stride, rows, dim, copy);
-    to[1] = rows_at(stride, rows + 16, dim, copy + chunks_of(dim) * kTileBytes);
+  // Finds out how tiles are loaded from a unit's rows, or copies them. pointers: [32]
+  static void place(const PagedRows& rows, const char* const* pointers, int dim, char* copy,
+                    TileRows (&to)[2]) {
+    to[0] = rows_at(rows.token_stride, pointers, dim, copy);
+    to[1] = rows_at(rows.token_stride, pointers + 16, dim, copy + chunks_of(dim) * kTileBytes);
   }
 
   bool exists(uint32_t unit) const { return unit < entered_; }  // of numbers below 0 too
 
-  void step(NextLines& lines) {
+  void step(LinesAhead& lines) {
     const uint32_t weighed = now_ - 1;
-    if (exists(weighed) && !(units_[weighed % kRing].whole && logits_.plain))
+    if (exists(weighed) && !(units_[weighed % kRing].whole && plain_))
       step<false>(lines);
     else
       step<true>(lines);
@@ -280,7 +278,7 @@ class FewRows {
 
   // One step of the pipeline. kPlain: every row sees every key of the unit that is weighed.
   template <bool kPlain>
-  void step(NextLines& lines) {
+  void step(LinesAhead& lines) {
     const uint32_t unit = now_;
     const bool multiplies = exists(unit), weighs = exists(unit - 1), sums = exists(unit - 2);
     const bool settles = exists(unit - 3) && settled_ == unit - 3;
@@ -318,9 +316,9 @@ class FewRows {
     const FewUnit& unit = units_[number % kRing];
     load_tile<2>(scratch_.queries + chunk * kTileBytes);
     load_tile<3>(unit.keys[0].first + chunk * kTileRowBytes, unit.keys[0].stride);
-    product_bf16<0, 3, 2>();
+    product<0, 3, 2>();
     load_tile<3>(unit.keys[1].first + chunk * kTileRowBytes, unit.keys[1].stride);
-    product_bf16<1, 3, 2>();
+    product<1, 3, 2>();
   }
 
   [[gnu::always_inline]] void multiply_values(uint32_t number, int chunk) const {
@@ -334,9 +332,9 @@ class FewRows {
       }
       clear_tile<4>();
       load_tile<3>(unit.values[0].first + chunk * kTileRowBytes, unit.values[0].stride);
-      product_bf16<4, 6, 3>();
+      product<4, 6, 3>();
       load_tile<3>(unit.values[1].first + chunk * kTileRowBytes, unit.values[1].stride);
-      product_bf16<4, 7, 3>();
+      product<4, 7, 3>();
       store_tile<4>(sums);
       return;
     }
@@ -345,9 +343,9 @@ class FewRows {
     for (int half = 0; half < 2; ++half, weights += 2 * kTileBytes) {
       load_tile<3>(unit.values[half].first + chunk * kTileRowBytes, unit.values[half].stride);
       load_tile<6>(weights);
-      product_bf16<4, 6, 3>();
+      product<4, 6, 3>();
       load_tile<7>(weights + kTileBytes);
-      product_bf16<5, 7, 3>();
+      product<5, 7, 3>();
     }
     store_tile<4>(sums);
     store_tile<5>(sums + kRows * kWidth);
@@ -385,11 +383,7 @@ class FewRows {
   [[gnu::always_inline]] F32 logit(const Weighing& it, int index) const {
     F32 s = load(scores_of(it.unit) + index * kWidth);
     if (kPlain) return s;
-    if (!logits_.plain) {
-      const float* scales = units_[it.unit % kRing].key_scales;
-      if (scales != nullptr) s = s * scales_of_keys(scales, index);
-      s = s * logit_scale_;
-    }
+    if (!plain_) s = s * scale_;
     return select(seen_in(it.words, index), s, broadcast(kMinusInfinity));
   }
 
@@ -398,7 +392,7 @@ class FewRows {
     F32 most = logit<kPlain>(it, 0);
     for (int i = 1; i < kVectors; ++i) most = max(logit<kPlain>(it, i), most);
     most = over_keys(most, [](F32 a, F32 b) { return max(a, b); });
-    return most * broadcast(logits_.logit_scale());
+    return most * logit_scale_ - broadcast(kHeadroom);
   }
 
   template <bool kPlain>
@@ -420,15 +414,11 @@ class FewRows {
 
   template <bool kPlain>
   [[gnu::always_inline]] void weigh(int step, Weighing& it) const {
-    const F32 scale = broadcast(logits_.exponent_scale());
 #pragma GCC unroll 8
     for (int j = 0; j < 2 * kParts; ++j) {
       const int index = step * kParts + j / 2 + j % 2 * kHalf;
-      F32 x = exp2(fms(logit<kPlain>(it, index), scale, it.shift));
+      F32 x = exp2(fms(logit<kPlain>(it, index), exponent_scale_, it.shift));
       it.part[j / 2] = it.part[j / 2] + x;
-      const float* scales = kPlain ? nullptr : units_[it.unit % kRing].value_scales;
-      if (scales != nullptr)
-        x = select(seen_in(it.words, index), x * scales_of_keys(scales, index), broadcast(0.0f));
       it.p[index] = rounded(x).v;
     }
   }
@@ -560,14 +550,47 @@ class FewRows {
     ++settled_;
   }
 
-  [[gnu::noinline]] void add_exactly(uint32_t) {}
+  // Values that are not finite: once more, each row with what it sees alone.
+  [[gnu::noinline]] void add_exactly(uint32_t number) {
+    const FewUnit& unit = units_[number % kRing];
+    uint64_t words[kGroupRows];
+    for (int r = 0; r < kGroupRows; ++r) words[r] = unit.whole ? ~uint32_t{0} : unit.words[r];
+    Seen seen;
+    see_group(words, group_.rows, seen);
+    const char* rows[kUnitKeys];
+    for (int i = 0; i < kUnitKeys; ++i)
+      rows[i] = unit.values[i / 16].first + i % 16 * unit.values[i / 16].stride;
+    char* values = scratch_.keys + int64_t{kPassKeys / 32} * chunks_ * kTileBytes;
+    pack_values(rows, task_.head_dim_v, values);
+    collect_weights(number, scratch_.rounded);
+    char* weights = reinterpret_cast<char*>(scratch_.run_scores);
+    pair_weights(scratch_.rounded, weights);
+    give_outputs();
+    configure_full_tiles();
+    accumulate_exactly(group_, seen, 0, values, 2 * chunks_v_, weights);
+    configure();
+    take_outputs();
+  }
+
+  // to: [32 keys][16 rows] in the upper halves of words
+  void collect_weights(uint32_t number, uint32_t* to) const {
+    for (int half = 0; half < 2; ++half) {
+      const char* tile = weights_of(number) + half * (kWeightTiles / 2) * kTileBytes;
+      for (int row = 0; row < kRows; ++row)
+        for (int key = 0; key < 16; ++key) {
+          uint32_t weight = 0;
+          __builtin_memcpy(&weight, tile + row * kTileRowBytes + key * 4, sizeof weight);
+          to[(half * 16 + key) * kGroupRows + row] = weight << 16;
+        }
+    }
+  }
 
   const AttendTask& task_;
-  const Logits& logits_;
   const AmxScratch& scratch_;
   const Group group_;
   const int chunks_, chunks_v_;
-  const F32 logit_scale_;
+  bool plain_;  // the products are the logits but for a factor, which joins the exponent
+  F32 scale_, exponent_scale_, logit_scale_;
   F32 m_, l_;
 
   // Units are counted from 0: those that have entered, the one whose place is the first, and those
@@ -576,20 +599,18 @@ class FewRows {
   FewUnit units_[kRing];
   Pieces pieces_;
   int outputs_index_ = 0;
-  int scales_index_ = 0;
-  float key_scales_[2][kTileKeys], value_scales_[2][kTileKeys];  // of this tile and the one before
 };
 
-inline void attend_decode(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task);
-  if (task.num_rows <= 4) return FewRows<4>(task, logits, scratch).run();
-  if (task.num_rows <= 8) return FewRows<8>(task, logits, scratch).run();
-  FewRows<16>(task, logits, scratch).run();
-}
-
-inline bool is_decode(const AttendTask& task) {
-  return task.num_rows <= kGroupRows && task.softcap == 0 && task.bias == Bias::none &&
-         task.score.apply == nullptr;
+// Whether it did the task.
+inline bool attend_in_pipeline(const AttendTask& task, const AmxScratch& scratch) {
+  if (!FewRows<kGroupRows>::serves(task)) return false;
+  if (task.num_rows <= 4)
+    FewRows<4>(task, scratch).run();
+  else if (task.num_rows <= 8)
+    FewRows<8>(task, scratch).run();
+  else
+    FewRows<16>(task, scratch).run();
+  return true;
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -3,6 +3,7 @@
 
 #include "amx_codes.inl.h"
 #include "amx_decode.inl.h"
+#include "amx_pipeline.inl.h"
 #include "amx_run.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
@@ -34,12 +35,13 @@ inline int64_t own_bytes(int32_t head_dim, int32_t head_dim_v, int32_t max_rows)
   return AmxScratch(nullptr, head_dim, head_dim_v, max_rows).size;
 }
 
-// Rows behind the last are zeros, so that a pair of groups is always whole.
+// Rows behind the last are zeros, so that a pair of groups is always whole where pairs are used.
 inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own) {
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
   const int query_bytes = row_bytes(queries.element, queries.head_dim);
-  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows) {
+  const int together = queries.num_rows > kMaxFewRows ? kPairRows : kGroupRows;
+  for (int row = 0; row < round_up(queries.num_rows, together); row += kGroupRows) {
     for (int i = row + kGroupRows; i < smaller(row + 2 * kGroupRows, queries.num_rows); ++i)
       for (int byte = 0; byte < query_bytes; byte += 64) prefetch(queries.rows[i] + byte);
     pack_queries(queries.element, queries.rows + row,
@@ -53,6 +55,7 @@ inline void attend(const AttendTask& task) {
   const FlushSubnormals mode;
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
   if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
+  if (attend_in_pipeline(task, scratch)) return;
   if (!task.continues) clear(task);
   if (serves_codes(task)) return attend_codes(task, scratch);
   if (SmallGroup::serves(task)) return attend_decode(task, scratch);
