@@ -9,8 +9,8 @@
 // multiplies the even one, in the upper half the odd one; both kinds of rows of weights stand in
 // one tile, since a product takes as long for 4 rows as for 16.
 //
-// What is computed is that of amx_softmax.inl.h, number by number. The units go through a pipeline of
-// four places, whose work is interleaved chunk by chunk: the keys of a unit are multiplied, the
+// What is computed is that of amx_softmax.inl.h, number by number. The units go through a pipeline
+// of four places, whose work is interleaved chunk by chunk: the keys of a unit are multiplied, the
 // weights of the one before are computed, the values of the one before that are multiplied, and the
 // sums of the oldest are added. So there is always work for the time until a product's sums are
 // there, and no place waits for what another has just stored.
@@ -112,9 +112,7 @@ class FewRows {
   float* sums_of(uint32_t unit) const {
     return scratch_.sums + (unit & 1) * num_outputs() * kWidth;
   }
-  float* scores_of(uint32_t unit) const {
-    return scratch_.scores + (unit & 1) * kUnitKeys * kRows;
-  }
+  float* scores_of(uint32_t unit) const { return scratch_.scores + (unit & 1) * kUnitKeys * kRows; }
   char* weights_of(uint32_t unit) const {
     return scratch_.weights + unit % kRing * (kWeightTiles * kTileBytes);
   }
@@ -202,8 +200,8 @@ class FewRows {
     }
   }
 
-  // Asks for the keys of the next unit and the values that are multiplied next, and touches the first
-  // lines of those behind.
+  // Asks for the keys of the next unit and the values that are multiplied next, and touches the
+  // first lines of those behind.
   void ask_ahead(int key, LinesAhead& lines) {
     const UnitRows* next = pieces_.ahead(key + kUnitKeys);
     if (next != nullptr) lines.add(0, task_.keys, next->keys);
@@ -225,8 +223,8 @@ class FewRows {
   }
   void attend(Tile& tile) {
     const SeenTile& seen = tile.seen;
-    const bool whole =
-        seen.any == ~uint64_t{0} && seen.is_uniform() && tile.first == 0 && tile.last == task_.num_rows;
+    const bool whole = seen.any == ~uint64_t{0} && seen.is_uniform() && tile.first == 0 &&
+                       tile.last == task_.num_rows;
     for (int first = 0; first < tile.end; first += kUnitKeys) {
       LinesAhead lines;
       FewUnit& unit = units_[entered_ % kRing];
@@ -368,7 +366,8 @@ class FewRows {
   }
 
   [[gnu::always_inline]] static Lanes seen_in(__m512i words, int index) {
-    return {_mm512_test_epi32_mask(words, _mm512_set1_epi32(static_cast<int>(1u << index * kKeys)))};
+    return {
+        _mm512_test_epi32_mask(words, _mm512_set1_epi32(static_cast<int>(1u << index * kKeys)))};
   }
 
   // Lane key x kRows + row has the row's word from that key on.
@@ -567,7 +566,7 @@ class FewRows {
     pair_weights(scratch_.rounded, weights);
     give_outputs();
     configure_full_tiles();
-    accumulate_exactly(group_, seen, 0, values, 2 * chunks_v_, weights);
+    accumulate_exactly(group_, seen, 0, values, 2 * chunks_v_, weights, broadcast(1.0f));
     configure();
     take_outputs();
   }
