@@ -19,7 +19,7 @@ constexpr bool kIsNarrow = true;
 constexpr float kMostSum = 32768.0f;
 constexpr float kHeadroom = 6.0f;
 // How far m is set above that where a bias is known to raise later logits, at most.
-constexpr float kMostAhead = 6.0f;
+constexpr float kMostAhead = 0.0f;
 
 // tdpfp16ps, whose name assemblers of the time of AMX's first machines do not know.
 template <int kC, int kA, int kB>

@@ -299,13 +299,22 @@ inline F32 growth_of(const AttendTask& task, const Group& group, int first_key, 
   return max(broadcast(0.0f), min(broadcast(kMostAhead), growth));
 }
 
+// Near a number whose product with log2(e) is a float as well, but for 2^-28 of it: j * 7050 / 2^15
+// becomes j * 10171 / 2^15. An m that is far from the largest logit would otherwise leave its
+// rounding in lse.
+inline F32 snapped(F32 m) {
+  constexpr float kStep = 7050.0f / 0x1p15f;
+  return round_to_int(m * broadcast(1.0f / kStep)) * broadcast(kStep);
+}
+
 // What m is set to for a unit. With a linear bias later keys have larger logits, so it is set ahead
 // of them: as far as weights of what was seen so far remain numbers.
 inline F32 highest_of(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
                       const float* scores) {
   constexpr float kKeysAhead = 512;
-  return largest_of(scores) * logit_scale - broadcast(kHeadroom) +
-         growth_of(task, group, first_key, kKeysAhead);
+  const F32 highest = largest_of(scores) * logit_scale - broadcast(kHeadroom);
+  if (task.bias != Bias::linear) return highest;
+  return snapped(highest + growth_of(task, group, first_key, kKeysAhead));
 }
 
 // Rows that have seen nothing take the maximum of their first unit. Their l and o are 0.

@@ -116,16 +116,15 @@ template <Element kElement>
 
 template <Element kElement>
 inline void narrow_group_to(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
-                            const float* divisor, const float* column_scale, void* const* to) {
-  for (int i = 0; i < count; ++i)
-    for (int byte = 0; byte < head_dim_v * 2; byte += 64)
-      prefetch(static_cast<const char*>(to[i]) + byte);
+                            const float* divisor, const float* column_scale, void* const* to,
+                            int32_t coming) {
   const F32 factor = load(weight) / load(divisor);
   for (int first = 0; first < head_dim_v; first += kChunkDims) {
     __m512i r[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
       const int column = first + 2 * i;
+      if (i < coming) prefetch_near(static_cast<const char*>(to[count + i]) + first * 2);
       F32 a = load(o + column * kGroupRows) * factor;
       F32 b = load(o + (column + 1) * kGroupRows) * factor;
       if (column_scale != nullptr && column < head_dim_v) {
@@ -144,10 +143,10 @@ inline void narrow_group_to(const float* o, int32_t count, int32_t head_dim_v, c
 
 inline void narrow_group(Element element, const float* o, int32_t count, int32_t head_dim_v,
                          const float* weight, const float* divisor, const float* column_scale,
-                         void* const* to) {
+                         void* const* to, int32_t coming) {
   const auto narrow =
       element == Element::f16 ? narrow_group_to<Element::f16> : narrow_group_to<Element::bf16>;
-  narrow(o, count, head_dim_v, weight, divisor, column_scale, to);
+  narrow(o, count, head_dim_v, weight, divisor, column_scale, to, coming);
 }
 
 extern const TileKernels kTileKernels;

@@ -267,10 +267,10 @@ struct Kernels {
 
   // Of a kernel with groups of kRowPadding rows: `narrow` to bf16 or f16 for `count` rows of one at
   // once. o: of the group; weight, divisor: [kRowPadding]; column_scale: [head_dim_v] or null; to:
-  // [count] rows
+  // [count + coming] rows, those behind the group's for the groups that come next
   void (*narrow_group)(Element element, const float* o, int32_t count, int32_t head_dim_v,
                        const float* weight, const float* divisor, const float* column_scale,
-                       void* const* to) = nullptr;
+                       void* const* to, int32_t coming) = nullptr;
 };
 
 // What a unit has that attends with tiles and leaves everything else to the vectors of another.
@@ -282,7 +282,7 @@ struct TileKernels {
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own);
   void (*narrow_group)(Element element, const float* o, int32_t count, int32_t head_dim_v,
                        const float* weight, const float* divisor, const float* column_scale,
-                       void* const* to);
+                       void* const* to, int32_t coming);
 };
 
 namespace scalar {
