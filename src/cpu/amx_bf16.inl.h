@@ -16,6 +16,9 @@ constexpr bool kIsNarrow = false;
 constexpr float kMostSum = 256.0f;
 constexpr float kHeadroom = 0.0f;
 
+// The logarithm of scaled_values_unit of kernels.h.
+constexpr int kScaledValuesExponent = 0;
+
 template <int kC, int kA, int kB>
 [[gnu::always_inline]] inline void product() {
   static_assert(kC != kA && kA != kB && kC != kB, "the three tiles of a product differ");

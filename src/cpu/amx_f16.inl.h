@@ -19,6 +19,10 @@ constexpr bool kIsNarrow = true;
 constexpr float kMostSum = 32768.0f;
 constexpr float kHeadroom = 6.0f;
 
+// The logarithm of scaled_values_unit of kernels.h. Numbers of f16 and codes are small beside the
+// largest float; values with scales need not be, and with such weights their sums would overflow.
+constexpr int kScaledValuesExponent = 8;
+
 // tdpfp16ps, whose name assemblers of the time of AMX's first machines do not know.
 template <int kC, int kA, int kB>
 [[gnu::always_inline]] inline void product() {

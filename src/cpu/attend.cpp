@@ -435,6 +435,8 @@ class ItemRun {
       lse_at(lse, head, token) = std::isnan(it) ? std::numeric_limits<float>::quiet_NaN() : it;
     }
     const Side values = values_of(call_);
+    const bool is_scaled = !values.of_call && values.format.scale == ScaleOf::token;
+    if (is_scaled) weight *= call_.kernels.scaled_values_unit;
     return {.weight = weight * values.head_scale(kv_head_) * unit_of(values.rows().dtype),
             .divisor = l,
             .to = address(out, token * out.stride[0] + head * out.stride[1])};
