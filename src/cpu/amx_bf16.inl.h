@@ -18,6 +18,9 @@ constexpr float kHeadroom = 0.0f;
 // How far m is set above that where a bias is known to raise later logits, at most.
 constexpr float kMostAhead = 24.0f;
 
+// The logarithm of scaled_values_unit of kernels.h.
+constexpr int kScaledValuesExponent = 0;
+
 template <int kC, int kA, int kB>
 [[gnu::always_inline]] inline void product() {
   static_assert(kC != kA && kA != kB && kC != kB, "the three tiles of a product differ");

@@ -21,6 +21,10 @@ constexpr float kHeadroom = 6.0f;
 // How far m is set above that where a bias is known to raise later logits, at most.
 constexpr float kMostAhead = 0.0f;
 
+// The logarithm of scaled_values_unit of kernels.h. Numbers of f16 and codes are small beside the
+// largest float; values with scales need not be, and with such weights their sums would overflow.
+constexpr int kScaledValuesExponent = 8;
+
 // tdpfp16ps, whose name assemblers of the time of AMX's first machines do not know.
 template <int kC, int kA, int kB>
 [[gnu::always_inline]] inline void product() {

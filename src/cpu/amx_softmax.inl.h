@@ -45,14 +45,18 @@ constexpr float kLog2E = 0x1.715476p+0f;
   return _mm512_and_si512(floats, _mm512_set1_epi32(0x7fffffff));
 }
 
-// The power of two just above numbers that are given by their bits, as far as its inverse exists.
+// The power of two just above numbers that are given by their bits, as far as it and its inverse
+// exist, in units of kScaledValuesUnit.
 [[gnu::always_inline]] inline F32 power_above(__m512i bits) {
   const __m512i exponent = _mm512_add_epi32(_mm512_srli_epi32(bits, 23), _mm512_set1_epi32(1));
-  const __m512i within = _mm512_min_epu32(exponent, _mm512_set1_epi32(253));
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(within, 23))};
+  const __m512i within = _mm512_max_epu32(_mm512_min_epu32(exponent, _mm512_set1_epi32(253)),
+                                          _mm512_set1_epi32(kScaledValuesExponent + 1));
+  return {_mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_sub_epi32(within, _mm512_set1_epi32(kScaledValuesExponent)), 23))};
 }
+// Of the power itself.
 [[gnu::always_inline]] inline F32 inverse_of_power(F32 power) {
-  const __m512i one = _mm512_set1_epi32(254 << 23);
+  const __m512i one = _mm512_set1_epi32((254 - kScaledValuesExponent) << 23);
   return {_mm512_castsi512_ps(_mm512_sub_epi32(one, _mm512_castps_si512(power.v)))};
 }
 

@@ -152,6 +152,7 @@ inline void narrow_group(Element element, const float* o, int32_t count, int32_t
 extern const TileKernels kTileKernels;
 const TileKernels kTileKernels{.padded_dim = padded_dim,
                                .attend = attend,
+                               .scaled_values_unit = 1 << kScaledValuesExponent,
                                .merge_states = merge_rows,
                                .own_bytes = own_bytes,
                                .take_queries = take_queries,

@@ -384,7 +384,9 @@ class ItemRun {
     const bool in_groups =
         call_.kernels.narrow_group != nullptr && call_.operands.out.dtype != PAGODA_F32;
     const Side values = values_of(call_);
-    const float unit = values.head_scale(kv_head_) * unit_of(values.rows().dtype);
+    const bool is_scaled = !values.of_call && values.format.scale == ScaleOf::token;
+    const float unit = values.head_scale(kv_head_) * unit_of(values.rows().dtype) *
+                       (is_scaled ? call_.kernels.scaled_values_unit : 1.0f);
     int64_t head = item_.first_row % group();
     for (int32_t first = 0; first < item_.num_rows; first += kRowPadding) {
       Finished rows[kRowPadding];

@@ -254,6 +254,9 @@ struct Kernels {
   // follow from.
   int32_t split_keys = 8 * kTileKeys;
 
+  // What o of a state is multiplied by to be what it says where values have scales of their tokens.
+  float scaled_values_unit = 1;
+
   // Rows of a tile at most, for heads of up to 128; these change speed, never results.
   int32_t max_rows = 384;
 
@@ -277,6 +280,7 @@ struct Kernels {
 struct TileKernels {
   int32_t (*padded_dim)(int32_t head_dim_v);
   void (*attend)(const AttendTask& task);
+  float scaled_values_unit;
   void (*merge_states)(State into, State from, int32_t num_rows, int32_t head_dim_v);
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows);
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own);
