@@ -4,7 +4,7 @@
 // What a row computes for a unit of 32 keys, whatever path it takes and whatever stands beside it:
 //
 //     s     products of the row with the keys, over dimensions in steps of 32
-//     with a linear bias, at every fourth unit: m may rise ahead of what the bias adds (plan_rise)
+//     where logits grow with the key, at every fourth unit: m may rise ahead of that (plan_rise)
 //     if m is -inf: m = the largest logit of the keys it sees, less the headroom
 //     p     2^(s * scale * log2(e) - m * log2(e)); 0 for a key that it does not see
 //     sum   (p0 + p1) + (p2 + p3), where p_k sums the keys j = k mod 4 of the first sixteen, each
@@ -260,7 +260,7 @@ inline void make_logits(const Logits& logits, const Group& group, const TileScal
     }
     store(at, s);
   }
-  if (task.score.steps != nullptr)
+  if (task.score.steps != nullptr && group.rows > 0)
     return run_steps(*task.score.steps, group.first, group.rows, first_key, units, scores);
   if (task.score.apply != nullptr) {
     for (int key = units * kUnitKeys; key < kTileKeys; ++key)
@@ -292,14 +292,24 @@ inline F32 largest_of(const float* scores) {
   return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
 }
 
-// How far a linear bias still raises logits of keys behind a unit, within bounds: up to a row's own
-// position, and over at most `keys` of them. first_key: of the unit
+// Whether logits may grow with the key in a way that is known.
+inline bool is_growing(const AttendTask& task) {
+  return task.bias == Bias::linear || (task.score.steps != nullptr && task.score.steps->grows);
+}
+
+// How far a linear bias or an expression still raises logits of keys behind a unit, within bounds:
+// up to a row's own position, and over at most `keys` of them. first_key: of the unit
 inline F32 growth_of(const AttendTask& task, const Group& group, int first_key, float keys) {
-  if (task.bias != Bias::linear) return broadcast(0.0f);
+  if (!is_growing(task) || group.rows == 0) return broadcast(0.0f);
   const auto last = static_cast<int>(position_of_key(task, first_key + kUnitKeys - 1));
   const F32 left = {
       _mm512_cvtepi32_ps(_mm512_sub_epi32(positions_of(task, group), _mm512_set1_epi32(last)))};
-  const F32 growth = per_row(task.slope, group, 0.0f) * min(broadcast(keys), left);
+  F32 rate = per_row(task.bias == Bias::linear ? task.slope : nullptr, group, 0.0f);
+  if (const ScoreSteps* steps = task.score.steps; steps != nullptr) {
+    const uint32_t* values = steps->of_rows(steps->context, group.first, group.rows);
+    rate = rate + as_floats(_mm512_loadu_si512(values));
+  }
+  const F32 growth = rate * min(broadcast(keys), left);
   return max(broadcast(0.0f), min(broadcast(kMostAhead), growth));
 }
 
@@ -311,13 +321,13 @@ inline F32 snapped(F32 m) {
   return round_to_int(m * broadcast(1.0f / kStep)) * broadcast(kStep);
 }
 
-// What m is set to for a unit. With a linear bias later keys have larger logits, so it is set ahead
+// What m is set to for a unit. Where logits grow, later keys have larger ones, so it is set ahead
 // of them: as far as weights of what was seen so far remain numbers.
 inline F32 highest_of(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
                       const float* scores) {
   constexpr float kKeysAhead = 512;
   const F32 highest = largest_of(scores) * logit_scale - broadcast(kHeadroom);
-  if (task.bias != Bias::linear) return highest;
+  if (!is_growing(task)) return highest;
   return snapped(highest + growth_of(task, group, first_key, kKeysAhead));
 }
 
@@ -356,12 +366,12 @@ inline F32 raise_maximum(const AttendTask& task, const Group& group, Lanes risin
   return set_maximum(group, {static_cast<__mmask16>(rising.bits & lower.bits)}, here);
 }
 
-// With a linear bias, m rises before the sums of the units up to the next such place tell: they
+// Where logits grow, m rises before the sums of the units up to the next such place tell: they
 // would do so one after the other, and each time everything before has to be finished first.
 constexpr int kPlannedKeys = 4 * kUnitKeys;
 
 inline bool is_planned(const AttendTask& task, int first_key) {
-  return task.bias == Bias::linear && first_key % kPlannedKeys == 0;
+  return is_growing(task) && first_key % kPlannedKeys == 0;
 }
 
 // Rows that have a maximum, and would exceed it. largest: logits of the unit

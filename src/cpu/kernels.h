@@ -108,8 +108,10 @@ struct ScoreSteps {
   const ScoreStep* steps;
   int32_t count;
   uint32_t* units;  // [units, 32, 16], aligned to 64; the first is not used
+  bool grows;       // scores depend on the key, so they may grow with it
   // [values, 16] and [values, kTileKeys] of the operands of each kind, until the next call. Lanes
-  // beyond the rows repeat the first.
+  // beyond the rows repeat the first. The first value of rows is about how much a score grows from
+  // one key to the next, a finite float from 0 on.
   const uint32_t* (*of_rows)(void* context, int32_t first_row, int32_t num_rows);
   const uint32_t* (*of_keys)(void* context, int32_t first_key);
   void* context;

@@ -35,15 +35,16 @@ class ScoreStepper {
 
  private:
   static constexpr int kMaxInstrs = 48, kMaxUnits = 8;
-  static constexpr int kRowSlots = 2, kKeySlots = 16;  // the groups and tiles of a pass
+  static constexpr int kRowSlots = 64, kKeySlots = 16;  // the groups of an item, tiles of a pass
   static constexpr int kUnitWords = 32 * kRowPadding;
 
   // What a value depends on.
   enum Side : uint8_t { kNothing = 0, kRows = 1, kKeys = 2, kBoth = 3 };
+  static constexpr uint8_t kGrowth = 4;
 
   struct Instr {
     Side side;
-    uint8_t needed;        // by which sides' columns
+    uint8_t needed;        // by the columns of rows, of keys, and kGrowth: of the growth
     int32_t last_use;      // of what depends on both: the last instruction that reads it
     ScoreOperand operand;  // where steps find it
   };
@@ -60,8 +61,9 @@ class ScoreStepper {
 
   static const uint32_t* of_rows(void* self, int32_t first_row, int32_t num_rows);
   static const uint32_t* of_keys(void* self, int32_t first_key);
-  void run_columns(Side side, int count);
+  void run_columns(uint8_t needed, int count);
   void run_column(const mask::Instr& instr, int count, mask::Value* to);
+  void find_growth(float* growth);
   mask::Value leaf(const mask::Instr& instr, int lane) const;
   void store_columns(const int32_t* instrs, int32_t num_values, int count, uint32_t* to) const;
 
@@ -71,16 +73,16 @@ class ScoreStepper {
   ScoreSteps steps_{};
   ScoreItem item_{};
   const int num_instrs_;
-  int32_t num_row_values_ = 0, num_key_values_ = 0;
+  int32_t num_row_values_ = 1, num_key_values_ = 0;  // the first of rows is how a score grows
   uint32_t free_units_;
 
   Instr instrs_[kMaxInstrs];
-  int32_t row_values_[kMaxInstrs], key_values_[kMaxInstrs];  // instructions
-  int32_t row_tags_[kRowSlots], key_tags_[kKeySlots];        // first row, first key; -1: none
+  int32_t row_values_[kMaxInstrs + 1], key_values_[kMaxInstrs];  // instructions
+  int32_t row_tags_[kRowSlots], key_tags_[kKeySlots];            // first row, first key; -1: none
   int64_t lane_queries_[kTileKeys], lane_heads_[kTileKeys], lane_keys_[kTileKeys];
 
   ScoreStep* code_;       // [num_instrs]
-  uint32_t* row_words_;   // [kRowSlots, num_instrs, kRowPadding]
+  uint32_t* row_words_;   // [kRowSlots, 1 + num_instrs, kRowPadding]
   uint32_t* key_words_;   // [kKeySlots, num_instrs, kTileKeys]
   mask::Value* columns_;  // [num_instrs, kTileKeys]
 };
