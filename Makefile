@@ -1,5 +1,5 @@
 # Thin fronts over the CMake presets. `make demo` and `make test` need nothing before them on Debian 12.
-.PHONY: demo test asan bench cpu-bench quick long build deps format tidy clean gpu-test gpu-bench gpu-programs gpu-runner
+.PHONY: demo test asan arm-test bench cpu-bench quick long build deps format tidy clean gpu-test gpu-bench gpu-programs gpu-runner
 
 PRESET ?= release
 BUILD := build/$(PRESET)
@@ -22,6 +22,13 @@ asan: deps
 	cmake --preset asan >/dev/null
 	cmake --build build/asan --target asan_tests
 	ctest --preset asan --label-regex asan
+
+# The quick tests of a build for 64-bit ARM, under QEMU: some minutes, and no part of `make test`.
+arm-test:
+	tools/install_arm64.sh
+	cmake --preset arm64 >/dev/null
+	cmake --build build/arm64
+	ctest --preset arm64
 
 quick: build
 	ctest --preset quick

@@ -3,6 +3,7 @@
 // above the second-level cache; the figure is the median of replays, per layer.
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
@@ -33,6 +34,7 @@ struct Result {
 
 StepSpec uniform(int num_reqs, int query_len, int seq_len, int page_size = 16) {
   StepSpec spec;
+  spec.score.scale = 1 / std::sqrt(float(spec.head_dim));
   spec.query_lens.assign(num_reqs, query_len);
   spec.seq_lens.assign(num_reqs, seq_len);
   spec.page_size = page_size;
@@ -69,6 +71,23 @@ StepSpec mixed() {
 
 StepSpec with_head_dim(StepSpec spec, int head_dim) {
   spec.head_dim = spec.head_dim_v = head_dim;
+  spec.score.scale = 1 / std::sqrt(float(head_dim));
+  return spec;
+}
+
+StepSpec with_format(StepSpec spec, pagoda_kv_format format) {
+  spec.kv_format = format;
+  return spec;
+}
+
+StepSpec general(StepSpec spec) {
+  spec.general = true;
+  return spec;
+}
+
+// Half of the tiles of 128 x 128 absent.
+StepSpec with_block_mask(StepSpec spec) {
+  spec.mask_tile_q = spec.mask_tile_kv = 128;
   return spec;
 }
 
@@ -108,6 +127,20 @@ std::vector<Case> cases() {
       {"prefill_d64_1x16k", only_prefill(with_head_dim(uniform(1, 16384, 16384, 0), 64)), false},
       {"prefill_d256_1x8k", only_prefill(with_head_dim(uniform(1, 8192, 8192, 0), 256)), false},
       {"mixed_2k_on_8k_63x4k", mixed(), false},
+      {"decode_int8_1x8k", with_format(uniform(1, 1, 8192), PAGODA_KV_INT8_TOKEN), true},
+      {"decode_int8_64x1k", with_format(uniform(64, 1, 1024), PAGODA_KV_INT8_TOKEN), true},
+      {"decode_int8_64x8k", with_format(uniform(64, 1, 8192), PAGODA_KV_INT8_TOKEN), true},
+      {"decode_int8_256x2k", with_format(uniform(256, 1, 2048), PAGODA_KV_INT8_TOKEN), true},
+      {"decode_int8_keys_64x8k", with_format(uniform(64, 1, 8192), PAGODA_KV_INT8_KEYS), true},
+      {"decode_int8_channel_64x8k", with_format(uniform(64, 1, 8192), PAGODA_KV_INT8_CHANNEL_V),
+       true},
+      {"decode_fp8_64x1k", with_format(uniform(64, 1, 1024), PAGODA_KV_FP8_E4M3), true},
+      {"decode_fp8_64x8k", with_format(uniform(64, 1, 8192), PAGODA_KV_FP8_E4M3), true},
+      {"decode_fp8_token_64x8k", with_format(uniform(64, 1, 8192), PAGODA_KV_FP8_E4M3_TOKEN), true},
+      {"prefill_int8_4x4k", with_format(uniform(4, 4096, 4096), PAGODA_KV_INT8_TOKEN), false},
+      {"prefill_fp8_4x4k", with_format(uniform(4, 4096, 4096), PAGODA_KV_FP8_E4M3), false},
+      {"prefill_general_4x4k", general(uniform(4, 4096, 4096)), false},
+      {"prefill_mask_full_1x16k", with_block_mask(not_causal(uniform(1, 16384, 16384))), false},
   };
 }
 

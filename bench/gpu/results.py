@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 CASES_PER_FAMILY = 50_000
+FAMILIES = ("decode", "prefill", "general", "codes", "mask")
 PROCESSES = 10  # the checks wait for the host more than for the device
 
 
@@ -53,12 +54,12 @@ def sanitize(programs, tool):
 
 
 def test(programs, cases):
-    result = {"families": [check_family(programs, family, cases) for family in ("decode", "prefill")]}
+    result = {"families": [check_family(programs, family, cases) for family in FAMILIES]}
     steps = run(programs / "check_steps", 100)
     result["steps"] = json.loads(steps.stdout.splitlines()[-1])
     result["failed"] = sum(f["failed"] for f in result["families"]) + (steps.returncode != 0)
     if shutil.which("compute-sanitizer"):
-        result["sanitizer"] = {tool: sanitize(programs, tool) for tool in ("memcheck", "synccheck")}
+        result["sanitizer"] = {tool: sanitize(programs, tool) for tool in ("memcheck", "synccheck", "initcheck")}
         result["failed"] += sum(found["errors"] != 0 for found in result["sanitizer"].values())
     if (programs / "check_capi").exists():
         capi = run(programs / "check_capi", 100)

@@ -1,5 +1,7 @@
 #include "engine/cuda/cuda_attention.h"
 
+#include <algorithm>
+
 #include "engine/model/attention.h"
 
 namespace pagoda::engine::cuda {
@@ -21,6 +23,33 @@ Limits limits_of(const DecoderOptions& options) {
   return limits;
 }
 
+// Floats of a layer: of key heads, of value heads, of value channels.
+int64_t scales_of_layer(const ModelConfig& config) {
+  return config.num_kv_heads * (2 + config.head_dim);
+}
+
+// [layers, scales_of_layer], 1 where a layer has none.
+DeviceArray<float> scales_to_device(const ModelConfig& config, const KvChoice& kv) {
+  const int64_t heads = config.num_kv_heads, size = scales_of_layer(config);
+  std::vector<float> all(config.layers.size() * static_cast<size_t>(size), 1.0f);
+  auto next = all.begin();
+  for (const LayerScales& layer : scales_of(config, kv)) {
+    std::ranges::copy(layer.key_head, next);
+    std::ranges::copy(layer.value_head, next + heads);
+    std::ranges::copy(layer.value_channel, next + 2 * heads);
+    next += size;
+  }
+  return to_device<float>(all);
+}
+
+std::vector<ScaleViews> views_in(float* scales, const ModelConfig& config) {
+  const int64_t heads = config.num_kv_heads;
+  std::vector<ScaleViews> views;
+  for (size_t i = 0; i < config.layers.size(); i++, scales += scales_of_layer(config))
+    views.push_back({scales, scales + heads, scales + 2 * heads});
+  return views;
+}
+
 }  // namespace
 
 CudaAttention::CudaAttention(const ModelConfig& config, const DecoderOptions& options)
@@ -28,7 +57,10 @@ CudaAttention::CudaAttention(const ModelConfig& config, const DecoderOptions& op
       dtype_(options.dtype),
       groups_(group_layers(config, options.kv)),
       group_of_layer_(config.layers.size()),
-      caches_(config.layers.size()),
+      scales_(scales_to_device(config, options.kv)),
+      memory_(cache_bytes(config, groups_, options.page_size, options.num_pages, options.dtype)),
+      caches_(config, groups_, options.page_size, options.num_pages, options.dtype, memory_.data(),
+              views_in(scales_.data(), config)),
       context_(make_context(options)) {
   Tuning tuning;
   tuning.cascade = options.cascade;
@@ -38,21 +70,6 @@ CudaAttention::CudaAttention(const ModelConfig& config, const DecoderOptions& op
   }
   for (const Plan& plan : plans_)
     workspaces_.emplace_back(static_cast<int64_t>(plan.workspace_size()));
-  make_caches(options);
-}
-
-// A head's keys of a page lie together.
-void CudaAttention::make_caches(const DecoderOptions& options) {
-  const int64_t pages = options.num_pages, page_size = options.page_size;
-  const int64_t heads = config_.num_kv_heads, dim = config_.head_dim;
-  const int64_t page = page_size * heads * dim;
-  memory_ = DeviceArray<uint16_t>(2 * static_cast<int64_t>(caches_.size()) * pages * page);
-  uint16_t* next = memory_.data();
-  for (Caches& caches : caches_)
-    for (Tensor* side : {&caches.keys, &caches.values}) {
-      *side = Tensor(next, dtype_, {pages, page_size, heads, dim}, {page, dim, page_size * dim, 1});
-      next += pages * page;
-    }
 }
 
 std::string CudaAttention::describe() const {
@@ -89,11 +106,8 @@ void CudaAttention::queue(int layer, void* qkv, void* out, int64_t num_tokens,
     return Tensor(static_cast<uint16_t*>(qkv) + first_head * dim, dtype_,
                   {num_tokens, num_heads, dim}, {row, dim, 1});
   };
-  const auto at = static_cast<size_t>(layer);
-  pagoda::Layer caches;
-  caches.key_cache = &caches_[at].keys;
-  caches.value_cache = &caches_[at].values;
-  Plan& plan = plans_[group_of_layer_[at]];
+  const Layer caches = caches_.layer(layer);
+  Plan& plan = plans_[group_of_layer_[static_cast<size_t>(layer)]];
   plan.update_cache(caches, part(heads, kv_heads), part(heads + kv_heads, kv_heads), stream);
   plan.forward(caches, part(0, heads), Tensor(out, dtype_, {num_tokens, heads, dim}), nullptr,
                stream);

@@ -34,18 +34,13 @@ class CudaAttention {
   void queue(int layer, void* qkv, void* out, int64_t num_tokens, cudaStream_t stream);
 
  private:
-  struct Caches {
-    Tensor keys, values;  // [num_pages, page_size, num_kv_heads, head_dim]
-  };
-
-  void make_caches(const DecoderOptions& options);
-
   const ModelConfig& config_;
   const pagoda_dtype dtype_;
   const std::vector<LayerGroup> groups_;
   std::vector<size_t> group_of_layer_;  // [layers]
-  DeviceArray<uint16_t> memory_;        // of all pages
-  std::vector<Caches> caches_;          // [layers]
+  DeviceArray<float> scales_;           // of heads and channels, of every layer
+  DeviceArray<std::byte> memory_;       // of all pages
+  KvMemory caches_;
   Context context_;
   std::vector<Plan> plans_;                         // [groups]
   std::vector<DeviceArray<std::byte>> workspaces_;  // [groups]

@@ -62,8 +62,6 @@ void require_served(const ModelConfig& config, const DecoderOptions& options) {
   refuse_if(options.dtype != PAGODA_BF16 && options.dtype != PAGODA_F16,
             "the device computes with weights and a cache of f16 or bf16; choose one (--dtype "
             "bf16)");
-  refuse_if(options.kv.format != PAGODA_KV_SAME,
-            "the device keeps its cache in the type of attention; leave --kv-format same");
   refuse_if(!options.mask.text.empty(),
             "masks of expressions are built on the host; the device does not read them, compute "
             "on the cpu");

@@ -1,6 +1,8 @@
 #include "engine/math/threads.h"
 
+#ifdef __linux__
 #include <sched.h>
+#endif
 
 #include <algorithm>
 #include <utility>
@@ -14,6 +16,9 @@ constexpr int kSpins = 1000;
 void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  // Waits about as long; the instruction named yield does nothing on most processors.
+  __asm__ volatile("isb");
 #endif
 }
 
@@ -31,11 +36,12 @@ bool spin_until(const Changed& changed) {
 }  // namespace
 
 int num_usable_cores() {
+#ifdef __linux__
   cpu_set_t cores;
   CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof(cores), &cores) != 0)
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return std::max(1, CPU_COUNT(&cores));
+  if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return std::max(1, CPU_COUNT(&cores));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 Threads::Threads(int num_threads) {

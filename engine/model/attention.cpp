@@ -8,13 +8,6 @@
 namespace pagoda::engine {
 namespace {
 
-std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv) {
-  require(kv.format != PAGODA_KV_INT8_CHANNEL_V || !kv.scales_path.empty(),
-          ErrorKind::kInvalidArgument,
-          "a cache with scales of value channels needs their file; pagoda calibrate makes one");
-  return kv.scales_path.empty() ? unit_scales(config) : load_scales(kv.scales_path, config);
-}
-
 std::unique_ptr<StepMask> make_mask(const ModelConfig& config, const DecoderOptions& options) {
   if (options.mask.text.empty()) return nullptr;
   MaskOptions mask;
@@ -73,14 +66,16 @@ Attention::Attention(const ModelConfig& config, const DecoderOptions& options, P
       statistics_(options.kv_statistics),
       groups_(group_layers(config, options.kv)),
       group_of_layer_(config.layers.size()),
-      memory_(config, groups_, options.page_size, options.num_pages, options.dtype,
-              scales_of(config, options.kv)),
+      scales_(scales_of(config, options.kv)),
+      memory_(static_cast<size_t>(
+          cache_bytes(config, groups_, options.page_size, options.num_pages, options.dtype))),
+      caches_(config, groups_, options.page_size, options.num_pages, options.dtype, memory_.data(),
+              views_of(scales_)),
       context_(make_context(options, products.threads())),
       qkv_size_((config.num_heads + 2 * config.num_kv_heads) * config.head_dim),
       out_size_(config.num_heads * config.head_dim),
       qkv_(options.max_tokens * qkv_size_ * bytes_of(dtype_)),
       out_(options.max_tokens * out_size_ * bytes_of(dtype_)) {
-  check_kv_choice(config, options.kv);
   mask_ = make_mask(config, options);
   Limits limits;
   limits.max_reqs = options.max_reqs;
@@ -174,7 +169,7 @@ void Attention::attend(int layer, int64_t num_tokens) {
     return Tensor(qkv_.data() + first_head * dim * bytes_of(dtype_), dtype_,
                   {num_tokens, num_heads, dim}, {qkv_size_, dim, 1});
   };
-  const Layer caches = memory_.layer(layer);
+  const Layer caches = caches_.layer(layer);
   Plan& plan = plans_[static_cast<size_t>(group_of_layer_[static_cast<size_t>(layer)])];
   plan.update_cache(caches, part(heads, kv_heads), part(heads + kv_heads, kv_heads));
   plan.forward(caches, part(0, heads), Tensor(out_.data(), dtype_, {num_tokens, heads, dim}));

@@ -58,7 +58,9 @@ class Attention {
   KvStatistics* statistics_;  // null: nothing is measured
   std::vector<LayerGroup> groups_;
   std::vector<int> group_of_layer_;  // [layers]
-  KvMemory memory_;
+  std::vector<LayerScales> scales_;  // [layers]
+  SystemMemory memory_;              // of all pages
+  KvMemory caches_;
   Context context_;
   std::vector<Plan> plans_;                   // [groups]
   std::vector<Array<std::byte>> workspaces_;  // [groups]

@@ -1,7 +1,6 @@
 #include "engine/model/kv_memory.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace pagoda::engine {
 
@@ -32,26 +31,24 @@ int64_t page_bytes(const ModelConfig& config, const LayerGroup& group, int32_t p
   return static_cast<int64_t>(group.layers.size()) * page_size * config.num_kv_heads * row;
 }
 
+int64_t cache_bytes(const ModelConfig& config, const std::vector<LayerGroup>& groups,
+                    int32_t page_size, int64_t num_pages, pagoda_dtype dtype) {
+  int64_t bytes = 0;
+  for (const LayerGroup& group : groups)
+    bytes += num_pages * page_bytes(config, group, page_size, dtype);
+  return bytes;
+}
+
 KvMemory::KvMemory(const ModelConfig& config, const std::vector<LayerGroup>& groups,
-                   int32_t page_size, int64_t num_pages, pagoda_dtype dtype,
-                   std::vector<LayerScales> scales)
-    : memory_([&] {
-        int64_t bytes = 0;
-        for (const LayerGroup& group : groups)
-          bytes += num_pages * page_bytes(config, group, page_size, dtype);
-        return static_cast<size_t>(bytes);
-      }()),
-      next_(memory_.data()),
-      scales_(std::move(scales)),
-      keys_(config.layers.size()),
-      values_(config.layers.size()) {
-  std::vector<float> none;
+                   int32_t page_size, int64_t num_pages, pagoda_dtype dtype, std::byte* memory,
+                   const std::vector<ScaleViews>& scales)
+    : next_(memory), keys_(config.layers.size()), values_(config.layers.size()) {
   for (const LayerGroup& group : groups)
     for (int number : group.layers) {
       const auto layer = static_cast<size_t>(number);
-      LayerScales& own = scales_[layer];
+      const ScaleViews& own = scales[layer];
       keys_[layer] = make_side(key_side(group.kv_format, dtype), config, page_size, num_pages,
-                               own.key_head, none);
+                               own.key_head, nullptr);
       values_[layer] = make_side(value_side(group.kv_format, dtype), config, page_size, num_pages,
                                  own.value_head, own.value_channel);
     }
@@ -59,8 +56,7 @@ KvMemory::KvMemory(const ModelConfig& config, const std::vector<LayerGroup>& gro
 
 // Planes of scales lie behind the rows, a head's scales of a page together like its keys.
 KvMemory::Side KvMemory::make_side(const KvSide& side, const ModelConfig& config, int32_t page_size,
-                                   int64_t num_pages, std::vector<float>& of_heads,
-                                   std::vector<float>& of_channels) {
+                                   int64_t num_pages, float* of_heads, float* of_channels) {
   using Scale = KvSide::Scale;
   const int64_t heads = config.num_kv_heads, dim = config.head_dim;
   const int64_t page = heads * page_size;
@@ -69,9 +65,8 @@ KvMemory::Side KvMemory::make_side(const KvSide& side, const ModelConfig& config
                      {page * dim, dim, page_size * dim, 1});
   const int64_t element = KvSide{side.dtype}.row_bytes(1);
   next_ += num_pages * page * dim * element;
-  if (side.scale == Scale::head) made.scale = Tensor(of_heads.data(), PAGODA_F32, {heads});
-  if (side.scale == Scale::channel)
-    made.scale = Tensor(of_channels.data(), PAGODA_F32, {heads, dim});
+  if (side.scale == Scale::head) made.scale = Tensor(of_heads, PAGODA_F32, {heads});
+  if (side.scale == Scale::channel) made.scale = Tensor(of_channels, PAGODA_F32, {heads, dim});
   if (side.scale != Scale::token) return made;
   made.scale = Tensor(next_, PAGODA_F32, {num_pages, page_size, heads}, {page, 1, page_size});
   next_ += num_pages * page * static_cast<int64_t>(sizeof(float));

@@ -2,12 +2,12 @@
 // share a plan, a page table and page ids, and each has its own pages for keys and values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <pagoda/pagoda.hpp>
 #include <vector>
 
 #include "engine/formats/model_config.h"
-#include "engine/math/array.h"
 #include "engine/model/kv_format.h"
 #include "engine/model/kv_scales.h"
 
@@ -28,11 +28,18 @@ int64_t bytes_of(pagoda_dtype dtype);
 int64_t page_bytes(const ModelConfig& config, const LayerGroup& group, int32_t page_size,
                    pagoda_dtype dtype);
 
+// Bytes of the caches of all layers.
+int64_t cache_bytes(const ModelConfig& config, const std::vector<LayerGroup>& groups,
+                    int32_t page_size, int64_t num_pages, pagoda_dtype dtype);
+
+// The caches of every layer, laid out in memory that the host or a device owns.
 class KvMemory {
  public:
-  // num_pages of each group, the null page included. scales: [layers], copied.
+  // memory: cache_bytes() of them. num_pages of each group, the null page included.
+  // scales: [layers], where the same side reads them.
   KvMemory(const ModelConfig& config, const std::vector<LayerGroup>& groups, int32_t page_size,
-           int64_t num_pages, pagoda_dtype dtype, std::vector<LayerScales> scales);
+           int64_t num_pages, pagoda_dtype dtype, std::byte* memory,
+           const std::vector<ScaleViews>& scales);
 
   // Caches [num_pages, page_size, num_kv_heads, head_dim], a head's keys of a page together, and
   // the scales that the layer's format has.
@@ -45,11 +52,9 @@ class KvMemory {
   };
 
   Side make_side(const KvSide& side, const ModelConfig& config, int32_t page_size,
-                 int64_t num_pages, std::vector<float>& of_heads, std::vector<float>& of_channels);
+                 int64_t num_pages, float* of_heads, float* of_channels);
 
-  SystemMemory memory_;
-  std::byte* next_;                  // of the memory
-  std::vector<LayerScales> scales_;  // [layers]
+  std::byte* next_;                  // of the memory, while it is laid out
   std::vector<Side> keys_, values_;  // [layers]
 };
 

@@ -35,13 +35,22 @@ std::vector<float> read_scales(const SafetensorsFile& file, const std::string& n
   return scales;
 }
 
-std::vector<float> scales_of(const std::vector<float>& largest_sizes, float largest_code) {
+std::vector<float> divided(const std::vector<float>& largest_sizes, float largest_code) {
   std::vector<float> scales;
   for (float size : largest_sizes) scales.push_back(std::max(size / largest_code, kSmallestScale));
   return scales;
 }
 
 }  // namespace
+
+std::vector<ScaleViews> views_of(std::vector<LayerScales>& layers) {
+  std::vector<ScaleViews> views;
+  for (LayerScales& layer : layers)
+    views.push_back({.key_head = layer.key_head.data(),
+                     .value_head = layer.value_head.data(),
+                     .value_channel = layer.value_channel.data()});
+  return views;
+}
 
 std::vector<LayerScales> unit_scales(const ModelConfig& config) {
   const std::vector<float> ones(static_cast<size_t>(config.num_kv_heads), 1.0f);
@@ -62,6 +71,14 @@ std::vector<LayerScales> load_scales(const std::filesystem::path& path, const Mo
          .value_channel = read("value_channel_scale", {config.num_kv_heads, config.head_dim})});
   }
   return layers;
+}
+
+std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv) {
+  check_kv_choice(config, kv);
+  require(kv.format != PAGODA_KV_INT8_CHANNEL_V || !kv.scales_path.empty(),
+          ErrorKind::kInvalidArgument,
+          "a cache with scales of value channels needs their file; pagoda calibrate makes one");
+  return kv.scales_path.empty() ? unit_scales(config) : load_scales(kv.scales_path, config);
 }
 
 void save_scales(const std::filesystem::path& path, const std::vector<LayerScales>& layers) {
@@ -106,9 +123,9 @@ std::vector<LayerScales> KvStatistics::scales() const {
       const auto first = layer.value_channel.begin() + head * head_dim_;
       value_head.push_back(*std::max_element(first, first + head_dim_));
     }
-    scales.push_back({.key_head = scales_of(layer.key_head, kLargestE4m3),
-                      .value_head = scales_of(value_head, kLargestE4m3),
-                      .value_channel = scales_of(layer.value_channel, kLargestInt8)});
+    scales.push_back({.key_head = divided(layer.key_head, kLargestE4m3),
+                      .value_head = divided(value_head, kLargestE4m3),
+                      .value_channel = divided(layer.value_channel, kLargestInt8)});
   }
   return scales;
 }

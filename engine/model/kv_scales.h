@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/formats/model_config.h"
+#include "engine/model/kv_format.h"
 
 namespace pagoda::engine {
 
@@ -19,11 +20,24 @@ struct LayerScales {
   std::vector<float> value_channel;         // [num_kv_heads, head_dim]; empty: not known
 };
 
+// Where a layer's scales lie.
+struct ScaleViews {
+  float *key_head = nullptr, *value_head = nullptr;  // [num_kv_heads]
+  float* value_channel = nullptr;                    // [num_kv_heads, head_dim]; null: not known
+};
+
+// [layers]
+std::vector<ScaleViews> views_of(std::vector<LayerScales>& layers);
+
 // Of every layer, with 1 for every head and no channels.
 std::vector<LayerScales> unit_scales(const ModelConfig& config);
 
 // Errors: those of SafetensorsFile; kNotFound and kMalformed when the file is not of this model.
 std::vector<LayerScales> load_scales(const std::filesystem::path& path, const ModelConfig& config);
+
+// Those that a run with the choice needs: its file's, or 1 where it names none. Errors: those of
+// check_kv_choice and load_scales; kInvalidArgument when the format needs a file.
+std::vector<LayerScales> scales_of(const ModelConfig& config, const KvChoice& kv);
 
 // Errors: kIo.
 void save_scales(const std::filesystem::path& path, const std::vector<LayerScales>& layers);

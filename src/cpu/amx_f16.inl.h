@@ -18,6 +18,8 @@ constexpr bool kIsNarrow = true;
 // top: what is lost of one that is small is below 2^-32 of it.
 constexpr float kMostSum = 32768.0f;
 constexpr float kHeadroom = 6.0f;
+// How far m is set above that where a bias is known to raise later logits, at most.
+constexpr float kMostAhead = 6.0f;
 
 // tdpfp16ps, whose name assemblers of the time of AMX's first machines do not know.
 template <int kC, int kA, int kB>

@@ -209,8 +209,10 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
     const float* value_scales = scales.values != nullptr ? scales.values + first : nullptr;
     const F32 range = range_of(value_scales, seen, first);
     F32 rescale;
-    if (weigh(group, logits, value_scales, seen, first, range, scores, scratch.rounded, rescale,
-              [&] { upcoming.advance(kLinesBeside); }))
+    if (plan_rise(task, group, tile.start + first, scores, rescale))
+      rescale_outputs(rescale, task.head_dim_v, outputs);
+    if (weigh(group, logits, value_scales, seen, tile.start, first, range, scores, scratch.rounded,
+              rescale, [&] { upcoming.advance(kLinesBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
     spread_weights(scratch.rounded, scratch.weights);
     multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums, upcoming);

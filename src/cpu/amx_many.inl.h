@@ -8,6 +8,7 @@
 #pragma once
 
 #include "amx_few.inl.h"
+#include "amx_seen.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -20,7 +21,7 @@ struct PackedTile {
   uint64_t any;           // keys that some row of the task sees
   const char* keys;       // [kTileKeys / 16, chunks] tiles
   const char* values;     // [kUnits, 2 x chunks] tiles
-  const uint64_t* words;  // [num_rows], or null where rows see their ranges
+  const int32_t* halves;  // [num_lists, 2] what lists show, or null where rows see their ranges
   bool finite;            // all values
   alignas(64) float key_scales[kTileKeys], value_scales[kTileKeys];
 };
@@ -47,6 +48,7 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   packed.start = tile.start;
   packed.units = units_of(tile.end);
   packed.any = tile.seen.any;
+  packed.halves = tile.halves;
   packed.keys = keys;
   packed.values = values;
   make_halves(task, scratch, packed.units, tile);
@@ -63,18 +65,13 @@ inline void pack_tile(const AttendTask& task, const AmxScratch& scratch, Tile& t
   upcoming.finish();
   gather(task.keys, tile.key_scales, packed.key_scales);
   gather(task.values, tile.value_scales, packed.value_scales);
-  if (tile.by_range) return;
-  uint64_t* words = scratch.seen + int64_t{index} * task.num_rows;
-  for (int row = 0; row < task.num_rows; ++row)
-    words[row] = row >= tile.first && row < tile.last ? tile.seen.words[row] : 0;
-  packed.words = words;
 }
 
 // The words of a group's rows. Returns the number of rows, 0 if none of them sees a key.
 inline void see_packed(const AttendTask& task, const PackedTile& tile, const Group& group,
                        Seen& seen) {
   const int last = group.first + group.rows - 1;
-  if (tile.words == nullptr && task.visible_begin[last] <= tile.start &&
+  if (tile.halves == nullptr && task.visible_begin[last] <= tile.start &&
       task.visible_end[group.first] >= tile.start + kTileKeys) {
     seen.any = seen.all = ~uint64_t{0};
     return;
@@ -82,10 +79,12 @@ inline void see_packed(const AttendTask& task, const PackedTile& tile, const Gro
   uint64_t words[kGroupRows];
   for (int i = 0; i < group.rows; ++i) {
     const int row = group.first + i;
-    words[i] = tile.words != nullptr
-                   ? tile.words[row]
-                   : seen_between(larger(task.visible_begin[row] - tile.start, 0),
-                                  smaller(task.visible_end[row] - tile.start, kTileKeys));
+    words[i] = seen_between(larger(task.visible_begin[row] - tile.start, 0),
+                            smaller(task.visible_end[row] - tile.start, kTileKeys));
+    for (int half = 0; tile.halves != nullptr && half < 2; ++half) {
+      const uint64_t hidden = ~half_shown(*task.block_mask, tile.halves, half, row);
+      words[i] &= ~(hidden << half * kUnitKeys);
+    }
   }
   see_group(words, group.rows, seen);
 }
@@ -113,14 +112,23 @@ inline void multiply_unit(const char* keys, const char* const (&queries)[2], int
   store_tile<3>(scores[1] + 16 * kGroupRows);
 }
 
+// Sums that go on, or begin with zeros.
+template <int kTile>
+[[gnu::always_inline]] inline void load_sums(const float* from, bool is_blank) {
+  if (is_blank) return clear_tile<kTile>();
+  load_tile<kTile>(from);
+}
+
 // A chunk of 32 columns of o of two groups += values x weights over so many units. values: [units]
-// of each unit's first column; weights: [units] tiles of each group; o: of the chunk
+// of each unit's first column; weights: [units] tiles of each group; o: of the chunk, and whether
+// it is not there yet
 inline void accumulate_chunk(const char* const* values, int64_t offset,
-                             const char* const (&weights)[2], int units, float* const (&o)[2]) {
-  load_tile<0>(o[0]);
-  load_tile<1>(o[1]);
-  load_tile<2>(o[0] + 256);
-  load_tile<3>(o[1] + 256);
+                             const char* const (&weights)[2], int units, float* const (&o)[2],
+                             bool is_blank) {
+  load_sums<0>(o[0], is_blank);
+  load_sums<1>(o[1], is_blank);
+  load_sums<2>(o[0] + 256, is_blank);
+  load_sums<3>(o[1] + 256, is_blank);
   for (int unit = 0; unit < units; ++unit) {
     stream_tile<4>(values[unit] + offset);
     load_tile<6>(weights[0] + unit * kTileBytes);
@@ -174,10 +182,14 @@ inline void rescale_columns(F32 rescale, int chunks, float* o) {
 struct PairOfGroups {
   Group group[2];
   const char* queries[2];
+  int list = -1;          // of a block mask, that all rows read; -1: they read several
+  bool is_blank = false;  // the outputs are zeros that nobody has written
 
   PairOfGroups(const AttendTask& task, const AmxScratch& scratch, int first)
       : group{group_of(task, first), {}},
         queries{queries_of(task, scratch, first), queries_of(task, scratch, first + kGroupRows)} {
+    if (task.block_mask != nullptr)
+      list = list_of_rows(*task.block_mask, first, smaller(kPairRows, task.num_rows - first));
     if (first + kGroupRows < task.num_rows) {
       group[1] = group_of(task, first + kGroupRows);
       return;
@@ -188,9 +200,37 @@ struct PairOfGroups {
   }
 };
 
-inline void clear(const AttendTask& task, const PairOfGroups& pair) {
+struct PairSeen {
+  uint64_t any, all;
+};
+
+// What the lists show a pair of half a tile, as 32 bits.
+inline PairSeen see_half(const AttendTask& task, const PackedTile& tile, const PairOfGroups& pair,
+                         int half) {
+  const int32_t at = pair.list < 0 ? 0 : tile.halves[2 * pair.list + half];
+  if (at == kShowsAll) return {~0u, ~0u};
+  if (at == kShowsNone) return {0, 0};
+  PairSeen seen{0, ~0u};
+  for (const Group& group : pair.group) {
+    if (group.rows == 0) continue;
+    const ListLanes lists{*task.block_mask, pair.list, group.first, group.rows};
+    const __m512i words = lists.words(tile.halves, half);
+    seen.any |= static_cast<uint32_t>(_mm512_reduce_or_epi32(words));
+    seen.all &= static_cast<uint32_t>(_mm512_reduce_and_epi32(words));
+  }
+  return seen;
+}
+
+inline void clear(PairOfGroups& pair) {
   for (const Group& group : pair.group)
-    if (group.rows > 0) clear(task, group);
+    if (group.rows > 0) clear_sums(group);
+  pair.is_blank = true;
+}
+
+inline void write_blank(const AttendTask& task, PairOfGroups& pair) {
+  if (!pair.is_blank) return;
+  for (const Group& group : pair.group) clear_output(task, group);
+  pair.is_blank = false;
 }
 
 // A unit of a tile, alone: what amx_run.inl.h does not take.
@@ -208,8 +248,10 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     hide(seen[g], first, kUnitKeys, scores[g]);
     range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
-    if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g], scratch.rounded,
-              rescale, [] {}))
+    if (plan_rise(task, group, tile.start + first, scores[g], rescale))
+      rescale_columns(rescale, chunks_v, group.o);
+    if (weigh(group, logits, value_scales, seen[g], tile.start, first, range[g], scores[g],
+              scratch.rounded, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
     pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
@@ -224,7 +266,7 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
                                {pair.group[0].o, pair.group[1].o});
   for (int c = 0; c < chunks_v; ++c)
     accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1,
-                     {pair.group[0].o + c * 512, pair.group[1].o + c * 512});
+                     {pair.group[0].o + c * 512, pair.group[1].o + c * 512}, false);
 }
 
 inline void see_both(const AttendTask& task, const PackedTile& tile, const PairOfGroups& pair,

@@ -567,7 +567,7 @@ class FewRows {
     pair_weights(scratch_.rounded, weights);
     give_outputs();
     configure_full_tiles();
-    accumulate_exactly(group_, seen, 0, values, 2 * chunks_v_, weights);
+    accumulate_exactly(group_, seen, 0, values, 2 * chunks_v_, weights, broadcast(1.0f));
     configure();
     take_outputs();
   }

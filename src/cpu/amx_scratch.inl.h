@@ -28,7 +28,6 @@ struct AmxScratch {
   float* spare;            // m and l of 16 rows that do not exist, [2, 16]; then their o
   char* queries;           // [padded rows / 16, chunks of head_dim] tiles
   float* query_units;      // [padded rows] what they are multiplied by to be the caller's
-  uint64_t* seen;          // [kPassTiles, num_rows] with a block mask
   char* converted_keys;    // [kTileKeys] rows of the tiles' element, of a tile of codes
   char* converted_values;  // [kTileKeys] likewise
   int64_t size = 0;
@@ -54,7 +53,6 @@ struct AmxScratch {
     spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
     queries = take(groups * key_chunks * kTileBytes);
     query_units = reinterpret_cast<float*>(take(groups * kTileRowBytes));
-    seen = reinterpret_cast<uint64_t*>(take(int64_t{kPassTiles} * num_rows * 8));
     converted_keys = take(kTileKeys * converted_bytes(head_dim));
     converted_values = take(kTileKeys * converted_bytes(head_dim_v));
   }
@@ -70,11 +68,19 @@ inline const char* queries_of(const AttendTask& task, const AmxScratch& scratch,
   return scratch.queries + int64_t{first / kGroupRows} * chunks_of(task.head_dim) * kTileBytes;
 }
 
-inline void clear(const AttendTask& task, const Group& group) {
-  const int64_t floats = int64_t{kChunkDims} * chunks_of(task.head_dim_v) * kGroupRows;
+inline void clear_sums(const Group& group) {
   store(group.m, broadcast(kMinusInfinity));
   store(group.l, broadcast(0.0f));
+}
+
+inline void clear_output(const AttendTask& task, const Group& group) {
+  const int64_t floats = int64_t{kChunkDims} * chunks_of(task.head_dim_v) * kGroupRows;
   for (int64_t i = 0; i < floats; i += kWidth) store(group.o + i, broadcast(0.0f));
+}
+
+inline void clear(const AttendTask& task, const Group& group) {
+  clear_sums(group);
+  clear_output(task, group);
 }
 
 inline void clear(const AttendTask& task) {

@@ -4,6 +4,7 @@
 // What a row computes for a unit of 32 keys, whatever path it takes and whatever stands beside it:
 //
 //     s     products of the row with the keys, over dimensions in steps of 32
+//     with a linear bias, at every fourth unit: m may rise ahead of what the bias adds (plan_rise)
 //     if m is -inf: m = the largest logit of the keys it sees, less the headroom
 //     p     2^(s * scale * log2(e) - m * log2(e)); 0 for a key that it does not see
 //     sum   (p0 + p1) + (p2 + p3), where p_k sums the keys j = k mod 4 of the first sixteen, each
@@ -20,8 +21,7 @@
 // core/state.h, not the largest logit; the headroom of a narrow element uses all of its range.
 #pragma once
 
-#include "amx_pack.inl.h"
-#include "math.inl.h"
+#include "amx_score.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -99,13 +99,19 @@ struct Logits {
   const float* query_units;  // of packed rows, [num_rows, padded]; null: all are 1
   // Nothing but a positive scale: logits need not be computed, the scale joins the exponent.
   bool plain;
+  // Not plain, but a few operations on each product alone make a logit of it.
+  bool quick;
 
   Logits(const AttendTask& task, const float* units_of_rows)
       : task(task),
         query_units(kIsNarrow ? units_of_rows : nullptr),
         plain(has_plain_scale(task.scale) && task.query_scale == nullptr && task.softcap == 0 &&
               task.bias == Bias::none && task.score.apply == nullptr &&
-              task.keys.scales == nullptr && task.values.scales == nullptr) {}
+              task.keys.scales == nullptr && task.values.scales == nullptr),
+        quick(!plain && task.scale > 0 && task.query_scale == nullptr && task.bias != Bias::sqrt &&
+              task.score.apply == nullptr && task.keys.scales == nullptr &&
+              task.values.scales == nullptr && task.num_ranks == 1 &&
+              task.position[task.num_rows - 1] < kMostQuickPosition) {}
 
   // What s is multiplied by to be an exponent of 2.
   F32 exponent_scale(int first_row) const {
@@ -123,6 +129,9 @@ struct Logits {
   }
 
  private:
+  // Up to here distances are floats, and so are their sums with small numbers.
+  static constexpr int kMostQuickPosition = 1 << 24;
+
   // A product with the unit of a row is a float of full precision.
   static bool has_plain_scale(float scale) {
     return kIsNarrow ? scale >= 0x1p-20f && scale <= 0x1p12f : scale > 0;
@@ -163,27 +172,53 @@ inline __m512i positions_of(const AttendTask& task, const Group& group) {
   return fnma(slope, sqrt(back), s);
 }
 
-// tanh x as in math.inl.h, with the quotient by a reciprocal that is refined once: a division of
-// sixteen floats takes as long as everything else here.
-[[gnu::always_inline]] inline F32 fast_tanh(F32 x) {
-  const F32 y = max(broadcast(-9.02f), min(broadcast(9.02f), x)), z = y * y;
-  F32 p = broadcast(-1.2203493796926074e-11f);
-  p = fma(p, z, broadcast(3.058506055405747e-08f));
-  p = fma(p, z, broadcast(2.8007474614595236e-05f));
-  p = fma(p, z, broadcast(0.003868328510529826f));
-  p = fma(p, z, broadcast(0.13679915672687604f));
-  p = fma(p, z, broadcast(1.0f));
-  F32 q = broadcast(1.2873677056642968e-06f);
-  q = fma(q, z, broadcast(0.0003938632476979248f));
-  q = fma(q, z, broadcast(0.027245841583148297f));
-  q = fma(q, z, broadcast(0.47013247733287694f));
-  q = fma(q, z, broadcast(1.0f));
-  const F32 near = inverse_near(q);
-  const F32 inverse = fma(near, fnma(q, near, broadcast(1.0f)), near);
-  const F32 inside = y * p * inverse;
-  // Beyond the interval, and for NaN, which the bounds above pass on.
-  return max(broadcast(-1.0f), min(broadcast(1.0f), inside));
+// cap * tanh(s / cap). Most logits are small beside the cap, where a polynomial is enough.
+[[gnu::always_inline]] inline F32 capped_near(F32 s, F32 inverse_cap, F32& z) {
+  const F32 x = s * inverse_cap;
+  z = x * x;
+  return fma(s, tanh_excess(z), s);
 }
+
+inline F32 capped(F32 s, F32 inverse_cap, F32 cap) {
+  F32 z;
+  const F32 near = capped_near(s, inverse_cap, z);
+  const Lanes far = less(broadcast(kMostNear), z);
+  if (far.bits == 0) return near;
+  return select(far, cap * fast_tanh(s * inverse_cap), near);
+}
+
+// What makes logits of the products of a group quickly: the same as make_logits, operation by
+// operation, but for those near the cap, which are only found.
+struct QuickLogits {
+  F32 scale, inverse_cap, slope;
+  __m512i positions;
+  bool is_capped, is_biased;
+
+  QuickLogits() = default;
+  QuickLogits(const Logits& logits, const Group& group)
+      : scale(logits.with_units(logits.task.scale, group.first)),
+        inverse_cap(broadcast(1.0f / logits.task.softcap)),
+        slope(per_row(logits.task.slope, group, 0.0f)),
+        positions(positions_of(logits.task, group)),
+        is_capped(logits.task.softcap > 0),
+        is_biased(logits.task.bias != Bias::none) {}
+
+  // Of a key from the rows' positions.
+  F32 distance(int key) const {
+    return {_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_set1_epi32(key), positions))};
+  }
+  // most: rises to kMostNear and above if the logit is near the cap, and not what is returned
+  [[gnu::always_inline]] F32 logit(F32 product, F32 distance, F32& most) const {
+    F32 s = product * scale;
+    if (is_capped) {
+      F32 z;
+      s = capped_near(s, inverse_cap, z);
+      most = max(z, most);
+    }
+    if (is_biased) s = fma(slope, distance, s);
+    return s;
+  }
+};
 
 // Hands each row's logits to the caller's expression. scores: [kTileKeys, 16]
 inline void rescore(const AttendTask& task, const Group& group, int tile, float* scores) {
@@ -196,7 +231,7 @@ inline void rescore(const AttendTask& task, const Group& group, int tile, float*
 }
 
 // Products of `units` units of keys from `first_key` on become logits. Not for plain ones, which
-// are used as they are. With an expression the keys are a whole tile.
+// are used as they are. With an expression that is not there as steps the keys are a whole tile.
 inline void make_logits(const Logits& logits, const Group& group, const TileScales& scales,
                         int first_key, int units, float* scores) {
   const AttendTask& task = logits.task;
@@ -213,7 +248,7 @@ inline void make_logits(const Logits& logits, const Group& group, const TileScal
     F32 s = load(at);
     if (scales.keys != nullptr) s = s * broadcast(scales.keys[key]);
     s = s * scale;
-    if (is_capped) s = cap * fast_tanh(s * inverse_cap);
+    if (is_capped) s = capped(s, inverse_cap, cap);
     if (bias != Bias::none) {
       const auto position = static_cast<int>(position_of_key(task, first_key + key));
       const __m512i distance = _mm512_sub_epi32(_mm512_set1_epi32(position), positions);
@@ -221,6 +256,8 @@ inline void make_logits(const Logits& logits, const Group& group, const TileScal
     }
     store(at, s);
   }
+  if (task.score.steps != nullptr)
+    return run_steps(*task.score.steps, group.first, group.rows, first_key, units, scores);
   if (task.score.apply != nullptr) {
     for (int key = units * kUnitKeys; key < kTileKeys; ++key)
       store(scores + key * kGroupRows, broadcast(0.0f));
@@ -251,34 +288,88 @@ inline F32 largest_of(const float* scores) {
   return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
 }
 
-// What m is set to for a unit.
-inline F32 highest_of(const float* scores, F32 logit_scale) {
-  return largest_of(scores) * logit_scale - broadcast(kHeadroom);
+// How far a linear bias still raises logits of keys behind a unit, within bounds: up to a row's own
+// position, and over at most `keys` of them. first_key: of the unit
+inline F32 growth_of(const AttendTask& task, const Group& group, int first_key, float keys) {
+  if (task.bias != Bias::linear) return broadcast(0.0f);
+  const auto last = static_cast<int>(position_of_key(task, first_key + kUnitKeys - 1));
+  const F32 left = {
+      _mm512_cvtepi32_ps(_mm512_sub_epi32(positions_of(task, group), _mm512_set1_epi32(last)))};
+  const F32 growth = per_row(task.slope, group, 0.0f) * min(broadcast(keys), left);
+  return max(broadcast(0.0f), min(broadcast(kMostAhead), growth));
+}
+
+// What m is set to for a unit. With a linear bias later keys have larger logits, so it is set ahead
+// of them: as far as weights of what was seen so far remain numbers.
+inline F32 highest_of(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
+                      const float* scores) {
+  constexpr float kKeysAhead = 512;
+  return largest_of(scores) * logit_scale - broadcast(kHeadroom) +
+         growth_of(task, group, first_key, kKeysAhead);
 }
 
 // Rows that have seen nothing take the maximum of their first unit. Their l and o are 0.
-inline void start_rows(const Group& group, F32 logit_scale, const float* scores) {
-  const F32 m = load(group.m);
-  const Lanes fresh = equal(m, broadcast(kMinusInfinity));
+inline Lanes fresh_rows(const Group& group) {
+  return equal(load(group.m), broadcast(kMinusInfinity));
+}
+
+inline void start_rows(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
+                       const float* scores) {
+  const Lanes fresh = fresh_rows(group);
   if (fresh.bits == 0) return;
-  store(group.m, select(fresh, highest_of(scores, logit_scale), m));
+  const F32 highest = highest_of(task, group, logit_scale, first_key, scores);
+  store(group.m, select(fresh, highest, load(group.m)));
 }
 
 inline Lanes rising_rows(F32 sum) {
   return less(broadcast(kMostSum), sum);
 }
 
-// m of these rows rises to the unit's largest logit. Returns what l, which is scaled here, and o
-// are to be multiplied by: exactly 1 for the others.
-inline F32 raise_maximum(const Group& group, Lanes rising, F32 logit_scale, const float* scores) {
-  const F32 before = load(group.m);
-  const F32 here = highest_of(scores, logit_scale);
-  const Lanes both{static_cast<__mmask16>(rising.bits & less(before, here).bits)};
-  const F32 after = select(both, here, before), log2e = broadcast(kLog2E);
-  const F32 rescale = select(both, exp2(before * log2e - after * log2e), broadcast(1.0f));
+// m of these rows is set. Returns what l, which is scaled here, and o are to be multiplied by:
+// exactly 1 for the others.
+inline F32 set_maximum(const Group& group, Lanes rows, F32 to) {
+  const F32 before = load(group.m), after = select(rows, to, before), log2e = broadcast(kLog2E);
+  const F32 rescale = select(rows, exp2(before * log2e - after * log2e), broadcast(1.0f));
   store(group.m, after);
   store(group.l, load(group.l) * rescale);
   return rescale;
+}
+
+// m of these rows rises to what the unit asks for.
+inline F32 raise_maximum(const AttendTask& task, const Group& group, Lanes rising, F32 logit_scale,
+                         int first_key, const float* scores) {
+  const F32 here = highest_of(task, group, logit_scale, first_key, scores);
+  const Lanes lower = less(load(group.m), here);
+  return set_maximum(group, {static_cast<__mmask16>(rising.bits & lower.bits)}, here);
+}
+
+// With a linear bias, m rises before the sums of the units up to the next such place tell: they
+// would do so one after the other, and each time everything before has to be finished first.
+constexpr int kPlannedKeys = 4 * kUnitKeys;
+
+inline bool is_planned(const AttendTask& task, int first_key) {
+  return task.bias == Bias::linear && first_key % kPlannedKeys == 0;
+}
+
+// Rows that have a maximum, and would exceed it. largest: logits of the unit
+inline Lanes planned_rows(const AttendTask& task, const Group& group, int first_key, F32 largest) {
+  constexpr float kSlack = 5;  // below the logarithm of kMostSum
+  const F32 m = load(group.m);
+  const F32 soon =
+      largest - broadcast(kHeadroom) + growth_of(task, group, first_key, 3 * kUnitKeys);
+  const Lanes above = less(m + broadcast(kSlack), soon);
+  const Lanes seen = less(broadcast(kMinusInfinity), m);
+  return {static_cast<__mmask16>(above.bits & seen.bits)};
+}
+
+// Returns whether m of a row rose; then `rescale` is for o. scores: logits of the unit
+inline bool plan_rise(const AttendTask& task, const Group& group, int first_key,
+                      const float* scores, F32& rescale) {
+  if (!is_planned(task, first_key)) return false;
+  const Lanes rows = planned_rows(task, group, first_key, largest_of(scores));
+  if (rows.bits == 0) return false;
+  rescale = set_maximum(group, rows, highest_of(task, group, broadcast(1.0f), first_key, scores));
+  return true;
 }
 
 // What is subtracted from the exponents. A maximum of -inf means that nothing was seen yet:
@@ -338,17 +429,17 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-// The whole softmax of a unit. Returns whether m of a row rose; then `rescale` is for o.
+// The whole softmax of a unit of a tile. Returns whether m of a row rose; then `rescale` is for o.
 template <class Beside>
 inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
-                  const Seen& seen, int first, F32 range, const float* scores, uint32_t* weights,
-                  F32& rescale, const Beside& beside) {
+                  const Seen& seen, int tile_start, int first, F32 range, const float* scores,
+                  uint32_t* weights, F32& rescale, const Beside& beside) {
   const F32 logit_scale = logits.logit_scale(group.first);
-  start_rows(group, logit_scale, scores);
+  start_rows(logits.task, group, logit_scale, tile_start + first, scores);
   F32 sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, beside);
   const Lanes rising = rising_rows(sum);
   if (rising.bits != 0) {
-    rescale = raise_maximum(group, rising, logit_scale, scores);
+    rescale = raise_maximum(logits.task, group, rising, logit_scale, tile_start + first, scores);
     sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, [] {});
   }
   store(group.l, load(group.l) + sum);

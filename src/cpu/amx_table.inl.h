@@ -22,6 +22,11 @@ void convert_codes(Element element, const void* codes, int32_t dim, void* halves
   make_halves(element, &row, 1, dim, static_cast<char*>(halves), [] {});
 }
 
+void run_score_steps(const ScoreSteps& steps, int32_t first_row, int32_t num_rows,
+                     int32_t first_key, float* scores) {
+  run_steps(steps, first_row, num_rows, first_key, kUnits, scores);
+}
+
 inline int32_t padded_dim(int32_t head_dim_v) {
   return chunks_of(head_dim_v) * kChunkDims;
 }

@@ -116,7 +116,7 @@ class ItemRun {
       return;
     }
     for (int32_t split = item_.split_begin; split < item_.split_end; ++split)
-      attend_or_clear(split, kept(split));
+      if (reaches(split)) attend_one(split, kept(split));
     if (!is_last()) return;
     merge_kept(total);
     finish(total, kept(item_.tile_end - 1));
@@ -354,10 +354,13 @@ class ItemRun {
 
   void merge_kept(State total) const {
     const auto floats = static_cast<size_t>(call_.geometry.state_floats(item_.num_rows));
-    int32_t split = begin_total(
-        total, [&] { std::memcpy(total.m, kept(item_.tile_begin).m, floats * sizeof(float)); });
+    int32_t split = begin_total(total, [&] {
+      const State first = kept(item_.tile_begin);
+      reaches(item_.tile_begin) ? void(std::memcpy(total.m, first.m, floats * sizeof(float)))
+                                : clear(total);
+    });
     for (; split < item_.tile_end; ++split)
-      if (!stays_open(split)) merge_into(total, kept(split));
+      if (!stays_open(split) && reaches(split)) merge_into(total, kept(split));
   }
 
   void finish(State total, State open) const {

@@ -30,7 +30,8 @@ struct IsaPrices {
   double element, product, packed, packed_product;
 };
 constexpr IsaPrices kPrices[] = {
-    // docs/kernels/cpu-attend.md and cpu-amx.md have the measurements
+    // docs/kernels/cpu-attend.md and cpu-amx.md have the measurements. What has not been measured
+    // counts as the last.
     {.isa = "amx_fp16",
      .element = 0.11,
      .product = 0.002,

@@ -19,6 +19,9 @@ constexpr int kRowPadding = 16;
 
 constexpr int kMaxHeadDim = 512;
 
+// Tiles of which a kernel may keep what the lists of a block mask show.
+constexpr int kListedTiles = 17;
+
 // The last two are of quantised caches and queries. Kernels read e4m3 2^8 too small, since that is
 // what its bits give for free; whoever calls them multiplies once (unit_of in element.h).
 enum class Element : uint8_t { f32, f16, bf16, int8, e4m3 };
@@ -40,11 +43,84 @@ struct PagedRows {
   int64_t scale_token_stride;  // bytes
 };
 
+// What one step of a score expression makes of 32-bit words: floats (f), integers (i), or truths,
+// which are all ones or 0 (b). Values are those of mask/semantics.h.
+enum class ScoreOp : uint8_t {
+  none,
+  to_float,
+  negate_f,
+  absolute_f,
+  sqrt_f,
+  tanh_f,
+  exp_f,
+  add_f,
+  subtract_f,
+  multiply_f,
+  divide_f,
+  minimum_f,
+  maximum_f,
+  less_f,
+  less_equal_f,
+  equal_f,
+  not_equal_f,
+  negate_i,
+  absolute_i,
+  add_i,
+  subtract_i,
+  multiply_i,
+  floor_divide_i,
+  modulo_i,
+  minimum_i,
+  maximum_i,
+  less_i,
+  less_equal_i,
+  equal_i,
+  not_equal_i,
+  not_b,
+  and_b,
+  or_b,
+  equal_b,
+  not_equal_b,
+  select,  // by a truth
+  lookup,  // up to three indices
+};
+
+// Where a step finds a word per row and key: what depends on rows or on keys alone, or a unit that
+// a step before has written.
+struct ScoreOperand {
+  enum class From : uint8_t { none, rows, keys, unit } from;
+  uint8_t index;
+};
+
+struct ScoreStep {
+  ScoreOp op;
+  uint8_t to;  // the unit that it writes
+  ScoreOperand args[3];
+  // Of a lookup: words, whose value outside is `outside`.
+  const void* table;
+  int32_t shape[3];  // of dimensions that it has not: 1
+  uint32_t outside;
+};
+
+// A score expression as steps over units of 32 keys by 16 rows. The last step writes unit 0, which
+// is the scores themselves.
+struct ScoreSteps {
+  const ScoreStep* steps;
+  int32_t count;
+  uint32_t* units;  // [units, 32, 16], aligned to 64; the first is not used
+  // [values, 16] and [values, kTileKeys] of the operands of each kind, until the next call. Lanes
+  // beyond the rows repeat the first.
+  const uint32_t* (*of_rows)(void* context, int32_t first_row, int32_t num_rows);
+  const uint32_t* (*of_keys)(void* context, int32_t first_key);
+  void* context;
+};
+
 // A score expression of the caller's: puts its value in place of each logit of one row, for the
 // keys [first_key, first_key + kTileKeys).
 struct ScoreFunction {
   void (*apply)(void* context, int32_t row, int32_t first_key, float* logits);  // null: none
   void* context;
+  const ScoreSteps* steps;  // the same for a kernel that takes units; null: it cannot be put so
 };
 
 // Attention of some rows over some keys, not yet divided: m is the largest logit, l the sum of
@@ -73,6 +149,7 @@ struct MaskLists {
   MaskList* lists;               // [num_lists]
   const int32_t* list_of_row;    // [num_rows]
   const int32_t* offset_of_row;  // [num_rows] words from a tile's first row of bits to this one's
+  int32_t* halves;               // [kListedTiles, num_lists, 2] scratch of kernels with many tiles
 };
 
 // Rows of queries where the caller has them.
@@ -185,6 +262,9 @@ struct Kernels {
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows) = nullptr;
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own) = nullptr;
 
+  // Whether `attend` wants score expressions as steps.
+  bool takes_score_steps = false;
+
   // Of a kernel with groups of kRowPadding rows: `narrow` to bf16 or f16 for `count` rows of one at
   // once. o: of the group; weight, divisor: [kRowPadding]; column_scale: [head_dim_v] or null; to:
   // [count] rows
@@ -224,12 +304,22 @@ void multiply_tiles(const void* a, const void* b, float* c);
 // For tests: halves[i] = codes[i] as number of the tiles' element, for int8 and e4m3; zeros up to
 // the next multiple of 64. halves is aligned to 64 bytes
 void convert_codes(Element element, const void* codes, int32_t dim, void* halves);
+// For tests: the steps over a tile. scores: [kTileKeys, 16], aligned to 64
+void run_score_steps(const ScoreSteps& steps, int32_t first_row, int32_t num_rows,
+                     int32_t first_key, float* scores);
 }  // namespace amx
 namespace amx_fp16 {
 extern const TileKernels kTileKernels;
 void multiply_tiles(const void* a, const void* b, float* c);
 void convert_codes(Element element, const void* codes, int32_t dim, void* halves);
+void run_score_steps(const ScoreSteps& steps, int32_t first_row, int32_t num_rows,
+                     int32_t first_key, float* scores);
 }  // namespace amx_fp16
+#endif
+#ifdef PAGODA_CPU_ARM64
+namespace neon {
+extern const Kernels kKernels;
+}
 #endif
 
 }  // namespace pagoda::cpu

@@ -26,19 +26,23 @@ MaskLists lists_of(const MaskedRows& rows, const Scratch& scratch) {
   const mask::BlockMask& mask = rows.mask;
   const int32_t heads = rows.heads_of_group(), words = mask.tile_kv / 32;
   const int64_t first_tile = rows.first_tile();
-  for (int32_t row = 0; row < rows.num_rows; ++row) {
-    const int64_t token = (rows.first_row + row) / rows.group;
-    const int64_t tile = token / mask.tile_q - first_tile;
-    const auto head = heads == 1 ? 0 : static_cast<int32_t>((rows.first_row + row) % rows.group);
-    scratch.list_of_row[row] = static_cast<int32_t>(tile) * heads + head;
-    scratch.offset_of_row[row] = static_cast<int32_t>(token % mask.tile_q) * words;
+  int64_t token = rows.first_row / rows.group;
+  auto head = static_cast<int32_t>(rows.first_row % rows.group);
+  for (int32_t row = 0; row < rows.num_rows; ++token, head = 0) {
+    const auto list = static_cast<int32_t>(token / mask.tile_q - first_tile) * heads;
+    const auto offset = static_cast<int32_t>(token % mask.tile_q) * words;
+    for (; head < rows.group && row < rows.num_rows; ++head, ++row) {
+      scratch.list_of_row[row] = list + (heads == 1 ? 0 : head);
+      scratch.offset_of_row[row] = offset;
+    }
   }
   return {.bits = mask.bits,
           .tile_kv = mask.tile_kv,
           .num_lists = static_cast<int32_t>(rows.end_tile() - first_tile) * heads,
           .lists = scratch.mask_lists,
           .list_of_row = scratch.list_of_row,
-          .offset_of_row = scratch.offset_of_row};
+          .offset_of_row = scratch.offset_of_row,
+          .halves = scratch.mask_halves};
 }
 
 bool narrow(const MaskedRows& rows, int32_t kv_head, int32_t begin, int32_t end,

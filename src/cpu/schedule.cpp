@@ -246,19 +246,44 @@ class Builder {
     }
   }
 
+  // Into pieces that cost about the same, each of one split at least.
   void cut(int32_t index, int32_t pieces) {
     const Item whole = schedule_.items[index];
-    const int64_t splits = whole.tile_end - whole.tile_begin;
+    int64_t total = 0, done = 0;
+    for (int32_t split = whole.tile_begin; split < whole.tile_end; ++split)
+      total += cost_of_split(whole, split);
+    int32_t split = whole.tile_begin;
     for (int32_t p = 0; p < pieces; ++p) {
       Item piece = whole;
-      piece.split_begin = whole.tile_begin + static_cast<int32_t>(splits * p / pieces);
-      piece.split_end = whole.tile_begin + static_cast<int32_t>(splits * (p + 1) / pieces);
-      piece.cost = whole.cost * (piece.split_end - piece.split_begin) / splits;
+      piece.split_begin = split;
+      const int32_t last = whole.tile_end - (pieces - 1 - p);
+      const int64_t before = done;
+      do {
+        done += cost_of_split(whole, split++);
+      } while (split < last && done * pieces < total * (p + 1));
+      piece.split_end = split;
+      piece.cost =
+          static_cast<int64_t>(static_cast<double>(whole.cost) *
+                               static_cast<double>(done - before) / static_cast<double>(total));
       piece.states = next_part_;
       piece.pieces = pieces;
       piece.ticket = num_tickets_;
       schedule_.items[p == 0 ? index : num_items_++] = piece;
     }
+  }
+
+  // Relative to the other splits of the item, of which a block mask may show more or less. At least
+  // 1, since a state that is empty has to be passed over.
+  int64_t cost_of_split(const Item& item, int32_t split) const {
+    if (!batch_.block_mask) return 1;
+    const Request request = request_of(problem_, batch_, item.request);
+    const int64_t len = split_len(rule_, request.num_keys), start = split * len;
+    const KeyRange keys =
+        intersection(keys_of(problem_, request, item.first_row, item.num_rows),
+                     static_cast<int32_t>(std::max<int64_t>(start, item.key_begin)),
+                     static_cast<int32_t>(std::min<int64_t>(start + len, item.key_end)));
+    const Work work = work_of(problem_, batch_, item, keys);
+    return 1 + work.pairs + work.num_keys * kPackCost;
   }
 
   void write_header() const {

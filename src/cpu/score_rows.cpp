@@ -51,6 +51,7 @@ size_t ScoreRows::bytes(const Problem& problem) {
   const mask::Program& program = program_of(problem);
   const size_t each = aligned(mask::RowEvaluator::bytes(program));
   return bytes_of_objects(count) + static_cast<size_t>(count) * each +
+         aligned(sizeof(ScoreStepper)) + aligned(ScoreStepper::bytes(program)) +
          aligned(mask::Analyzer::bytes(program));
 }
 
@@ -68,10 +69,15 @@ ScoreRows::ScoreRows(const Problem& problem, const Kernels& kernels, bool narrow
     evaluator->deal_keys(problem.shard);
     memory += aligned(mask::RowEvaluator::bytes(program));
   }
+  if (!narrow || !kernels.takes_score_steps || ScoreStepper::bytes(program) == 0) return;
+  stepper_ = new (memory)
+      ScoreStepper(program, bindings, problem.shard, memory + aligned(sizeof(ScoreStepper)));
 }
 
 void ScoreRows::set_item(const mask::Point& request, int32_t first_head, int64_t first_row,
                          const int32_t* position) {
+  if (stepper_ != nullptr && stepper_->steps() != nullptr)
+    return stepper_->set_item({request, first_head, group_, first_row, position});
   mask::Point point = request;
   for (int32_t i = 0; i < num_evaluators_; ++i) {
     point[mask::Variable::head] = first_head + i;

@@ -1,5 +1,5 @@
 // A score expression over the rows of an item: one evaluator for each head that the expression can
-// tell apart, in memory of the thread's.
+// tell apart, and the expression as steps for a kernel that takes those, in memory of the thread's.
 #pragma once
 
 #include "../mask/analyzer.h"
@@ -7,6 +7,7 @@
 #include "../mask/rows.h"
 #include "../plan/problem.h"
 #include "kernels.h"
+#include "score_steps.h"
 
 namespace pagoda::cpu {
 
@@ -28,7 +29,10 @@ class ScoreRows {
                 const int32_t* position);
 
   // null without an expression
-  ScoreFunction function() { return {evaluators_ != nullptr ? apply : nullptr, this}; }
+  ScoreFunction function() {
+    return {evaluators_ != nullptr ? apply : nullptr, this,
+            stepper_ != nullptr ? stepper_->steps() : nullptr};
+  }
 
  private:
   static void apply(void* self, int32_t row, int32_t first_key, float* logits);
@@ -36,6 +40,7 @@ class ScoreRows {
   const int32_t group_;
   const int32_t num_evaluators_;
   mask::RowEvaluator* evaluators_ = nullptr;  // [num_evaluators]
+  ScoreStepper* stepper_ = nullptr;           // null: none
   mask::Pruning pruning_;
   int64_t first_row_ = 0;
   const int32_t* position_ = nullptr;  // [num_rows]

@@ -51,6 +51,7 @@ Scratch carve(Carver& carver, const Geometry& g) {
   it.slope = carver.take<float>(g.max_rows);
   it.seen = carver.take<uint64_t>(2 * int64_t{g.max_rows});
   it.mask_lists = carver.take<MaskList>(g.max_lists);
+  it.mask_halves = carver.take<int32_t>(int64_t{kListedTiles} * g.max_lists * 2);
   it.list_of_row = carver.take<int32_t>(g.max_rows);
   it.offset_of_row = carver.take<int32_t>(g.max_rows);
   if (g.own_bytes > 0) {

@@ -50,6 +50,7 @@ struct Scratch {
   float* slope;             // [max_rows]
   uint64_t* seen;           // [2, max_rows]
   MaskList* mask_lists;     // [max_lists]
+  int32_t* mask_halves;     // [kListedTiles, max_lists, 2]
   int32_t* list_of_row;     // [max_rows]
   int32_t* offset_of_row;   // [max_rows]
   float* rescale;           // [max_rows]

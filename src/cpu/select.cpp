@@ -27,6 +27,7 @@ Kernels with_tiles(const TileKernels& tiles) {
   it.own_bytes = tiles.own_bytes;
   it.take_queries = tiles.take_queries;
   it.narrow_group = tiles.narrow_group;
+  it.takes_score_steps = true;
   it.row_group = kRowPadding;
   it.split_keys = 16 * kTileKeys;
   it.max_rows = 1024;
@@ -55,6 +56,9 @@ std::vector<IsaEntry> all_isas() {
                      Element::bf16});
   entries.push_back({"avx512", &avx512::kKernels, features.avx512, "AVX-512 F, BW, DQ and VL"});
   entries.push_back({"avx2", &avx2::kKernels, features.avx2, "AVX2, FMA and F16C"});
+#endif
+#ifdef PAGODA_CPU_ARM64
+  entries.push_back({"neon", &neon::kKernels, true, "nothing"});
 #endif
   entries.push_back({"scalar", &scalar::kKernels, true, "nothing"});
   return entries;

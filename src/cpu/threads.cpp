@@ -13,6 +13,9 @@ constexpr int kSpins = 1000;
 void relax() {
 #ifdef PAGODA_CPU_X86
   __builtin_ia32_pause();
+#elif defined(PAGODA_CPU_ARM64)
+  // Waits about as long as the above; the instruction named yield does nothing on most processors.
+  __asm__ volatile("isb");
 #endif
 }
 

@@ -22,7 +22,7 @@ struct Tile {
   int first, last;     // rows that see a key of it lie in [first, last)
   int begin, end;      // keys that one of them sees lie in [begin, end), from the start
   SeenTile seen;       // which of them sees which
-  bool by_range;       // set by those who ask: rows see their ranges, and `seen` has no words
+  int32_t* halves;     // set by those who ask: what lists show; null: rows see their ranges
   RowPointers keys;    // zeros for the keys that no row sees
   RowPointers values;  // likewise
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "../core/kv_format.h"
 #include "../core/mask.h"
 #include "../core/score.h"
 #include "divisor.h"
@@ -19,6 +20,28 @@ struct KeyView {
   int64_t num_pages = 0, page_size = 0, num_kv_heads = 0, head_dim = 0;
   int64_t page_stride = 0, token_stride = 0, head_stride = 0;  // bytes
   bool operator==(const KeyView&) const = default;
+};
+
+// What the codes of a quantised cache are multiplied by. Strides in elements.
+struct KeyScales {
+  const float* data = nullptr;  // [num_pages, page_size, num_kv_heads]; null: 1 for all
+  int64_t page_stride = 0, token_stride = 0, head_stride = 0;  // 0: scales of heads alone
+};
+struct OutScales {
+  const float* data = nullptr;  // [num_kv_heads, head_dim_v]; null: 1 for all
+  int64_t head_stride = 0, channel_stride = 0;
+};
+
+// A block mask as pagoda_block_mask describes it. Arrays on the device; null: there is none.
+struct BlockTiles {
+  int32_t tile_q = 0, tile_kv = 0;
+  int32_t num_reqs = 0;
+  int32_t num_heads = 0;                // 1, num_kv_heads or the heads of the queries
+  const int32_t* tile_start = nullptr;  // [num_reqs + 1]
+  const int32_t* row_start = nullptr;   // [num_heads * tile_start[num_reqs] + 1]
+  const int32_t* tile = nullptr;        // [num_entries]
+  const int32_t* bits_at = nullptr;     // [num_entries]
+  const uint32_t* bits = nullptr;       // [num_words]
 };
 
 // The logit in base 2, so that the kernels need one multiplication before exp2.
@@ -40,7 +63,11 @@ struct AttendParams {
   int64_t query_token_stride = 0;  // bytes, as below
   int64_t query_head_stride = 0;
   KeyView key, value;
-  void* out = nullptr;  // [num_tokens, num_heads, head_dim_v]
+  CacheFormat key_format, value_format;
+  KeyScales key_scale;    // of tokens or heads: they multiply q . k
+  KeyScales value_scale;  // of tokens: they multiply weights
+  OutScales out_scale;    // of value heads or channels: they multiply the finished output
+  void* out = nullptr;    // [num_tokens, num_heads, head_dim_v]
   int64_t out_token_stride = 0;
   int64_t out_head_stride = 0;
   float* lse = nullptr;  // [num_heads, num_tokens] or null
@@ -55,6 +82,8 @@ struct AttendParams {
   int32_t num_kv_heads = 0;
   Divisor group;  // query heads of one key head
   Mask mask;
+  BlockTiles block_mask;
+  int32_t num_heads = 0;
   Score2 score;
   const float* alibi_slopes = nullptr;  // [num_heads] or null
   const float* sinks = nullptr;         // [num_heads] or null
@@ -78,6 +107,14 @@ struct PrefillParams {
 };
 
 #ifdef __CUDACC__
+// What an output column of a key head is multiplied by at the end.
+__device__ inline float out_scale_of(const AttendParams& params, int head, int column) {
+  const OutScales& scales = params.out_scale;
+  return scales.data
+             ? __ldg(scales.data + head * scales.head_stride + column * scales.channel_stride)
+             : 1.0f;
+}
+
 // A packed row, taken apart: row r is token r / group of its request and query head r % group of
 // its key head.
 struct PackedRow {

@@ -42,13 +42,14 @@ const CudaKernel& kernel_of(const Prepared& prepared) {
 
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(int32_t device) : device_(device), kernels_(available_kernels()) {
+  explicit CudaBackend(int32_t device) : device_(device) {
     const DeviceScope scope(device_);
     check_cuda(cudaGetDeviceProperties(&properties_, device_), "reading the device's properties");
-    expect(properties_.major == 9 && properties_.minor == 0, PAGODA_UNSUPPORTED, "device ", device_,
-           " (", properties_.name, ") has compute capability ", properties_.major, ".",
-           properties_.minor, "; the kernels of this build are for 9.0");
-    for (const KernelEntry& kernel : kernel_entries()) prepare_kernel(kernel);
+    expect(properties_.major >= 8, PAGODA_UNSUPPORTED, "device ", device_, " (", properties_.name,
+           ") has compute capability ", properties_.major, ".", properties_.minor,
+           "; the kernels of this build are for 8.0 and later");
+    kernels_ = available_kernels(properties_.major == 9 && properties_.minor == 0);
+    for (const CudaKernel& kernel : kernels_) prepare(kernel);
   }
 
   const char* name() const override { return "cuda"; }
@@ -63,8 +64,9 @@ class CudaBackend final : public Backend {
     return select_kernel(kernels_, problem);
   }
 
-  void add_workspace(const Problem& problem, const Kernel&, WorkspaceMap& map) const override {
-    add_step_regions(problem, map);
+  void add_workspace(const Problem& problem, const Kernel& kernel,
+                     WorkspaceMap& map) const override {
+    add_step_regions(problem, static_cast<const CudaKernel&>(kernel), map);
   }
 
   void schedule(const Prepared& prepared) override {
@@ -86,11 +88,16 @@ class CudaBackend final : public Backend {
     const DeviceScope scope(device_);
     const cudaStream_t stream = stream_of(prepared.stream);
     const AttendParams params = attend_params_of(prepared, step, layer, operands);
-    launch_attend(decode_of(prepared), params, properties_.multiProcessorCount, stream);
-    if (max_rows(prepared) > kMaxDecodeRows)
-      launch_attend(*kernel_of(prepared).prefill,
-                    prefill_params_of(params, prepared.problem, key_maps_),
-                    properties_.multiProcessorCount, stream);
+    const int num_sms = properties_.multiProcessorCount;
+    const KernelEntry* decode = decode_of(prepared);
+    if (decode != nullptr) launch_attend(*decode, params, num_sms, stream);
+    if (decode != nullptr && max_rows(prepared) <= kMaxDecodeRows) return;
+    const KernelEntry& prefill = *kernel_of(prepared).prefill;
+    if (prefill.config.phase == Phase::general)
+      launch_attend(prefill, params, num_sms, stream);
+    else
+      launch_attend(prefill, prefill_params_of(params, prepared.problem, key_maps_), num_sms,
+                    stream);
   }
 
   void merge(const MergeOperands& operands, Stream stream) override {
@@ -103,15 +110,19 @@ class CudaBackend final : public Backend {
     return int64_t{prepared.batch.max_query_len} * prepared.problem.group();
   }
   // By the step's bound: eight rows where that is enough. Rows do not meet, so results do not
-  // depend on it.
-  static const KernelEntry& decode_of(const Prepared& prepared) {
+  // depend on it. Null where the kernel has none.
+  static const KernelEntry* decode_of(const Prepared& prepared) {
     const CudaKernel& kernel = kernel_of(prepared);
     const bool wide = max_rows(prepared) > 8 && kernel.decode[1] != nullptr;
-    return *kernel.decode[wide ? 1 : 0];
+    return kernel.decode[wide ? 1 : 0];
+  }
+  static void prepare(const CudaKernel& kernel) {
+    for (const KernelEntry* entry : {kernel.decode[0], kernel.decode[1], kernel.prefill})
+      if (entry != nullptr) prepare_kernel(*entry);
   }
 
   const int32_t device_;
-  const std::vector<CudaKernel> kernels_;
+  std::vector<CudaKernel> kernels_;
   KeyMaps key_maps_;
   cudaDeviceProp properties_ = {};
 };

@@ -1,5 +1,5 @@
-// The only place where attention kernels are instantiated. Compiled PAGODA_NUM_SHARDS times, each
-// time with another PAGODA_SHARD, and every row of the table belongs to one of them.
+// Where the attention kernels of 9.0 are instantiated. Compiled PAGODA_NUM_SHARDS times, each time
+// with another PAGODA_SHARD, and every row of the table belongs to one of them.
 #include <type_traits>
 #include <utility>
 
@@ -15,7 +15,7 @@ constexpr bool is_here() {
 #ifdef PAGODA_ONLY_HEAD_DIM
   if (kKernelConfigs[kRow].head_dim != PAGODA_ONLY_HEAD_DIM) return false;
 #endif
-  return kRow % PAGODA_NUM_SHARDS == PAGODA_SHARD;
+  return kKernelConfigs[kRow].phase != Phase::general && kRow % PAGODA_NUM_SHARDS == PAGODA_SHARD;
 }
 
 template <class Tr>
@@ -44,8 +44,8 @@ void add_row(std::vector<KernelEntry>& entries) {
     constexpr KernelConfig row = kKernelConfigs[kRow];
     using T = std::conditional_t<row.dtype == PAGODA_BF16, __nv_bfloat16, __half>;
     if constexpr (row.phase == Phase::decode)
-      entries.push_back(
-          decode_entry<decode::Traits<T, row.head_dim, row.head_dim_v, row.rows / 8>>(row));
+      entries.push_back(decode_entry<decode::Traits<T, row.head_dim, row.head_dim_v, row.rows / 8,
+                                                    row.key, row.value>>(row));
     else
       entries.push_back(prefill_entry<prefill::Traits<T, row.head_dim, row.head_dim_v>>(row));
   }

@@ -18,6 +18,7 @@ std::vector<KernelEntry> all_entries(std::integer_sequence<int, kShards...>) {
     entries.insert(entries.end(), shard.begin(), shard.end());
   };
   (append(shard_entries<kShards>()), ...);
+  (append(general_entries<kShards>()), ...);
   std::sort(entries.begin(), entries.end(),
             [](const auto& a, const auto& b) { return row_of(a) < row_of(b); });
   return entries;

@@ -9,15 +9,17 @@ namespace pagoda::cuda {
 
 struct KernelEntry {
   KernelConfig config;
-  const void* function;  // __global__ void(AttendParams), for prefill void(PrefillParams)
+  const void* function;  // __global__ void(AttendParams), but for prefill void(PrefillParams)
   int32_t threads;
   int32_t shared_bytes;
   int32_t blocks_per_sm;
 };
 
-// The rows that one compilation of instantiate.cu holds.
+// The rows that one compilation of instantiate.cu, and of instantiate_general.cu, holds.
 template <int kShard>
 std::vector<KernelEntry> shard_entries();
+template <int kShard>
+std::vector<KernelEntry> general_entries();
 
 // All of them, in the order of the table.
 const std::vector<KernelEntry>& kernel_entries();

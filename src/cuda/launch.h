@@ -3,6 +3,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <vector>
+
 #include "attend_params.h"
 #include "check_cuda.h"
 #include "kernel_table.h"
@@ -16,6 +18,25 @@ struct LaunchShape {
   int32_t threads = 0;
   int32_t shared_bytes = 0;
 };
+
+// Whether the current device can bring a kernel up while the one before it ends: from 9.0 on.
+inline bool overlaps_launches() {
+  static const std::vector<bool> overlaps = [] {
+    int count = 0;
+    check_cuda(cudaGetDeviceCount(&count), "counting devices");
+    std::vector<bool> list;
+    for (int device = 0; device < count; ++device) {
+      int major = 0;
+      check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+                 "asking for the compute capability");
+      list.push_back(major >= 9);
+    }
+    return list;
+  }();
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "asking for the current device");
+  return overlaps[static_cast<size_t>(device)];
+}
 
 // Starts a kernel whose one parameter is `params`. Every kernel here begins by waiting for the one
 // before it, so its launch may overlap that one's end.
@@ -31,7 +52,7 @@ void launch(const void* kernel, const LaunchShape& shape, const Params& params, 
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &overlap;
-  config.numAttrs = 1;
+  config.numAttrs = overlaps_launches() ? 1 : 0;
   void* arguments[] = {const_cast<Params*>(&params)};
   check_cuda(cudaLaunchKernelExC(&config, kernel, arguments), doing);
 }

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "../core/error.h"
+#include "../core/kv_format.h"
 #include "kernels/prefill_keys.h"
+#include "select.h"
 #include "step_memory.h"
 #include "tensor_map.h"
 
@@ -14,14 +16,54 @@ int64_t bytes_of(const TensorView& view, int dim) {
   return view.stride[dim] * static_cast<int64_t>(size_of(view.dtype));
 }
 
-void check_alignment(const TensorView& view, const char* name) {
+// The decode kernel counts places in units of 16 bytes, in 32 bits.
+void check_extent(const KeyView& view, const char* name) {
+  constexpr int64_t kMost = int64_t{1} << 36;
+  expect(view.num_pages * view.page_stride <= kMost, PAGODA_UNSUPPORTED, name, " spans ",
+         view.num_pages * view.page_stride, " bytes; the cuda backend addresses at most ", kMost);
+}
+
+// unit: 16 bytes, or 4 for codes that the general kernel reads.
+void check_alignment(const TensorView& view, const char* name, int64_t unit = 16) {
   if (!view) return;
-  expect(reinterpret_cast<uintptr_t>(view.data) % 16 == 0, PAGODA_UNSUPPORTED, name, " starts at ",
-         view.data, "; the cuda backend needs a multiple of 16 bytes");
+  expect(reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(unit) == 0,
+         PAGODA_UNSUPPORTED, name, " starts at ", view.data,
+         "; this kernel of the cuda backend needs a multiple of ", unit, " bytes");
   for (int i = 0; i + 1 < view.num_dims; ++i)
-    expect(bytes_of(view, i) % 16 == 0, PAGODA_UNSUPPORTED, name, " has a stride of ",
-           bytes_of(view, i), " bytes in dimension ", i,
-           "; the cuda backend needs multiples of 16 bytes");
+    expect(
+        bytes_of(view, i) % unit == 0, PAGODA_UNSUPPORTED, name, " has a stride of ",
+        bytes_of(view, i), " bytes in dimension ", i,
+        "; this kernel of the cuda backend needs multiples of ", unit, " bytes",
+        unit == 16 && size_of(view.dtype) == 1 ? " (tuning.kernel sm80 takes multiples of 4)" : "");
+}
+
+// Scales that belong to tokens, or to heads for all tokens alike.
+KeyScales key_scales_of(const TensorView& scale, ScaleOf owner) {
+  KeyScales scales;
+  scales.data = static_cast<const float*>(scale.data);
+  if (owner == ScaleOf::head) {
+    scales.head_stride = scale.stride[0];
+  } else {
+    scales.page_stride = scale.stride[0], scales.token_stride = scale.stride[1];
+    scales.head_stride = scale.stride[2];
+  }
+  return scales;
+}
+// Scales of heads, or of heads and channels.
+OutScales out_scales_of(const TensorView& scale, ScaleOf owner) {
+  return {.data = static_cast<const float*>(scale.data),
+          .head_stride = scale.stride[0],
+          .channel_stride = owner == ScaleOf::channel ? scale.stride[1] : 0};
+}
+
+void add_formats(const KvFormat& format, const Layer& layer, AttendParams& params) {
+  params.key_format = format.key, params.value_format = format.value;
+  if (format.key.scale != ScaleOf::none)
+    params.key_scale = key_scales_of(layer.key_scale, format.key.scale);
+  if (format.value.scale == ScaleOf::token)
+    params.value_scale = key_scales_of(layer.value_scale, format.value.scale);
+  else if (format.value.scale != ScaleOf::none)
+    params.out_scale = out_scales_of(layer.value_scale, format.value.scale);
 }
 
 // view: [num_pages, page_size, num_kv_heads, head_dim]
@@ -51,6 +93,19 @@ KeyView key_view_of_call(const TensorView& view, const void* instead) {
           .head_stride = bytes_of(view, 1)};
 }
 
+BlockTiles block_tiles_of(const Batch& batch) {
+  const auto& mask = batch.block_mask;
+  return {.tile_q = mask.tile_q,
+          .tile_kv = mask.tile_kv,
+          .num_reqs = mask.num_reqs,
+          .num_heads = mask.num_heads,
+          .tile_start = mask.tile_start,
+          .row_start = mask.row_start,
+          .tile = mask.tile,
+          .bits_at = mask.bits_at,
+          .bits = mask.bits};
+}
+
 MergeSide merge_side_of(const TensorView& out, const TensorView& lse) {
   return {.out = out.data,
           .out_token_stride = bytes_of(out, 0),
@@ -60,11 +115,19 @@ MergeSide merge_side_of(const TensorView& out, const TensorView& lse) {
           .lse_token_stride = lse ? lse.stride[1] : 0};
 }
 
-CacheWriteSide write_side_of(const TensorView& source, const TensorView& cache) {
-  return {.source = source.data,
-          .source_token_stride = bytes_of(source, 0),
-          .source_head_stride = bytes_of(source, 1),
-          .cache = key_view_of_cache(cache)};
+CacheWriteSide write_side_of(const TensorView& source, const TensorView& cache,
+                             const TensorView& scale, CacheFormat format) {
+  CacheWriteSide side;
+  side.source = source.data;
+  side.source_token_stride = bytes_of(source, 0);
+  side.source_head_stride = bytes_of(source, 1);
+  side.cache = key_view_of_cache(cache);
+  side.format = format;
+  if (format.scale == ScaleOf::token)
+    side.made = key_scales_of(scale, format.scale);
+  else if (format.scale != ScaleOf::none)
+    side.given = out_scales_of(scale, format.scale);
+  return side;
 }
 
 }  // namespace
@@ -76,9 +139,12 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
   const bool cached = step.keys == Keys::cache;
   check_alignment(operands.query, "query");
   check_alignment(operands.out, "out");
-  check_alignment(cached ? layer.key_cache : operands.key, cached ? "layer.key_cache" : "key");
-  check_alignment(cached ? layer.value_cache : operands.value,
-                  cached ? "layer.value_cache" : "value");
+  const bool is_general = static_cast<const CudaKernel&>(prepared.kernel).is_general();
+  const auto check_keys = [&](const TensorView& view, const char* name) {
+    check_alignment(view, name, is_general && size_of(view.dtype) == 1 ? 4 : 16);
+  };
+  check_keys(cached ? layer.key_cache : operands.key, cached ? "layer.key_cache" : "key");
+  check_keys(cached ? layer.value_cache : operands.value, cached ? "layer.value_cache" : "value");
 
   AttendParams params;
   params.query = operands.query.data;
@@ -88,6 +154,8 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
                       : key_view_of_call(operands.key, prepared.workspace);
   params.value = cached ? key_view_of_cache(layer.value_cache)
                         : key_view_of_call(operands.value, prepared.workspace);
+  check_extent(params.key, cached ? "layer.key_cache" : "key");
+  check_extent(params.value, cached ? "layer.value_cache" : "value");
   params.out = operands.out.data;
   params.out_token_stride = bytes_of(operands.out, 0);
   params.out_head_stride = bytes_of(operands.out, 1);
@@ -102,7 +170,10 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
   params.page_size = cached ? problem.page_size : 0;
   params.num_kv_heads = problem.num_kv_heads;
   params.group = Divisor(problem.group());
+  if (cached) add_formats(kv_format_of(problem.kv_format), layer, params);
   params.mask = step.mask;
+  params.block_mask = block_tiles_of(batch);
+  params.num_heads = problem.num_heads;
   params.score = Score2::from(problem.score);
   params.alibi_slopes = problem.score.alibi == Alibi::none ? nullptr : layer.alibi_slopes;
   params.sinks = step.adds_sinks ? layer.sinks : nullptr;
@@ -123,10 +194,12 @@ PrefillParams prefill_params_of(const AttendParams& params, const Problem& probl
 
 CacheWriteParams cache_write_params_of(const Prepared& prepared, const Layer& layer,
                                        const TensorView& key, const TensorView& value) {
-  return {.key = write_side_of(key, layer.key_cache),
-          .value = write_side_of(value, layer.value_cache),
+  const KvFormat format = kv_format_of(prepared.problem.kv_format);
+  return {.key = write_side_of(key, layer.key_cache, layer.key_scale, format.key),
+          .value = write_side_of(value, layer.value_cache, layer.value_scale, format.value),
           .slot_mapping = prepared.batch.slot_mapping,
-          .num_tokens = prepared.batch.num_tokens};
+          .num_tokens = prepared.batch.num_tokens,
+          .dtype = prepared.problem.dtype};
 }
 
 MergeParams merge_params_of(const MergeOperands& operands) {

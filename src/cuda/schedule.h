@@ -55,7 +55,7 @@ struct alignas(16) DecodeItem {
 };
 static_assert(sizeof(DecodeItem) == 64);
 
-// kPrefillRows rows of one request against all keys that they see.
+// rows_per_tile rows of one request against all keys that they see.
 struct alignas(16) PrefillTile {
   int32_t req;
   int32_t first_row;
@@ -81,7 +81,7 @@ struct ScheduleParams {
   int32_t group = 1;
   int32_t rows_per_item = 8;
   int32_t rows_per_tile = 128;
-  int32_t max_decode_rows = kMaxDecodeRows;
+  int32_t max_decode_rows = kMaxDecodeRows;  // 0: all requests, and padding, are tiles
   int32_t num_kv_heads = 1;
   int32_t num_decode_blocks = 1;         // of the launch
   int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head

@@ -10,14 +10,18 @@
 namespace pagoda::cuda {
 
 // The kernels that share a plan's steps: requests of few rows go to a decode kernel, the others to
-// the prefill kernel.
+// the prefill kernel. One without decode kernels has the general kernel for all requests.
 struct CudaKernel : Kernel {
-  const KernelEntry* decode[2] = {};  // of 8 and of 16 rows per item; the second may be null
+  const KernelEntry* decode[2] =
+      {};  // of 8 and of 16 rows per item; both or the second may be null
   const KernelEntry* prefill = nullptr;
+
+  bool is_general() const { return decode[0] == nullptr; }
 };
 
-// One per element type and pair of head dimensions in the table.
-std::vector<CudaKernel> available_kernels();
+// Per element type and pair of head dimensions in the table, first those that are made for a device
+// of 9.0, if it is one, then the general one.
+std::vector<CudaKernel> available_kernels(bool is_sm90);
 
 Selection select_kernel(const std::vector<CudaKernel>& kernels, const Problem& problem);
 

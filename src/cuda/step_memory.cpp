@@ -14,7 +14,6 @@ constexpr const char* kPartialOut = "cuda.partial_out";
 constexpr const char* kPartialMl = "cuda.partial_ml";
 constexpr const char* kCounters = "cuda.counters";  // the next tile, then the arrivals
 
-constexpr int32_t kRowsPerTile = 128;
 constexpr size_t kCountersBeforeArrivals = 64;  // a line of its own
 
 int32_t clamp_to_int32(size_t n) {
@@ -48,23 +47,26 @@ size_t max_items(const Problem& problem) {
 
 }  // namespace
 
-void add_step_regions(const Problem& problem, WorkspaceMap& map) {
+void add_step_regions(const Problem& problem, const CudaKernel& kernel, WorkspaceMap& map) {
   const auto reqs = static_cast<size_t>(problem.limits.max_reqs);
   const auto rows =
       static_cast<size_t>(problem.limits.max_tokens) * static_cast<size_t>(problem.group());
   const size_t slots = max_slots(problem) * static_cast<size_t>(problem.num_kv_heads);
   map.add_array(kHeader, 1, sizeof(ScheduleHeader));
   map.add_array(kDecodeItems, max_items(problem), sizeof(DecodeItem));
-  map.add_array(kPrefillTiles, reqs + rows / kRowsPerTile + 1, sizeof(PrefillTile));
+  // A request, and the padding behind the last, has at most one tile that is not full.
+  const auto rows_per_tile = static_cast<size_t>(kernel.prefill->config.rows);
+  map.add_array(kPrefillTiles, reqs + rows / rows_per_tile + 1, sizeof(PrefillTile));
   map.add_array(kPartialOut, slots * static_cast<size_t>(problem.head_dim_v), sizeof(float));
   map.add_array(kPartialMl, slots * 2, sizeof(float));
   map.add_array(kCounters, kCountersBeforeArrivals + slots, sizeof(uint32_t));
 }
 
-void queue_schedule(const Prepared& prepared, const KernelEntry& decode, int32_t num_sms,
+void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t num_sms,
                     cudaStream_t stream) {
   const Problem& problem = prepared.problem;
   const Batch& batch = prepared.batch;
+  const auto& kernel = static_cast<const CudaKernel&>(prepared.kernel);
   const Region& counters = prepared.map.find(kCounters);
   check_cuda(cudaMemsetAsync(prepared.workspace + counters.offset, 0, counters.size, stream),
              "clearing the counters of a step");
@@ -74,10 +76,11 @@ void queue_schedule(const Prepared& prepared, const KernelEntry& decode, int32_t
                    .num_reqs = batch.num_reqs,
                    .num_tokens = batch.num_tokens,
                    .group = problem.group(),
-                   .rows_per_item = decode.config.rows,
-                   .rows_per_tile = kRowsPerTile,
+                   .rows_per_item = decode ? decode->config.rows : 8,
+                   .rows_per_tile = kernel.prefill->config.rows,
+                   .max_decode_rows = decode ? kMaxDecodeRows : 0,
                    .num_kv_heads = problem.num_kv_heads,
-                   .num_decode_blocks = decode_blocks(decode, num_sms),
+                   .num_decode_blocks = decode ? decode_blocks(*decode, num_sms) : 1,
                    .max_items = clamp_to_int32(max_items(problem)),
                    .max_slots = clamp_to_int32(max_slots(problem)),
                    .mask = problem.mask,

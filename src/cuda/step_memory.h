@@ -5,15 +5,16 @@
 
 #include "../backend/backend.h"
 #include "attend_params.h"
-#include "kernel_table.h"
 #include "schedule.h"
+#include "select.h"
 
 namespace pagoda::cuda {
 
-void add_step_regions(const Problem& problem, WorkspaceMap& map);
+void add_step_regions(const Problem& problem, const CudaKernel& kernel, WorkspaceMap& map);
 
 // Queues what a step needs before its first layer: counters to 0, the schedule from the lengths.
-void queue_schedule(const Prepared& prepared, const KernelEntry& decode, int32_t num_sms,
+// decode: null where one kernel attends all requests.
+void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t num_sms,
                     cudaStream_t stream);
 
 // The pointers into the workspace.

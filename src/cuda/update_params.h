@@ -12,12 +12,16 @@ struct CacheWriteSide {
   const void* source = nullptr;                             // [num_tokens, num_kv_heads, head_dim]
   int64_t source_token_stride = 0, source_head_stride = 0;  // bytes
   KeyView cache;
+  CacheFormat format;
+  KeyScales made;   // of tokens: written
+  OutScales given;  // of heads or channels: read
 };
 
 struct CacheWriteParams {
-  CacheWriteSide key, value;              // of 16-bit elements
+  CacheWriteSide key, value;              // sources of 16-bit elements
   const int64_t* slot_mapping = nullptr;  // [num_tokens], below 0: not written
   int32_t num_tokens = 0;
+  Dtype dtype = PAGODA_BF16;  // of the sources
 };
 
 // A state of a merge. lse: [num_heads, num_tokens], strides in elements; the out strides in bytes.

@@ -170,7 +170,7 @@ struct Machine {
 
 std::vector<Machine> all_machines() {
   std::vector<Machine> machines{{"reference", nullptr}};
-  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "neon"}) {
     ContextOptions options;
     options.backend = "cpu";
     options.isa = isa;

@@ -21,7 +21,7 @@ ContextOptions options_of(const Machine& machine) {
 
 std::vector<Machine> all_machines() {
   std::vector<Machine> machines{{"reference", nullptr}};
-  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "neon"}) {
     try {
       const Context context(options_of({"cpu", isa}));
       machines.push_back({"cpu", isa});

@@ -8,11 +8,10 @@
 #include <utility>
 
 #include "compare.h"
+#include "isas.h"
 #include "src/core/kv_format.h"
 
 namespace pagoda::conformance {
-
-inline const char* const kIsas[] = {"scalar", "avx2", "avx512", "amx", "amx_fp16"};
 
 class Backends {
  public:

@@ -2,8 +2,10 @@
 // values occurs several times in 20 000 cases (features.cpp counts them), and common values of real
 // models have more.
 #include <algorithm>
+#include <iterator>
 
 #include "geometry.h"
+#include "isas.h"
 
 namespace pagoda::conformance {
 namespace {
@@ -262,7 +264,7 @@ Geometry draw_geometry(uint64_t seed) {
   draw_memory(g, random);
   g.num_splits = random.chance(0.45) ? 0 : random.pick({1, 2, 3, 4, 5, 6, 7, 8, 17});
   g.num_threads = random.weighted<int32_t>({{1, 60}, {2, 20}, {3, 10}, {7, 10}});
-  g.isa = random.pick({"scalar", "avx2", "avx512", "amx", "amx_fp16"});
+  g.isa = kIsas[random.between<size_t>(0, std::size(kIsas) - 1)];
   g.regime = random.chance(0.25) ? Regime::gaussian
                                  : static_cast<Regime>(random.between(0, kNumRegimes - 1));
   g.cascade = random.weighted<int32_t>({{0, 30}, {1, 50}, {-1, 20}});

@@ -1,6 +1,10 @@
 #include "features.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string>
+
+#include "isas.h"
 
 namespace pagoda::conformance {
 namespace {
@@ -43,8 +47,8 @@ int page_class(const Geometry& g) {
 }
 
 int isa_class(const Geometry& g) {
-  const std::string isa = g.isa;
-  return isa == "scalar" ? 0 : isa == "avx2" ? 1 : isa == "avx512" ? 2 : isa == "amx" ? 3 : 4;
+  const auto found = std::find(std::begin(kIsas), std::end(kIsas), std::string(g.isa));
+  return static_cast<int>(found - std::begin(kIsas));
 }
 
 bool has_more_queries(const Geometry& g) {
@@ -109,7 +113,7 @@ std::vector<Feature> make_features() {
        [](G g) {
          return class_of(g.num_threads, {1, 2, 3});
        }},
-      {"isa", {"scalar", "avx2", "avx512", "amx", "amx_fp16"}, isa_class},
+      {"isa", {std::begin(kIsas), std::end(kIsas)}, isa_class},
       {"regime",
        {"gaussian", "zero query", "zero key", "coded values", "one hot", "ones", "large logits",
         "outlier channel", "sparse exact", "duplicated keys", "subnormal", "max finite",

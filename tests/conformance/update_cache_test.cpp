@@ -63,8 +63,8 @@ TEST(UpdateCache, TwiceIsOnce) {
     const Geometry geometry = draw_writes(seed);
     const Values values = draw_values(geometry, seed);
     Step step(geometry, values, {});
-    ASSERT_EQ(step.update(backends.cpu("avx2", 1)).complaint, "");
-    ASSERT_EQ(step.update(backends.cpu("avx512", 2)).complaint, "");
+    ASSERT_EQ(step.update(backends.cpu(kIsas[1], 1)).complaint, "");
+    ASSERT_EQ(step.update(backends.cpu(std::end(kIsas)[-1], 2)).complaint, "");
   }
 }
 

@@ -44,17 +44,19 @@ std::vector<int32_t> random_tokens(int count, int vocab, uint32_t seed) {
 
 class ExecutorDriver {
  public:
-  ExecutorDriver(const std::filesystem::path& folder, pagoda_dtype dtype, int32_t page_size)
+  ExecutorDriver(const std::filesystem::path& folder, pagoda_dtype dtype, int32_t page_size,
+                 pagoda_kv_format kv_format = PAGODA_KV_SAME, Device device = Device::kCuda)
       : file_(ModelFile::open(folder)), page_size_(page_size) {
     DecoderOptions options;
     options.dtype = dtype;
+    options.kv.format = kv_format;
     options.page_size = page_size;
     options.num_pages = 1 + 8 * pages_each();
     options.max_reqs = 8;
     options.max_tokens = 200;
     options.max_seq_len = 128;
     vocab_ = static_cast<int32_t>(file_.config().vocab_size);
-    executor_ = make_executor(Device::kCuda, file_, options, vocab_);
+    executor_ = make_executor(device, file_, options, vocab_);
     all_.num_logprobs = vocab_;
   }
 
@@ -178,6 +180,24 @@ TEST_P(DeviceFamily, LogitsEqualTheFormulas) {
       EXPECT_LT(error, bound) << "pages of " << page_size;
       std::cout << (dtype == PAGODA_F16 ? "f16 " : "bf16 ") << error << '\n';
     }
+}
+
+// Codes take more from the logits than f16 does, and on the device no more than on the host.
+TEST_P(DeviceFamily, QuantisedCachesAreAsGoodAsOnTheHost) {
+  const std::vector<int32_t> tokens = random_tokens(60, GetParam().spec.vocab, 2);
+  const auto expected = model_.logits(tokens);
+  for (pagoda_kv_format format :
+       {PAGODA_KV_FP8_E4M3, PAGODA_KV_FP8_E4M3_TOKEN, PAGODA_KV_INT8_TOKEN, PAGODA_KV_INT8_KEYS}) {
+    const auto error_on = [&](Device device) {
+      ExecutorDriver driver(folder_, PAGODA_F16, 16, format, device);
+      Sequence sequence = {.tokens = tokens, .number = 3};
+      for (int32_t count : {30, 1, 1, 1, 1, 5, 5, 16}) driver.step({&sequence}, {count});
+      return worst_error(sequence, expected);
+    };
+    const double device = error_on(Device::kCuda), host = error_on(Device::kCpu);
+    EXPECT_LT(device, 1.5 * host + kF16Bound) << "format " << format;
+    std::cout << "format " << format << ": " << device << ", host " << host << '\n';
+  }
 }
 
 // Steps of other sizes run as graphs of their own, and padded requests and tokens are in company.

@@ -18,7 +18,7 @@ namespace {
 constexpr TensorType kTypes[] = {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ5_0,
                                  TensorType::kQ5_1, TensorType::kQ8_0, TensorType::kQ4_K,
                                  TensorType::kQ5_K, TensorType::kQ6_K};
-constexpr const char* kIsas[] = {"scalar", "avx2", "avx512", "amx"};
+constexpr const char* kIsas[] = {"scalar", "avx2", "avx512", "amx", "neon"};
 
 // Random bytes, with the binary16 scales of each group made small numbers.
 struct StoredMatrix {

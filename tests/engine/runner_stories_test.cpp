@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <pagoda/pagoda.hpp>
 
 #include "engine/error.h"
 #include "engine/runner.h"
@@ -60,10 +61,16 @@ struct Path {
   const char* isa;
 };
 
-bool machine_has(const char* isa) {
-  if (std::string(isa) == "avx2") return __builtin_cpu_supports("avx2");
-  if (std::string(isa) == "avx512") return __builtin_cpu_supports("avx512bw");
-  return true;
+bool machine_has(const Path& path) {
+  ContextOptions options;
+  options.backend = path.backend;
+  if (*path.isa != 0) options.isa = path.isa;
+  try {
+    const Context context(options);
+    return true;
+  } catch (const pagoda::Error&) {
+    return false;
+  }
 }
 
 // Once from nothing, then with its own first half as the prompt, which goes through chunked prefill
@@ -89,9 +96,12 @@ void tell(const ModelFile& file, const Tokenizer& tokenizer, const RunnerOptions
 }
 
 TEST_F(Stories, TheStoryIsTheSameOnEveryPath) {
-  for (const Path& path :
-       {Path{"reference", ""}, {"cpu", "scalar"}, {"cpu", "avx2"}, {"cpu", "avx512"}}) {
-    if (!machine_has(path.isa)) {
+  for (const Path& path : {Path{"reference", ""},
+                           {"cpu", "scalar"},
+                           {"cpu", "avx2"},
+                           {"cpu", "avx512"},
+                           {"cpu", "neon"}}) {
+    if (!machine_has(path)) {
       std::cout << "this machine has no " << path.isa << "\n";
       continue;
     }

@@ -1,5 +1,6 @@
-// Random steps against the reference: check_attend [cases] [first seed] [decode|prefill]. Prints
-// the steps that fail with the seed that makes them again, and a summary. Returns 1 if any failed.
+// Random steps against the reference: check_attend [cases] [first seed] [family], with family one
+// of decode, prefill, general (kernel), codes (quantised caches) and mask (block masks). Prints the
+// steps that fail with the seed that makes them again, and a summary. Returns 1 if any failed.
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -27,7 +28,7 @@ struct Draw {
 std::vector<std::pair<int, int>> built_head_dims() {
   std::vector<std::pair<int, int>> dims;
   for (const KernelEntry& kernel : kernel_entries())
-    if (dims.empty() || dims.back() != std::pair(kernel.config.head_dim, kernel.config.head_dim_v))
+    if (kernel.config.phase == Phase::general && kernel.config.dtype == PAGODA_BF16)
       dims.emplace_back(kernel.config.head_dim, kernel.config.head_dim_v);
   return dims;
 }
@@ -36,6 +37,20 @@ bool has_prefill() {
   for (const KernelEntry& kernel : kernel_entries())
     if (kernel.config.phase == Phase::prefill) return true;
   return false;
+}
+
+// What only some kernels serve.
+void draw_format(Draw& draw, const std::string& family, StepSpec& spec) {
+  const bool any = family.empty() || family == "decode" || family == "general";
+  if (spec.page_size && (family == "codes" || (any && draw.chance(30))))
+    spec.kv_format = draw.of({PAGODA_KV_FP8_E4M3, PAGODA_KV_FP8_E4M3_TOKEN, PAGODA_KV_INT8_TOKEN,
+                              PAGODA_KV_INT8_CHANNEL_V, PAGODA_KV_INT8_KEYS});
+  spec.general = family == "general" || (family.empty() && draw.chance(20));
+  if (family == "mask" || (any && family != "decode" && draw.chance(15))) {
+    spec.mask_tile_kv = draw.of({32, 64, 128, 256});
+    spec.mask_tile_q = draw.of({1, 3, 16, 64, 128, 256});
+    spec.mask_heads = draw.of({1, spec.num_kv_heads, spec.num_heads});
+  }
 }
 
 StepSpec random_step(uint64_t seed, const std::string& family) {
@@ -76,6 +91,7 @@ StepSpec random_step(uint64_t seed, const std::string& family) {
   if (draw.chance(25))
     for (int r = 0; r < num_reqs; ++r) spec.causal.push_back(draw.chance(50));
   if (draw.chance(20)) spec.max_slots = 64 * num_reqs;
+  draw_format(draw, family, spec);
   if (draw.chance(30)) spec.num_padding_tokens = draw.between(1, 40);
   return spec;
 }
@@ -84,12 +100,14 @@ std::string text_of(const StepSpec& spec) {
   char text[400];
   std::snprintf(text, sizeof text,
                 "%s d %d/%d heads %d/%d page %d%s causal %d window %d,%d cap %g alibi %d sinks %d "
-                "splits %d padding %d%s",
+                "splits %d padding %d%s format %d%s mask %d x %d of %d",
                 name_of(spec.dtype), spec.head_dim, spec.head_dim_v, spec.num_heads,
                 spec.num_kv_heads, spec.page_size, spec.heads_first ? " hnd" : "", spec.mask.causal,
                 spec.mask.window_left, spec.mask.window_right, spec.score.softcap,
                 static_cast<int>(spec.score.alibi), spec.has_sinks, spec.num_splits,
-                spec.num_padding_tokens, spec.causal.empty() ? "" : " causal by request");
+                spec.num_padding_tokens, spec.causal.empty() ? "" : " causal by request",
+                spec.kv_format, spec.general ? " general" : "", spec.mask_tile_q, spec.mask_tile_kv,
+                spec.mask_heads);
   std::string result = text;
   for (size_t r = 0; r < spec.seq_lens.size(); ++r)
     result += " " + std::to_string(spec.query_lens[r]) + ":" + std::to_string(spec.seq_lens[r]);

@@ -1,6 +1,7 @@
-// What must not depend on circumstances: check_steps [scale]. The same request alone, in a batch
-// and on other pages; a step again and again; graphs replayed with other lengths; caches whose
-// offsets pass 2^31 and 2^32 elements. Prints one JSON object; returns 1 if anything failed.
+// What must not depend on circumstances: check_steps [scale] [repeats]. The same request alone, in
+// a batch and on other pages; steps of each family of kernels again and again; graphs replayed with
+// other lengths; caches whose offsets pass 2^31 and 2^32 elements. Prints one JSON object; returns
+// 1 if anything failed. Built with PAGODA_DELAYS, warps sleep at random where they meet.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -52,6 +53,8 @@ StepSpec random_request(Random& random) {
   spec.contents = {1000};
   spec.score.scale = 0.1f;
   if (below(random, 3) == 0) spec.mask.window_left = below(random, 2000);
+  if (below(random, 2)) spec.kv_format = static_cast<pagoda_kv_format>(1 + below(random, 5));
+  spec.general = below(random, 4) == 0;
   return spec;
 }
 
@@ -95,8 +98,19 @@ StepSpec small_step() {
   return spec;
 }
 
-int count_differing_repeats(int repeats) {
-  const DeviceStep step(small_step());
+// One step of each family of kernels.
+std::vector<StepSpec> families() {
+  std::vector<StepSpec> specs(6, small_step());
+  specs[1].dtype = PAGODA_F16, specs[1].kv_format = PAGODA_KV_INT8_TOKEN;
+  specs[2].kv_format = PAGODA_KV_FP8_E4M3;
+  specs[3].kv_format = PAGODA_KV_INT8_KEYS;
+  specs[4].general = true;
+  specs[5].mask_tile_kv = 64;
+  return specs;
+}
+
+int count_differing_repeats(const StepSpec& spec, int repeats) {
+  const DeviceStep step(spec);
   run(step);
   const auto want = step.out.host();
   int failed = 0;
@@ -158,7 +172,10 @@ int main(int argc, char** argv) {
   const int scale = argc > 1 ? std::atoi(argv[1]) : 10;
   int not_invariant = 0;
   for (int i = 0; i < 4 * scale; ++i) not_invariant += !is_invariant(i);
-  const int repeats = count_differing_repeats(10 * scale);
+  const std::vector<StepSpec> specs = families();
+  const int each = argc > 2 ? std::atoi(argv[2]) : 10 * scale;
+  int repeats = 0;
+  for (const StepSpec& spec : specs) repeats += count_differing_repeats(spec, each);
   const int replays = count_differing_replays(100 * scale);
   const bool beyond_31 = reaches((int64_t{1} << 31) + 5),
              beyond_32 = reaches((int64_t{1} << 32) + 5);
@@ -168,7 +185,7 @@ int main(int argc, char** argv) {
       "%d, "
       "\"replays\": %d, \"replays_failed\": %d, \"beyond_2_31_elements\": %s, "
       "\"beyond_2_32_elements\": %s}\n",
-      4 * scale, not_invariant, 10 * scale, repeats, 100 * scale, replays,
-      beyond_31 ? "true" : "false", beyond_32 ? "true" : "false");
+      4 * scale, not_invariant, each * static_cast<int>(specs.size()), repeats, 100 * scale,
+      replays, beyond_31 ? "true" : "false", beyond_32 ? "true" : "false");
   return !ok;
 }

@@ -37,6 +37,10 @@ struct StepSpec {
   bool needs_lse = true;
   bool only_prefill = false;  // the caller knows that no request is short
   uint64_t seed = 1;
+  pagoda_kv_format kv_format = PAGODA_KV_SAME;
+  bool general = false;  // by the general kernel also where others serve
+  int mask_tile_kv = 0;  // keys of a block mask's tiles; 0: none
+  int mask_tile_q = 64, mask_heads = 1;
 };
 
 template <class T>
@@ -106,16 +110,33 @@ __global__ void fill_queries(void* data, const int32_t* query_start_loc, const i
                   random_normal(seed, (uint64_t(contents[req]) << 40) + i));
 }
 
-// One block per (request, key stride): random rows for the keys that exist.
+// A number as it lies in a cache: an element or, of normally distributed numbers, a code.
+__device__ inline void store_cached(void* row, size_t index, Dtype dtype, Code code, float value) {
+  if (code == Code::int8)
+    static_cast<int8_t*>(row)[index] = encode_int8(value, 40);
+  else if (code == Code::e4m3)
+    static_cast<E4m3*>(row)[index] = encode_e4m3(value, 30);
+  else
+    store_element(row, index, dtype, value);
+}
+
+// One block per (request, key stride): random rows for the keys that exist, and their scales if
+// those are of tokens.
 template <int = 0>
-__global__ void fill_keys(KeyView view, AttendParams p, const int32_t* seq_lens,
-                          const int32_t* contents, int head_dim, Dtype dtype, uint64_t seed) {
+__global__ void fill_keys(KeyView view, KeyScales scales, AttendParams p, const int32_t* seq_lens,
+                          const int32_t* contents, int head_dim, Dtype dtype, Code code,
+                          uint64_t seed) {
   const int req = blockIdx.y;
   for (int key = blockIdx.x; key < seq_lens[req]; key += gridDim.x) {
     int64_t offset;
     if (p.page_table) {
       const int64_t page = p.page_table[req * p.page_table_stride + key / p.page_size];
       offset = page * view.page_stride + key % p.page_size * view.token_stride;
+      for (int head = threadIdx.x; scales.token_stride && head < p.num_kv_heads; head += blockDim.x)
+        const_cast<float*>(
+            scales.data)[page * scales.page_stride + key % p.page_size * scales.token_stride +
+                         head * scales.head_stride] =
+            0.03f + 0.01f * cosf(float(key * 8 + head + contents[req]));
     } else {
       offset = (p.key_start_loc[req] + key) * view.token_stride;
     }
@@ -124,7 +145,7 @@ __global__ void fill_keys(KeyView view, AttendParams p, const int32_t* seq_lens,
                   i / head_dim * view.head_stride;
       const uint64_t index =
           (uint64_t(contents[req]) << 40) + uint64_t(key) * p.num_kv_heads * head_dim + i;
-      store_element(row, i % head_dim, dtype, random_normal(seed, index));
+      store_cached(row, i % head_dim, dtype, code, random_normal(seed, index));
     }
   }
 }
@@ -133,8 +154,10 @@ class DeviceStep {
  public:
   explicit DeviceStep(const StepSpec& spec) : spec(spec) {
     make_lengths();
+    make_scales();
     make_cache();
     make_tensors();
+    make_block_mask();
     make_schedule_memory();
   }
 
@@ -168,7 +191,26 @@ class DeviceStep {
   size_t key_value_bytes() const {
     size_t keys = 0;
     for (int32_t n : spec.seq_lens) keys += n;
-    return keys * spec.num_kv_heads * (spec.head_dim + spec.head_dim_v) * 2;
+    const KvFormat format = kv_format_of(spec.kv_format);
+    const auto row = [&](CacheFormat own, int dim) {
+      return dim * bytes_of(own) + (own.scale == ScaleOf::token ? 4 : 0);
+    };
+    return keys * spec.num_kv_heads *
+           (row(format.key, spec.head_dim) + row(format.value, spec.head_dim_v));
+  }
+  // The kernel of a row of the table.
+  const KernelEntry* find(Phase phase, int rows) const {
+    KernelConfig config{phase, spec.dtype, spec.head_dim, spec.head_dim_v, rows};
+    if (phase == Phase::decode) {
+      const KvFormat format = kv_format_of(spec.kv_format);
+      config.key = format.key.code, config.value = format.value.code;
+    }
+    return find_kernel(config);
+  }
+  bool is_quantised() const { return spec.kv_format != PAGODA_KV_SAME; }
+  // Whether the general kernel attends all requests.
+  bool is_general() const {
+    return spec.general || spec.mask_tile_kv > 0 || !find(Phase::decode, 8);
   }
   // Floating-point operations of the two products, counting visible pairs.
   double flops() const {
@@ -199,6 +241,74 @@ class DeviceStep {
   DeviceArray<float> lse, sinks, slopes;
 
  private:
+  int bytes_of(CacheFormat format) const { return format.code == Code::same ? 2 : 1; }
+
+  // Scales of tokens become NaN where no key is; fill_keys writes the others.
+  void make_scales() {
+    const KvFormat format = kv_format_of(spec.kv_format);
+    params.key_format = format.key, params.value_format = format.value;
+    params.num_heads = spec.num_heads;
+    std::vector<float> values(size_t(spec.num_kv_heads) * spec.head_dim_v);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = 0.03f + 0.01f * std::sin(float(i));
+    given_scales_ = DeviceArray<float>(values);
+    if (format.key.scale == ScaleOf::head)
+      params.key_scale = {.data = given_scales_.get(), .head_stride = 1};
+    if (format.value.scale == ScaleOf::head)
+      params.out_scale = {.data = given_scales_.get(), .head_stride = 1};
+    if (format.value.scale == ScaleOf::channel)
+      params.out_scale = {
+          .data = given_scales_.get(), .head_stride = spec.head_dim_v, .channel_stride = 1};
+  }
+  KeyScales make_token_scales(CacheFormat format, int64_t num_rows, DeviceArray<float>& memory) {
+    if (format.scale != ScaleOf::token) return {};
+    memory = DeviceArray<float>(size_t(num_rows) * spec.num_kv_heads);
+    check_cuda(cudaMemset(memory.get(), 0xff, memory.size() * 4), "poisoning");
+    return {.data = memory.get(),
+            .page_stride = int64_t{spec.page_size} * spec.num_kv_heads,
+            .token_stride = 1,
+            .head_stride = spec.page_size};
+  }
+
+  // Some tiles absent, some full, some with random bits.
+  void make_block_mask() {
+    if (spec.mask_tile_kv == 0) return;
+    std::mt19937_64 random(spec.seed + 9);
+    std::vector<int32_t> tile_start{0}, row_start{0}, tiles, bits_at;
+    std::vector<uint32_t> bits;
+    for (int32_t n : spec.query_lens)
+      tile_start.push_back(tile_start.back() + (n + spec.mask_tile_q - 1) / spec.mask_tile_q);
+    const uint64_t dense = random() % 3;
+    for (int head = 0; head < spec.mask_heads; ++head)
+      for (int r = 0; r < num_reqs; ++r)
+        for (int t = tile_start[r]; t < tile_start[r + 1]; ++t) {
+          const int left = spec.query_lens[r] - (t - tile_start[r]) * spec.mask_tile_q;
+          for (int k = 0; k * spec.mask_tile_kv < spec.seq_lens[r]; ++k) {
+            const uint64_t kind = random() % 8;
+            if (kind < 4 - dense) continue;
+            tiles.push_back(k);
+            bits_at.push_back(kind < 6 ? -1 : static_cast<int32_t>(bits.size()));
+            const int words = std::min(left, spec.mask_tile_q) * (spec.mask_tile_kv / 32);
+            for (int w = 0; kind >= 6 && w < words; ++w)
+              bits.push_back(static_cast<uint32_t>(random() & random()));
+          }
+          row_start.push_back(static_cast<int32_t>(tiles.size()));
+        }
+    mask_tile_start_ = DeviceArray<int32_t>(tile_start);
+    mask_row_start_ = DeviceArray<int32_t>(row_start);
+    mask_tiles_ = DeviceArray<int32_t>(tiles);
+    mask_bits_at_ = DeviceArray<int32_t>(bits_at);
+    mask_bits_ = DeviceArray<uint32_t>(bits);
+    params.block_mask = {.tile_q = spec.mask_tile_q,
+                         .tile_kv = spec.mask_tile_kv,
+                         .num_reqs = num_reqs,
+                         .num_heads = spec.mask_heads,
+                         .tile_start = mask_tile_start_.get(),
+                         .row_start = mask_row_start_.get(),
+                         .tile = mask_tiles_.get(),
+                         .bits_at = mask_bits_at_.get(),
+                         .bits = mask_bits_.get()};
+  }
+
   void make_lengths() {
     num_reqs = static_cast<int>(spec.seq_lens.size());
     std::vector<int32_t> start{0}, key_start{0};
@@ -243,17 +353,23 @@ class DeviceStep {
     params.key_start_loc = key_start_loc.get();
     params.num_kv_heads = spec.num_kv_heads;
     params.group = Divisor(spec.num_heads / spec.num_kv_heads);
-    key_view_ = view_of(spec.head_dim, num_rows);
-    value_view_ = view_of(spec.head_dim_v, num_rows);
+    const KvFormat format = kv_format_of(spec.kv_format);
+    if (format.key.scale == ScaleOf::token)
+      params.key_scale = make_token_scales(format.key, num_rows, key_scales_);
+    params.value_scale = make_token_scales(format.value, num_rows, value_scales_);
+    key_view_ = view_of(spec.head_dim, num_rows, bytes_of(format.key));
+    value_view_ = view_of(spec.head_dim_v, num_rows, bytes_of(format.value));
     for (int layer = 0; layer < spec.num_layers; ++layer) {
-      keys_.push_back(make_keys(key_view_, num_rows, spec.head_dim, 1000 * spec.seed + 2 * layer));
-      values_.push_back(
-          make_keys(value_view_, num_rows, spec.head_dim_v, 1000 * spec.seed + 2 * layer + 1));
+      const uint64_t seed = 1000 * spec.seed + 2 * layer;
+      keys_.push_back(
+          make_keys(key_view_, params.key_scale, num_rows, spec.head_dim, format.key, seed));
+      values_.push_back(make_keys(value_view_, params.value_scale, num_rows, spec.head_dim_v,
+                                  format.value, seed + 1));
     }
   }
 
-  KeyView view_of(int head_dim, int64_t num_rows) const {
-    const int64_t row = 2 * head_dim, heads = spec.num_kv_heads;
+  KeyView view_of(int head_dim, int64_t num_rows, int element_bytes) const {
+    const int64_t row = int64_t{element_bytes} * head_dim, heads = spec.num_kv_heads;
     const int64_t size = spec.page_size ? spec.page_size : std::max<int64_t>(num_rows, 1);
     const bool heads_first = spec.heads_first && spec.page_size;
     return {.num_pages = std::max<int64_t>(num_rows, 1) / size,
@@ -269,14 +385,16 @@ class DeviceStep {
     return view;
   }
 
-  DeviceArray<uint8_t> make_keys(KeyView view, int64_t num_rows, int head_dim,
-                                 uint64_t seed) const {
-    DeviceArray<uint8_t> bytes(std::max<size_t>(num_rows, 1) * spec.num_kv_heads * head_dim * 2);
+  DeviceArray<uint8_t> make_keys(KeyView view, const KeyScales& scales, int64_t num_rows,
+                                 int head_dim, CacheFormat format, uint64_t seed) const {
+    DeviceArray<uint8_t> bytes(std::max<size_t>(num_rows, 1) * spec.num_kv_heads * head_dim *
+                               bytes_of(format));
     check_cuda(cudaMemset(bytes.get(), 0xff, bytes.size()), "poisoning");  // NaN
     view.data = bytes.get();
     if (num_reqs)
-      fill_keys<><<<dim3(256, num_reqs), 256>>>(view, params, seq_lens.get(), contents_.get(),
-                                                head_dim, spec.dtype, seed);
+      fill_keys<><<<dim3(256, num_reqs), 256>>>(view, scales, params, seq_lens.get(),
+                                                contents_.get(), head_dim, spec.dtype, format.code,
+                                                seed);
     check_cuda(cudaGetLastError(), "filling keys");
     return bytes;
   }
@@ -318,8 +436,7 @@ class DeviceStep {
 
   void make_schedule_memory() {
     const int group = params.group.value;
-    const bool wide = max_rows() > 8 && find_kernel({Phase::decode, spec.dtype, spec.head_dim,
-                                                     spec.head_dim_v, 16}) != nullptr;
+    const bool wide = max_rows() > 8 && find(Phase::decode, 16) != nullptr;
     const int rows = spec.rows_per_item ? spec.rows_per_item : wide ? 16 : 8;
     const int max_items = (num_reqs + 32) * kMaxSplits + num_tokens * group / 8 + 1;
     const int rows_in_slots = spec.max_slots ? spec.max_slots : std::max(256 * num_reqs, 8192);
@@ -348,6 +465,10 @@ class DeviceStep {
                        .num_tokens = num_tokens,
                        .group = group,
                        .rows_per_item = rows,
+                       .rows_per_tile = is_general() || is_quantised()
+                                            ? general_rows(spec.head_dim, spec.head_dim_v)
+                                            : 128,
+                       .max_decode_rows = is_general() ? 0 : kMaxDecodeRows,
                        .num_kv_heads = spec.num_kv_heads,
                        .max_items = max_items,
                        .max_slots = rows_in_slots,
@@ -360,6 +481,9 @@ class DeviceStep {
 
   int64_t num_keys_ = 0;
   DeviceArray<int32_t> contents_;
+  DeviceArray<float> given_scales_, key_scales_, value_scales_;
+  DeviceArray<int32_t> mask_tile_start_, mask_row_start_, mask_tiles_, mask_bits_at_;
+  DeviceArray<uint32_t> mask_bits_;
   KeyView key_view_, value_view_;
   std::vector<DeviceArray<uint8_t>> keys_, values_;
   DeviceArray<ScheduleHeader> header_;

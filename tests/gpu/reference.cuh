@@ -21,6 +21,13 @@ __device__ inline double load_element(const void* row, int64_t index, Dtype dtyp
              : double(__half2float(static_cast<const __half*>(row)[index]));
 }
 
+// A number of a cache without its scale.
+__device__ inline double load_cached(const void* row, int64_t index, Dtype dtype, Code code) {
+  if (code == Code::int8) return static_cast<const int8_t*>(row)[index];
+  if (code == Code::e4m3) return to_float(static_cast<const E4m3*>(row)[index]);
+  return load_element(row, index, dtype);
+}
+
 struct ReferenceParams {
   AttendParams p;
   ScheduleParams s;
@@ -35,6 +42,30 @@ __device__ inline const uint8_t* key_row(const AttendParams& p, const KeyView& v
   if (!p.page_table) return base + (int64_t(p.key_start_loc[req]) + key) * view.token_stride;
   const int64_t page = p.page_table[req * p.page_table_stride + key / p.page_size];
   return base + page * view.page_stride + key % p.page_size * view.token_stride;
+}
+
+__device__ inline double scale_at(const AttendParams& p, const KeyScales& scales, int req, int key,
+                                  int head) {
+  if (!scales.data) return 1;
+  const int64_t page = p.page_table[req * p.page_table_stride + key / p.page_size];
+  return scales.data[page * scales.page_stride + key % p.page_size * scales.token_stride +
+                     head * scales.head_stride];
+}
+
+// By the definition in mask.h: query `within` of a request, key `key`.
+__device__ inline bool is_shown(const AttendParams& p, int req, int within, int key, int head) {
+  const auto& mask = p.block_mask;
+  if (!mask.tile_start) return true;
+  const int64_t list =
+      int64_t(head) * mask.num_heads / p.num_heads * mask.tile_start[mask.num_reqs] +
+      mask.tile_start[req] + within / mask.tile_q;
+  for (int i = mask.row_start[list]; i < mask.row_start[list + 1]; ++i) {
+    if (mask.tile[i] != key / mask.tile_kv) continue;
+    if (mask.bits_at[i] < 0) return true;
+    const int bit = key % mask.tile_kv, words = mask.tile_kv / 32;
+    return mask.bits[mask.bits_at[i] + within % mask.tile_q * words + bit / 32] >> bit % 32 & 1;
+  }
+  return false;
 }
 
 template <int = 0>
@@ -58,18 +89,19 @@ __global__ void reference_attend(ReferenceParams r, ReferenceOut to) {
     for (int first = keys.begin; first < keys.end; first += kThreads) {
       const int key = first + thread;
       double s = -INFINITY;
-      if (key < keys.end) {
+      if (key < keys.end && is_shown(p, req, token - r.s.query_start_loc[req], key, head)) {
         const uint8_t* k = key_row(p, p.key, req, key, head / p.group.value);
         double dot = 0;
         for (int i = 0; i < r.head_dim; ++i)
-          dot += load_element(q, i, r.dtype) * load_element(k, i, r.dtype);
+          dot += load_element(q, i, r.dtype) * load_cached(k, i, r.dtype, p.key_format.code);
+        dot *= scale_at(p, p.key_scale, req, key, head / p.group.value);
         s = logit<double>(r.score, dot, slope, position, key);
       }
       weight[thread] = s;
       __syncthreads();
       double next = m;
       for (int i = 0; i < kThreads; ++i) next = fmax(next, weight[i]);
-      const double rescale = m == -INFINITY ? 0 : exp(m - next);
+      const double rescale = next == -INFINITY ? 1 : m == -INFINITY ? 0 : exp(m - next);
       __syncthreads();
       weight[thread] = s == -INFINITY ? 0 : exp(s - next);
       __syncthreads();
@@ -78,10 +110,15 @@ __global__ void reference_attend(ReferenceParams r, ReferenceOut to) {
       const int count = min(kThreads, keys.end - first);
       for (int i = 0; i < count; ++i) {
         l += weight[i];
-        const uint8_t* v = key_row(p, p.value, req, first + i, head / p.group.value);
+        if (weight[i] == 0) continue;
+        const int kv_head = head / p.group.value;
+        const uint8_t* v = key_row(p, p.value, req, first + i, kv_head);
+        const double scale = scale_at(p, p.value_scale, req, first + i, kv_head);
         for (int c = 0; c < 4; ++c)
           if (thread + c * kThreads < r.head_dim_v) {
-            const double value = load_element(v, thread + c * kThreads, r.dtype);
+            const double value =
+                load_cached(v, thread + c * kThreads, r.dtype, p.value_format.code) * scale *
+                out_scale_of(p, kv_head, thread + c * kThreads);
             o[c] += weight[i] * value, a[c] += weight[i] * fabs(value);
           }
       }

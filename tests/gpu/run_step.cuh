@@ -13,17 +13,23 @@ class StepRunner {
     check_cuda(cudaGetDevice(&device), "asking for the device");
     check_cuda(cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, device),
                "counting multiprocessors");
-    decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
-    if (step.max_rows() > kMaxDecodeRows) prefill_ = find(Phase::prefill, 128);
+    if (!step.is_general()) decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
+    if (step.is_general() || (step.is_quantised() && step.max_rows() > kMaxDecodeRows))
+      prefill_ = find(Phase::general, general_rows(step.spec.head_dim, step.spec.head_dim_v));
+    else if (step.max_rows() > kMaxDecodeRows)
+      prefill_ = find(Phase::prefill, 128);
   }
 
   void schedule(cudaStream_t stream) const {
-    step_.schedule(decode_blocks(*decode_, num_sms_), stream);
+    step_.schedule(decode_ ? decode_blocks(*decode_, num_sms_) : 1, stream);
   }
   void attend(int layer, cudaStream_t stream) const {
-    const bool decodes = !step_.spec.only_prefill;
+    const bool decodes = decode_ && !step_.spec.only_prefill;
     if (decodes) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
-    if (prefill_)
+    if (prefill_ == nullptr) return;
+    if (prefill_->config.phase == Phase::general)
+      launch_attend(*prefill_, step_.layer(layer), num_sms_, stream);
+    else
       launch_attend(*prefill_, step_.prefill_layer(layer, prefill_keys(), decodes), num_sms_,
                     stream);
   }
@@ -31,8 +37,7 @@ class StepRunner {
  private:
   const KernelEntry* find(Phase phase, int rows) const {
     const StepSpec& spec = step_.spec;
-    const KernelEntry* kernel =
-        find_kernel({phase, spec.dtype, spec.head_dim, spec.head_dim_v, rows});
+    const KernelEntry* kernel = step_.find(phase, rows);
     expect(kernel != nullptr, PAGODA_UNSUPPORTED, "no kernel of ", rows, " rows for head_dim ",
            spec.head_dim, " and head_dim_v ", spec.head_dim_v);
     prepare_kernel(*kernel);
@@ -45,7 +50,7 @@ class StepRunner {
 
   const DeviceStep& step_;
   int num_sms_ = 0;
-  const KernelEntry* decode_;
+  const KernelEntry* decode_ = nullptr;
   const KernelEntry* prefill_ = nullptr;
 };
 

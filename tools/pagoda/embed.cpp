@@ -91,7 +91,9 @@ void add_embed(CLI::App& app) {
       ->check(CLI::Range(0, 1024));
   command->add_option("--backend", flags->embedder.backend, "of attention: cpu, reference")
       ->type_name("NAME");
-  command->add_option("--isa", flags->embedder.isa, "of attention on the CPU: scalar, avx2, avx512")
+  command
+      ->add_option("--isa", flags->embedder.isa,
+                   "of attention on the CPU: scalar, avx2, avx512, amx, neon")
       ->type_name("NAME");
   auto* json = command->add_flag("--json", flags->json, "a line of JSON for each text");
   command

@@ -27,11 +27,12 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::Range(0, 1024));
   command.add_option("--backend", runner.backend, "of attention: cpu, reference")
       ->type_name("NAME");
-  command.add_option("--isa", runner.isa, "of attention on the CPU: scalar, avx2, avx512")
+  command
+      .add_option("--isa", runner.isa, "of attention on the CPU: scalar, avx2, avx512, amx, neon")
       ->type_name("NAME");
   command
       .add_option("--product-isa", runner.product_isa,
-                  "of matrix products: scalar, avx2, avx512, amx")
+                  "of matrix products: scalar, avx2, avx512, amx, neon")
       ->type_name("NAME");
   command.add_flag(
       "--expand-weights", runner.expand_weights,

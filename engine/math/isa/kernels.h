@@ -70,5 +70,8 @@ extern const MathKernels kKernels;
 namespace amx {
 extern const TileKernels kTileKernels;
 }
+namespace neon {
+extern const MathKernels kKernels;
+}
 
 }  // namespace pagoda::engine

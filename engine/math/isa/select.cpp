@@ -12,7 +12,7 @@ namespace pagoda::engine {
 namespace {
 
 struct Machine {
-  bool avx2 = false, avx512 = false, amx = false;
+  bool avx2 = false, avx512 = false, amx = false, neon = false;
 };
 
 #ifdef PAGODA_ENGINE_X86
@@ -42,6 +42,14 @@ ChosenKernels kernels_of(const std::string& isa) {
   if (isa == "avx2") return {&avx2::kKernels, nullptr};
   return {&scalar::kKernels, nullptr};
 }
+#elif defined(PAGODA_ENGINE_ARM64)
+Machine this_machine() {
+  return {.neon = true};  // part of every such processor
+}
+
+ChosenKernels kernels_of(const std::string& isa) {
+  return {isa == "neon" ? &neon::kKernels : &scalar::kKernels, nullptr};
+}
 #else
 Machine this_machine() {
   return {};
@@ -58,13 +66,15 @@ ChosenKernels choose_kernels(const std::string& isa) {
   const char* const best = machine.amx      ? "amx"
                            : machine.avx512 ? "avx512"
                            : machine.avx2   ? "avx2"
+                           : machine.neon   ? "neon"
                                             : "scalar";
   if (isa.empty()) return kernels_of(best);
-  require(isa == "scalar" || isa == "avx2" || isa == "avx512" || isa == "amx",
+  require(isa == "scalar" || isa == "avx2" || isa == "avx512" || isa == "amx" || isa == "neon",
           ErrorKind::kInvalidArgument, "the instruction set ", isa,
-          " is not known; there are scalar, avx2, avx512 and amx");
+          " is not known; there are scalar, avx2, avx512, amx and neon");
   const bool present = isa == "scalar" || (isa == "avx2" && machine.avx2) ||
-                       (isa == "avx512" && machine.avx512) || (isa == "amx" && machine.amx);
+                       (isa == "avx512" && machine.avx512) || (isa == "amx" && machine.amx) ||
+                       (isa == "neon" && machine.neon);
   require(present, ErrorKind::kUnsupported, "this machine does not have ", isa, "; its best is ",
           best);
   return kernels_of(isa);

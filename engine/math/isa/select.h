@@ -12,8 +12,8 @@ struct ChosenKernels {
   const TileKernels* tiles;  // null without tile registers
 };
 
-// isa: "scalar", "avx2", "avx512" (no tiles), "amx" (AVX-512 and tiles), or empty: the best there
-// is. Errors: kUnsupported with what this machine has; kInvalidArgument for another name.
+// isa: "scalar", "avx2", "avx512" (no tiles), "amx" (AVX-512 and tiles), "neon", or empty: the best
+// there is. Errors: kUnsupported with what this machine has; kInvalidArgument for another name.
 ChosenKernels choose_kernels(const std::string& isa);
 
 }  // namespace pagoda::engine

@@ -10,6 +10,18 @@ __device__ inline uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// In a build that looks for races (PAGODA_DELAYS) a warp sometimes sleeps at a barrier, so that who
+// comes first changes from run to run; results may not. Otherwise nothing.
+__device__ inline void maybe_delay() {
+#ifdef PAGODA_DELAYS
+  uint32_t x = static_cast<uint32_t>(clock64()) * 2654435761u ^ blockIdx.x * 40503u ^
+               threadIdx.x / 32 * 2246822519u;
+  x ^= x >> 15, x *= 2246822519u, x ^= x >> 13;
+  x = __shfl_sync(__activemask(), x, __ffs(__activemask()) - 1);
+  if (x % 4 == 0) __nanosleep(x / 4 % 4096);
+#endif
+}
+
 // ---- asynchronous copies by the threads -----------------------------------------------------
 
 // 16 bytes, past the first-level cache; zeros if `valid` is false, in which case `source` is not
@@ -19,12 +31,19 @@ __device__ inline void cp_async_16(uint32_t destination, const void* source, boo
                "l"(source), "r"(valid ? 16 : 0)
                : "memory");
 }
+// 4 bytes, likewise.
+__device__ inline void cp_async_4(uint32_t destination, const void* source, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(destination), "l"(source),
+               "r"(valid ? 4 : 0)
+               : "memory");
+}
 __device__ inline void cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
 template <int kPending>
 __device__ inline void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+  maybe_delay();
 }
 
 // ---- barriers in shared memory ---------------------------------------------------------------
@@ -34,10 +53,24 @@ __device__ inline void mbarrier_init(uint64_t& barrier, int arrivals) {
                : "memory");
 }
 __device__ inline void mbarrier_arrive(uint64_t& barrier) {
+  maybe_delay();
   asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
+}
+// Threads that have met report to a barrier through one of them. A build for racecheck
+// (PAGODA_RACECHECK), which does not follow that, has each report for itself.
+__device__ constexpr int arrivals_of(int threads) {
+#ifdef PAGODA_RACECHECK
+  return threads;
+#else
+  return threads > 0 ? 1 : 0;
+#endif
+}
+__device__ inline void mbarrier_arrive_for_all(uint64_t& barrier, bool is_first) {
+  if (is_first || arrivals_of(2) == 2) mbarrier_arrive(barrier);
 }
 // Arrives when this thread's earlier cp.async have landed; counts as one of the barrier's arrivals.
 __device__ inline void mbarrier_arrive_after_copies(uint64_t& barrier) {
+  maybe_delay();
   asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(&barrier))
                : "memory");
 }
@@ -53,9 +86,11 @@ __device__ inline void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
       "}\n" ::"r"(shared_address(&barrier)),
       "r"(parity)
       : "memory");
+  maybe_delay();
 }
 
 __device__ inline void mbarrier_arrive_expect_bytes(uint64_t& barrier, uint32_t bytes) {
+  maybe_delay();
   asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)),
                "r"(bytes)
                : "memory");
@@ -84,6 +119,29 @@ __device__ inline void fence_barrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+__device__ inline float load_shared(uint32_t address) {
+  float x;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(address) : "memory");
+  return x;
+}
+__device__ inline uint2 load_shared_8(uint32_t address) {
+  uint2 x;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(address) : "memory");
+  return x;
+}
+__device__ inline uint4 load_shared_16(uint32_t address) {
+  uint4 x;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(address)
+               : "memory");
+  return x;
+}
+__device__ inline void store_shared_16(uint32_t address, const uint4& x) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(x.x), "r"(x.y),
+               "r"(x.z), "r"(x.w)
+               : "memory");
+}
 __device__ inline void store_zero_16(uint32_t address) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(address), "r"(0) : "memory");
 }
@@ -106,6 +164,11 @@ __device__ inline void ldmatrix_x4_trans(uint32_t (&r)[4], uint32_t address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(address)
+               : "memory");
+}
+__device__ inline void stmatrix_x4(uint32_t address, const uint32_t (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
                : "memory");
 }
 // Transposes an 8 x 8 matrix of 16-bit elements that lies across the warp.
@@ -140,6 +203,13 @@ __device__ inline int recomputed(int x) {
   return x;
 }
 
+// (a & b) | c in one instruction also where two of them are constants.
+__device__ inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
 // ---- warp groups ------------------------------------------------------------------------------
 
 template <int kRegisters>
@@ -151,9 +221,12 @@ __device__ inline void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 __device__ inline void named_barrier_sync(int id, int threads) {
+  maybe_delay();
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+  maybe_delay();
 }
 __device__ inline void named_barrier_arrive(int id, int threads) {
+  maybe_delay();
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
@@ -162,6 +235,7 @@ __device__ inline void named_barrier_arrive(int id, int threads) {
 // Adds 1; who sees the new count sees what this thread, and those it has met at a barrier, wrote
 // before.
 __device__ inline uint32_t atomic_increment_release(uint32_t* counter) {
+  maybe_delay();
   uint32_t before;
   asm volatile("atom.release.gpu.global.add.u32 %0, [%1], 1;"
                : "=r"(before)
@@ -174,14 +248,19 @@ __device__ inline void fence_acq_rel_gpu() {
 }
 
 // ---- programmatic launch ----------------------------------------------------------------------
+// From 9.0 on; before, a kernel starts when the one before it has ended.
 
 // Until the kernels before this one in the stream are done and their writes visible.
 __device__ inline void wait_for_earlier_kernels() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 // The next kernel may be brought onto the device; it waits for this one's writes all the same.
 __device__ inline void allow_next_kernel() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 }  // namespace pagoda::cuda

@@ -16,6 +16,11 @@ struct RowTile {
   static __device__ constexpr uint32_t offset(int row, int chunk) {
     return static_cast<uint32_t>(row * kRowBytes + 16 * (kSwizzled ? chunk ^ (row & 7) : chunk));
   }
+  // Of row first + row, where first is a multiple of a power of two that is above row.
+  static __device__ constexpr uint32_t offset(int first, int row, int chunk) {
+    return static_cast<uint32_t>(first * kRowBytes + row * kRowBytes +
+                                 16 * (kSwizzled ? chunk ^ row ^ (first & 7) : chunk));
+  }
 };
 
 // What the copy engine makes of kRows rows with the 128-byte swizzle: slabs of 64 elements, each

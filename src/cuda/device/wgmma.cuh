@@ -56,6 +56,14 @@ __device__ inline void keep_before_wait(float sum) {
                : "memory");
 }
 
+// A copy that stays behind what stands in front of it: `a` in registers of its own while a product
+// still reads those that the copy goes to.
+__device__ inline uint32_t moved(uint32_t x) {
+  uint32_t y;
+  asm volatile("mov.b32 %0, %1;" : "=r"(y) : "r"(x) : "memory");
+  return y;
+}
+
 #define PAGODA_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define PAGODA_D8(i) PAGODA_D4(i), PAGODA_D4(i + 4)
 #define PAGODA_D16(i) PAGODA_D8(i), PAGODA_D8(i + 8)

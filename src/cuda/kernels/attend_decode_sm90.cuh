@@ -66,13 +66,13 @@ __device__ void fetch_query(const Work<Tr>& work, int n) {
   const DecodeItem& item = work.item(n);
   const uint32_t destination = shared_address(work.shared.queries[n % Tr::kQueries]);
 #pragma unroll
-  for (int i = threadIdx.x % 32; i < Tr::kRows * Tr::kKeyChunks; i += 32) {
-    const int row = i / Tr::kKeyChunks, chunk = i % Tr::kKeyChunks;
+  for (int i = threadIdx.x % 32; i < Tr::kRows * Tr::kQueryChunks; i += 32) {
+    const int row = i / Tr::kQueryChunks, chunk = i % Tr::kQueryChunks;
     const PackedRow packed(params, item.first_row + row, work.head(n));
     const auto* source = static_cast<const uint8_t*>(params.query) +
                          int64_t{item.query_start + packed.token} * params.query_token_stride +
                          packed.query_head * params.query_head_stride;
-    cp_async_16(destination + Tr::KeyTile::offset(row, chunk), source + 16 * chunk,
+    cp_async_16(destination + Tr::QueryTile::offset(row, chunk), source + 16 * chunk,
                 row < item.num_rows);
   }
   mbarrier_arrive_after_copies(work.shared.query_full[n % Tr::kQueries]);
@@ -98,7 +98,7 @@ class Finisher {
       merge_leaf<Tr>(shared, shared.states + buffer * Tr::kRowTiles, first_leaf, item.num_rows,
                      count_, thread_, Tr::kClerks);
       meet();
-      if (thread_ == 0) mbarrier_arrive(shared.state_empty[buffer]);
+      mbarrier_arrive_for_all(shared.state_empty[buffer], thread_ == 0);
       ++count_;
       first_leaf = ends_split(item, end);
       if (!first_leaf) continue;
@@ -153,6 +153,28 @@ __device__ void run_clerks(const Work<Tr>& work) {
   }
 }
 
+// The keys and values at `keys`, of which the first is first_key.
+template <class Tr>
+__device__ void attend_tile(const AttendParams& params, const Rows<Tr>& rows,
+                            const QueryFragments<Tr>& q, uint32_t keys, int first_key,
+                            WarpState<Tr>& state) {
+  const uint32_t values = keys + Tr::kKeyBytes, key_scales = keys + Tr::kScalesAt;
+  const uint32_t value_scales = key_scales + 4 * Tr::kTileKeys;
+  Scores<Tr> s;
+#pragma unroll
+  for (int sub = 0; sub < Tr::kSubs; ++sub) {
+    multiply_keys<Tr>(s[sub], keys + sub * 16 * Tr::KeyTile::kRowBytes, q);
+    scale_logits<Tr>(s[sub], key_scales + sub * 64);
+    finish_logits<Tr>(s[sub], params.score, rows, first_key + 16 * sub);
+  }
+  update_softmax<Tr>(s, state);
+#pragma unroll
+  for (int sub = 0; sub < Tr::kSubs; ++sub) {
+    scale_weights<Tr>(s[sub], value_scales + sub * 64, params);
+    multiply_values<Tr>(state, values + sub * 16 * Tr::ValueTile::kRowBytes, s[sub]);
+  }
+}
+
 template <class Tr>
 __device__ void run_stream(const Work<Tr>& work) {
   auto& shared = work.shared;
@@ -180,12 +202,8 @@ __device__ void run_stream(const Work<Tr>& work) {
     state.clear();
     for (; tile * Tr::kTileKeys < end; tile += Tr::kStreams) {
       loader.wait(n);
-      const uint32_t keys = ring + stage * Tr::kStageBytes;
-      float s[Tr::kRowTiles][4];
-      multiply_keys<Tr>(s, keys, q);
-      finish_logits<Tr>(s, work.params.score, rows, tile * Tr::kTileKeys);
-      update_softmax<Tr>(s, state);
-      multiply_values<Tr>(state, keys + Tr::kKeyBytes, s);
+      attend_tile<Tr>(work.params, rows, q, ring + stage * Tr::kStageBytes, tile * Tr::kTileKeys,
+                      state);
       __syncwarp();  // all lanes have read the tile
       --loader.pending;
       loader.load_next(n);
@@ -196,7 +214,7 @@ __device__ void run_stream(const Work<Tr>& work) {
       mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
     share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
     __syncwarp();
-    if (lane == 0) mbarrier_arrive(shared.state_full[buffer]);
+    mbarrier_arrive_for_all(shared.state_full[buffer], lane == 0);
     ++count;
     if (end == item.key_end) ++n;
   }
@@ -207,8 +225,8 @@ __device__ void init_barriers(typename Tr::Shared& shared) {
   for (uint64_t& barrier : shared.item_full) mbarrier_init(barrier, 32);
   for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, 32);
   for (int i = 0; i < Tr::kStateBuffers; ++i) {
-    mbarrier_init(shared.state_full[i], Tr::kStreams);
-    mbarrier_init(shared.state_empty[i], 1);
+    mbarrier_init(shared.state_full[i], Tr::kStreams * arrivals_of(32));
+    mbarrier_init(shared.state_empty[i], arrivals_of(Tr::kClerks));
   }
 }
 

@@ -55,6 +55,7 @@ __device__ void write_row(const AttendParams& params, const DecodeItem& item, in
     l = l * scale + exp2_approx(sink - m);
   }
   scale = l > 0 ? __fdividef(scale, l) : (l == 0 ? 0 : l);  // NaN stays
+  if constexpr (Tr::kValueCode != Code::same) unscale<Tr>(params, head, column, state.o);
   uint2 packed_out;
   packed_out.x = Element<typename Tr::Type>::pack(state.o.x * scale, state.o.y * scale);
   packed_out.y = Element<typename Tr::Type>::pack(state.o.z * scale, state.o.w * scale);
@@ -97,7 +98,7 @@ struct Partials {
 
 // Which pieces of an item's rows there are: numbers below `end`, of which leaves may be missing.
 struct Pieces {
-  int end;
+  int end, last;  // last: of those that exist
   int first_split, split_len, leaf_len;
   KeyRange keys;
 
@@ -107,7 +108,12 @@ struct Pieces {
         leaf_len(item.leaf_len),
         keys{item.row_keys_begin, item.row_keys_end} {
     const int num_splits = (keys.end - 1) / split_len - first_split + 1;
-    end = item.flags & kItemIsLeaf ? num_splits * kLeaves : num_splits;
+    const bool leaves = item.flags & kItemIsLeaf;
+    end = leaves ? num_splits * kLeaves : num_splits;
+    last = leaves ? end - kLeaves + (keys.end - 1) % split_len / leaf_len : end - 1;
+  }
+  __device__ bool has(int piece, bool is_leaf) const {
+    return piece < end && (!is_leaf || has_leaf(piece));
   }
   __device__ bool has_leaf(int piece) const {
     const int in_split = piece % kLeaves * leaf_len;
@@ -129,7 +135,7 @@ __device__ void share_state(typename Tr::StateTile* tiles, const WarpState<Tr>& 
     for (int d = 0; d < Tr::kHeadDimV / 16; ++d)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        tile.out[stream][2 * c + i % 2][16 * d + g + 8 * (i / 2)] = state.o[d][n][i];
+        tile.out[stream][2 * c + i % 2][16 * d + value_column<Tr>(g, i / 2)] = state.o[d][n][i];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       float l = state.l[n][e];
@@ -213,7 +219,7 @@ __device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& 
 
 // The pieces of one place (row, column), merged. In batches of kSplits splits whose loads are all
 // under way before the first is used, as each may take microseconds: so no load is conditional, and
-// those behind the last piece repeat it.
+// those of pieces that do not exist repeat the last one.
 template <class Tr, int kSplits, int kParts>
 __device__ RowState merge_spot(const Partials<Tr>& partials, const Pieces& pieces, int row,
                                int column) {
@@ -223,13 +229,14 @@ __device__ RowState merge_spot(const Partials<Tr>& partials, const Pieces& piece
     RowState part[kSplits * kParts];
 #pragma unroll
     for (int i = 0; i < kSplits * kParts; ++i)
-      part[i] = partials.read(min(first + i, pieces.end - 1), row, column);
+      part[i] =
+          partials.read(pieces.has(first + i, kParts > 1) ? first + i : pieces.last, row, column);
 #pragma unroll
     for (int s = 0; s < kSplits; ++s) {
       RowState split = empty_state();
 #pragma unroll
       for (int i = s * kParts; i < (s + 1) * kParts; ++i) {
-        const bool real = first + i < pieces.end && (kParts == 1 || pieces.has_leaf(first + i));
+        const bool real = pieces.has(first + i, kParts > 1);
         split = merge(split, real ? part[i] : empty_state());
       }
       total = merge(total, split);

@@ -44,7 +44,8 @@ class Loader {
   }
 
  private:
-  static constexpr int kBatchTiles = 16;  // two lookups each: one per lane
+  static constexpr int kLookups = Tr::kTileKeys / kKeysPerLookup;  // of a tile
+  static constexpr int kBatchTiles = 32 / kLookups;                // one lookup per lane
 
   // Finds the batch behind the current one and asks for its pages.
   __device__ bool find_batch(int now) {
@@ -59,8 +60,8 @@ class Loader {
         continue;
       }
       const PagedKeys keys(work_.params, item.req);
-      const int tile = next_tile_ + lane_ / 2 * Tr::kStreams;
-      const int key = tile * Tr::kTileKeys + lane_ % 2 * kKeysPerLookup;
+      const int tile = next_tile_ + lane_ / kLookups * Tr::kStreams;
+      const int key = tile * Tr::kTileKeys + lane_ % kLookups * kKeysPerLookup;
       const bool used = key < item.key_end && key + kKeysPerLookup > item.key_begin;
       next_page_ = used ? keys.page_of(key) : 0;
       next_row_ = used ? keys.row_of(key) : 0;
@@ -77,7 +78,12 @@ class Loader {
     keys_ = static_cast<const uint8_t*>(params.key.data) + head * params.key.head_stride;
     values_ = static_cast<const uint8_t*>(params.value.data) + head * params.value.head_stride;
     key_begin_ = item.key_begin, key_end_ = item.key_end;
-    tile_ = next_tile_, page_ = next_page_, row_ = next_row_, position_ = 0;
+    key_at_ = place_in(params.key), value_at_ = place_in(params.value);
+    if constexpr (Tr::kIsQuantised) {
+      key_scale_at_ = place_in(params.key_scale, head);
+      value_scale_at_ = place_in(params.value_scale, head);
+    }
+    tile_ = next_tile_, position_ = 0;
     const int item_end = (key_end_ + Tr::kTileKeys - 1) / Tr::kTileKeys;
     end_tile_ = min(tile_ + kBatchTiles * Tr::kStreams, item_end);
     next_tile_ += kBatchTiles * Tr::kStreams;
@@ -86,37 +92,84 @@ class Loader {
     return true;
   }
 
+  // Where this lane's eight keys lie, in units of 16 bytes, of which a cache has fewer than 2^32.
+  __device__ uint32_t place_in(const KeyView& view) const {
+    return static_cast<uint32_t>((next_page_ * view.page_stride + next_row_ * view.token_stride) >>
+                                 4);
+  }
+  __device__ int64_t place_in(const KeyScales& scales, int head) const {
+    return next_page_ * scales.page_stride + next_row_ * scales.token_stride +
+           head * scales.head_stride;
+  }
+
+  __device__ void copy_tile(uint32_t destination) const {
+    const int first = tile_ * Tr::kTileKeys;
+    if (first >= key_begin_ && first + Tr::kTileKeys <= key_end_)
+      copy_tile<true>(destination);
+    else
+      copy_tile<false>(destination);
+  }
+
+  // kAllSeen: by some query of the item.
+  template <bool kAllSeen>
   __device__ void copy_tile(uint32_t destination) const {
     const AttendParams& params = work_.params;
-    int64_t key_offset[2], value_offset[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int64_t page = __shfl_sync(~0u, page_, 2 * position_ + half);
-      const int64_t row = __shfl_sync(~0u, row_, 2 * position_ + half);
-      key_offset[half] = page * params.key.page_stride + row * params.key.token_stride;
-      value_offset[half] = page * params.value.page_stride + row * params.value.token_stride;
-    }
-    copy_rows<Tr::kKeyChunks, typename Tr::KeyTile>(destination, keys_, key_offset,
-                                                    params.key.token_stride);
-    copy_rows<Tr::kValueChunks, typename Tr::ValueTile>(destination + Tr::kKeyBytes, values_,
-                                                        value_offset, params.value.token_stride);
+    copy_rows<Tr::kKeyChunks, typename Tr::KeyTile, kAllSeen>(destination, keys_, key_at_,
+                                                              params.key.token_stride);
+    copy_rows<Tr::kValueChunks, typename Tr::ValueTile, kAllSeen>(
+        destination + Tr::kKeyBytes, values_, value_at_, params.value.token_stride);
+    if constexpr (Tr::kIsQuantised) copy_scales(destination + Tr::kScalesAt);
+  }
+
+  // A lane for each key: its scale and that of its value.
+  __device__ void copy_scales(uint32_t destination) const {
+    const AttendParams& params = work_.params;
+    const int key = tile_ * Tr::kTileKeys + lane_;
+    const bool seen = key >= key_begin_ && key < key_end_;
+    copy_scale(destination + 4 * lane_, params.key_scale, key_scale_at_, seen);
+    if (params.value_scale.data)
+      copy_scale(destination + 4 * (Tr::kTileKeys + lane_), params.value_scale, value_scale_at_,
+                 seen);
+  }
+  __device__ void copy_scale(uint32_t destination, const KeyScales& scales, int64_t at,
+                             bool seen) const {
+    const int64_t eight = __shfl_sync(~0u, at, kLookups * position_ + lane_ / kKeysPerLookup);
+    if (lane_ < Tr::kTileKeys)
+      cp_async_4(destination, scales.data + eight + lane_ % kKeysPerLookup * scales.token_stride,
+                 seen);
   }
 
   // Rows that no query of the item sees become zeros: their bytes may be anything, NaN included,
-  // and 0 * NaN would reach the output.
-  template <int kChunks, class Tile>
-  __device__ void copy_rows(uint32_t destination, const uint8_t* base, const int64_t (&offset)[2],
+  // and 0 * NaN would reach the output. at: of this lane's lookup
+  template <int kChunks, class Tile, bool kAllSeen>
+  __device__ void copy_rows(uint32_t destination, const uint8_t* base, uint32_t at,
                             int64_t token_stride) const {
     const int first = tile_ * Tr::kTileKeys;
+    const auto is_seen = [&](int row) {
+      return kAllSeen || (first + row >= key_begin_ && first + row < key_end_);
+    };
+    const auto place_of = [&](int row) {
+      return int64_t{__shfl_sync(~0u, at, kLookups * position_ + row / kKeysPerLookup)} * 16;
+    };
     constexpr int kCopies = Tr::kTileKeys * kChunks;
-    static_assert(kCopies % 32 == 0);
+    if constexpr (32 % kChunks == 0 && 32 / kChunks <= 8) {  // a copy stays within eight rows
+      constexpr int kRows = 32 / kChunks;
+      const int row = lane_ / kChunks, chunk = lane_ % kChunks;
+      const uint8_t* own = base + row * token_stride + 16 * chunk;
 #pragma unroll
-    for (int i = 0; i < kCopies / 32; ++i) {
-      const int copy = i * 32 + lane_, row = copy / kChunks, chunk = copy % kChunks;
-      const bool seen = first + row >= key_begin_ && first + row < key_end_;
-      const uint8_t* source =
-          base + (row < 8 ? offset[0] : offset[1]) + (row & 7) * token_stride + chunk * 16;
-      cp_async_16(destination + Tile::offset(row, chunk), source, seen);
+      for (int i = 0; i < kCopies / 32; ++i)
+        cp_async_16(destination + Tile::offset(kRows * i, row, chunk),
+                    own + place_of(kRows * i) + kRows * i % 8 * token_stride,
+                    is_seen(kRows * i + row));
+    } else {
+      const int lane = recomputed(lane_);
+#pragma unroll
+      for (int i = 0; i < (kCopies + 31) / 32; ++i) {
+        const int copy = i * 32 + lane, row = copy / kChunks, chunk = copy % kChunks;
+        const uint8_t* source = base + place_of(row) + row % 8 * token_stride + 16 * chunk;
+        if (kCopies % 32 == 0 || copy < kCopies)
+          cp_async_16(destination + Tile::offset(row, chunk), source, is_seen(row));
+      }
     }
   }
 
@@ -126,11 +179,13 @@ class Loader {
   int stage_ = 0;
 
   // The batch that is being copied.
-  int tile_ = 0, end_tile_ = 0, position_ = 0;  // tiles of 16 keys; how many of the batch are done
+  int tile_ = 0, end_tile_ = 0, position_ = 0;  // tiles of keys; how many of the batch are done
   int key_begin_ = 0, key_end_ = 0;
   const uint8_t* keys_ = nullptr;
   const uint8_t* values_ = nullptr;
-  int32_t page_ = 0, row_ = 0;  // of lane l: page of half l % 2 of tile l / 2, its first row there
+  // Of lane l: lookup l % kLookups of tile l / kLookups.
+  uint32_t key_at_ = 0, value_at_ = 0;
+  int64_t key_scale_at_ = 0, value_scale_at_ = 0;
 
   // The batch after it.
   bool found_ = false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../device/element.cuh"
+#include "decode_quant.cuh"
 #include "decode_traits.cuh"
 #include "score.cuh"
 
@@ -71,33 +72,37 @@ __device__ void load_query(QueryFragments<Tr>& q, const uint8_t* query) {
   for (int n = 0; n < Tr::kRowTiles; ++n)
 #pragma unroll
     for (int step = 0; step < Tr::kHeadDim / 16; ++step)
-      ldmatrix_x2(q[n][step], shared_address(query) +
-                                  Tr::KeyTile::offset(8 * n + lane % 8, 2 * step + lane / 8 % 2));
+      if constexpr (Tr::kKeyCode != Code::same)
+        load_query_for_codes<Tr>(q[n][step], query, 8 * n, step);
+      else
+        ldmatrix_x2(q[n][step],
+                    shared_address(query) +
+                        Tr::QueryTile::offset(8 * n + lane % 8, 2 * step + lane / 8 % 2));
 }
+
+// S^T of a tile, by sixteen keys.
+template <class Tr>
+using Scores = float[Tr::kSubs][Tr::kRowTiles][4];
 
 // s = K Q^T for the 16 keys at `keys`.
 template <class Tr>
 __device__ void multiply_keys(float (&s)[Tr::kRowTiles][4], uint32_t keys,
                               const QueryFragments<Tr>& q) {
-  const int lane = threadIdx.x % 32;
   float odd[Tr::kRowTiles][4];  // a second sum halves the chain of dependent instructions
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
     for (int i = 0; i < 4; ++i) s[n][i] = odd[n][i] = 0;
-#pragma unroll
-  for (int step = 0; step < Tr::kHeadDim / 16; ++step) {
-    uint32_t k[4];
-    ldmatrix_x4(k, keys + Tr::KeyTile::offset(lane % 16, 2 * step + lane / 16));
+  for_key_steps<Tr>(keys, [&](int step, const uint32_t(&k)[4]) {
 #pragma unroll
     for (int n = 0; n < Tr::kRowTiles; ++n)
       Element<typename Tr::Type>::mma(step % 2 ? odd[n] : s[n], k, q[n][step][0], q[n][step][1]);
-  }
+  });
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
     for (int i = 0; i < 4; ++i) s[n][i] += odd[n][i];
 }
 
-// From q . k to masked logits in base 2.
+// From q . k to masked logits in base 2, of sixteen keys.
 template <class Tr>
 __device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const Score2& score,
                               const Rows<Tr>& rows, int first_key) {
@@ -113,7 +118,7 @@ __device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const Score2& score,
         s[n][i] = logit2(score, s[n][i], rows.slope2[n][i % 2], rows.position[n][i % 2],
                          first_key + g + 8 * (i / 2));
   }
-  if (first_key >= rows.all_begin && first_key + Tr::kTileKeys <= rows.all_end) return;
+  if (first_key >= rows.all_begin && first_key + 16 <= rows.all_end) return;
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
     for (int i = 0; i < 4; ++i) {
@@ -125,14 +130,16 @@ __device__ void finish_logits(float (&s)[Tr::kRowTiles][4], const Score2& score,
 
 // Turns logits into weights against the running maximum, which it moves, and o with it.
 template <class Tr>
-__device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& state) {
+__device__ void update_softmax(Scores<Tr>& s, WarpState<Tr>& state) {
   bool moved = false;
   float rescale[Tr::kRowTiles][2];
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      float m = fmaxf(s[n][e], s[n][e + 2]);
+      float m = fmaxf(s[0][n][e], s[0][n][e + 2]);
+#pragma unroll
+      for (int sub = 1; sub < Tr::kSubs; ++sub) m = fmaxf(m, fmaxf(s[sub][n][e], s[sub][n][e + 2]));
 #pragma unroll
       for (int lanes = 4; lanes < 32; lanes *= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, lanes));
       m = fmaxf(m, state.m[n][e]);
@@ -140,8 +147,11 @@ __device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& stat
       const float reference = finite_or_zero(m);
       rescale[n][e] = exp2_approx(state.m[n][e] - reference);
       state.m[n][e] = m;
-      s[n][e] = exp2_approx(s[n][e] - reference);
-      s[n][e + 2] = exp2_approx(s[n][e + 2] - reference);
+#pragma unroll
+      for (auto& sub : s) {
+        sub[n][e] = exp2_approx(sub[n][e] - reference);
+        sub[n][e + 2] = exp2_approx(sub[n][e + 2] - reference);
+      }
     }
   if (__any_sync(~0u, moved)) {
 #pragma unroll
@@ -155,14 +165,14 @@ __device__ void update_softmax(float (&s)[Tr::kRowTiles][4], WarpState<Tr>& stat
   }
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
-    for (int e = 0; e < 2; ++e) state.l[n][e] += s[n][e] + s[n][e + 2];
+    for (int e = 0; e < 2; ++e)
+      for (const auto& sub : s) state.l[n][e] += sub[n][e] + sub[n][e + 2];
 }
 
 // o += V^T P^T for the 16 keys at `values`.
 template <class Tr>
 __device__ void multiply_values(WarpState<Tr>& state, uint32_t values,
                                 const float (&p)[Tr::kRowTiles][4]) {
-  const int lane = threadIdx.x % 32;
   uint32_t weights[Tr::kRowTiles][2];
 #pragma unroll
   for (int n = 0; n < Tr::kRowTiles; ++n)
@@ -170,15 +180,11 @@ __device__ void multiply_values(WarpState<Tr>& state, uint32_t values,
     for (int half = 0; half < 2; ++half)
       weights[n][half] =
           movmatrix_trans(Element<typename Tr::Type>::pack(p[n][2 * half], p[n][2 * half + 1]));
-  const int row = lane % 8 + lane / 16 * 8, odd_chunk = lane / 8 % 2;
-#pragma unroll
-  for (int d = 0; d < Tr::kHeadDimV / 16; ++d) {
-    uint32_t v[4];
-    ldmatrix_x4_trans(v, values + Tr::ValueTile::offset(row, 2 * d + odd_chunk));
+  for_value_steps<Tr>(values, [&](int d, const uint32_t(&v)[4]) {
 #pragma unroll
     for (int n = 0; n < Tr::kRowTiles; ++n)
       Element<typename Tr::Type>::mma(state.o[d][n], v, weights[n][0], weights[n][1]);
-  }
+  });
 }
 
 }  // namespace pagoda::cuda::decode

@@ -11,22 +11,32 @@
 
 namespace pagoda::cuda::decode {
 
-template <class T, int kHeadDim_, int kHeadDimV_, int kRowTiles_>
+template <class T, int kHeadDim_, int kHeadDimV_, int kRowTiles_, Code kKeyCode_ = Code::same,
+          Code kValueCode_ = Code::same>
 struct Traits {
   using Type = T;
+  static constexpr Code kKeyCode = kKeyCode_, kValueCode = kValueCode_;
+  static constexpr bool kIsQuantised = kKeyCode != Code::same || kValueCode != Code::same;
   static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_, kRowTiles = kRowTiles_;
   static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
 
   static constexpr int kStreams = 4;
   static constexpr int kClerks = 128, kThreads = 32 * kStreams + kClerks;
-  static constexpr int kTileKeys = 16;
+  // Codes take half the bytes and more work: a stream takes twice as many keys at once, so that its
+  // chains of dependent instructions stand beside each other.
+  static constexpr int kTileKeys = kValueCode != Code::same ? 32 : 16, kSubs = kTileKeys / 16;
   static constexpr int kRows = 8 * kRowTiles;
-  static constexpr int kKeyChunks = kHeadDim / 8, kValueChunks = kHeadDimV / 8;
+  // Of 16 bytes.
+  static constexpr int kQueryChunks = kHeadDim / 8;
+  static constexpr int kKeyChunks = kHeadDim / (kKeyCode == Code::same ? 8 : 16);
+  static constexpr int kValueChunks = kHeadDimV / (kValueCode == Code::same ? 8 : 16);
+  using QueryTile = RowTile<kQueryChunks>;
   using KeyTile = RowTile<kKeyChunks>;
   using ValueTile = RowTile<kValueChunks>;
 
   static constexpr int kKeyBytes = kTileKeys * KeyTile::kRowBytes;
-  static constexpr int kStageBytes = kKeyBytes + kTileKeys * ValueTile::kRowBytes;
+  static constexpr int kScalesAt = kKeyBytes + kTileKeys * ValueTile::kRowBytes;
+  static constexpr int kStageBytes = kScalesAt + (kIsQuantised ? 2 * 4 * kTileKeys : 0);
 
   // These change speed, never results. More bytes in flight than the memory needs to be busy only
   // wait in its queues, and all else waits behind them.
@@ -51,7 +61,7 @@ struct Traits {
   struct Shared {
     alignas(128) uint8_t ring[kStreams][kStages][kStageBytes];
     StateTile states[kStateTiles];
-    alignas(16) uint8_t queries[kQueries][kRows * KeyTile::kRowBytes];
+    alignas(16) uint8_t queries[kQueries][kRows * QueryTile::kRowBytes];
     DecodeItem items[kItems];
     float4 run_out[kRows][kHeadDimV / 4];  // of the split that the clerk merges leaves into
     float2 run_ml[2][kRows];               // before the leaf and behind it, by turns
@@ -63,8 +73,10 @@ struct Traits {
   static_assert(sizeof(Shared) <= 227 * 1024);
   static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
   // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
-  static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 : 240;
-  static constexpr int kClerkRegisters = kBlocksPerSm == 2 ? 80 : 128;
+  // Clerks that multiply by scales at the end need some more.
+  static constexpr int kMore = kIsQuantised ? 8 : 0;
+  static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 - kMore : 240;
+  static constexpr int kClerkRegisters = kBlocksPerSm == 2 ? 80 + kMore : 128;
 };
 
 // The end of the leaf of an item that starts at key `begin`. An item without keys has one leaf

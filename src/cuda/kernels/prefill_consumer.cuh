@@ -2,60 +2,31 @@
 // While the tensor cores work on one tile's values, the group computes the next tile's weights, and
 // while one group computes weights the other one's products run.
 //
+// What a weight costs decides the speed: instructions of the groups take register bandwidth from
+// the tensor cores. So a row's reference, what its logits are compared with before exp2, is not
+// always its maximum: it stays where it is until weights get too large, which their sum shows. A
+// step without that needs no maxima, no exchange between threads and no rescaling.
+//
 // A thread holds rows g and g + 8 of its warp's sixteen, and of every eight columns those at 2 c
 // and 2 c + 1, with g = lane / 4 and c = lane % 4.
 #pragma once
 
 #include "../device/element.cuh"
 #include "../device/wgmma.cuh"
+#include "prefill_output.cuh"
 #include "prefill_producer.cuh"
+#include "prefill_rows.cuh"
 #include "prefill_traits.cuh"
 #include "score.cuh"
 
 namespace pagoda::cuda::prefill {
 
-// What a thread knows about its two rows.
-struct Rows {
-  int token[2];  // of the request
-  int query_head[2];
-  bool real[2];
-  int position[2];   // of the query in its sequence
-  KeyRange seen[2];  // keys
-  float slope2[2];
-  int all_begin, all_end;  // keys that every row of this warp group sees
-
-  Rows() = default;
-  __device__ Rows(const AttendParams& params, const PrefillTile& tile, int head, int group_row) {
-    const Mask mask = mask_of_request(params.mask, tile.flags & kItemIsCausal);
-    const int context = tile.seq_len - tile.query_len;
-    const int num_rows = tile.query_len * params.group.value;
-    const int warp = threadIdx.x / 32 % 4, g = threadIdx.x % 32 / 4;
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int packed = tile.first_row + group_row + 16 * warp + g + 8 * e;
-      const PackedRow row(params, packed, head);
-      token[e] = row.token, query_head[e] = row.query_head;
-      real[e] = packed < num_rows;
-      position[e] = context + row.token;
-      seen[e] = visible_keys(mask, position[e], tile.seq_len);
-      seen[e].begin = max(seen[e].begin, tile.key_begin);
-      seen[e].end = min(seen[e].end, tile.key_end);
-      slope2[e] = params.alibi_slopes && real[e] ? kLog2e * params.alibi_slopes[query_head[e]] : 0;
-    }
-    const int first = tile.first_row + group_row;
-    const int last = max(min(first + 63, num_rows - 1), first);
-    const KeyRange all = all_visible(mask, context + params.group.divide(first),
-                                     context + params.group.divide(last), tile.seq_len);
-    all_begin = max(all.begin, tile.key_begin);
-    all_end = min(all.end, tile.key_end);
-  }
-};
-
 template <class Tr>
 class Consumer {
  public:
+  // group: the same in all threads of a warp.
   __device__ Consumer(const PrefillParams& params, typename Tr::Shared& shared, int group)
-      : params_(params.attend), shared_(shared), group_(group) {
+      : params_(params.attend), shared_(shared), group_(__shfl_sync(~0u, group, 0)) {
     const Score2& score = params_.score;
     plain_ = score.cap == 0 && score.alibi == Alibi::none && score.scale > 0;
     factor_ = plain_ ? score.scale : 1;
@@ -64,82 +35,198 @@ class Consumer {
   // Takes all work that there is.
   __device__ void run() {
     WorkReader<Tr> reader(shared_);
-    PrefillTile tile;
-    int head;
-    while (reader.read(tile, head)) {
-      mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
-      Rows rows;
-      if (tile.key_begin < tile.key_end) {
-        begin_scores();
-        rows = Rows(params_, tile, head, 64 * group_);  // under the product
-        attend(rows, tile);
-      } else {
-        rows = Rows(params_, tile, head, 64 * group_);
-        clear();
-        release_query();
-      }
-      finish(rows, tile.query_start);
+    const Work* work = reader.next();
+    if (kOverlaps && work) open(*work);
+    while (work) {
+      if constexpr (!kOverlaps) open(*work);
+      attend(*work);
+      const Work* next = reader.next();
+      if (kOverlaps && next)
+        change_over(*work, *next);
+      else
+        close(*work);
+      reader.release();
+      work = next;
     }
   }
 
  private:
-  // From scores under way to o and l.
-  __device__ void attend(const Rows& rows, const PrefillTile& tile) {
-    const KeyTiles<Tr> tiles(tile);
-    clear();
-    int index = tiles.end - 1;
-    wgmma_wait<0>();
-    pin_registers(s_);
-    release(shared_.key_empty, keys_);
-    update_softmax(rows, index);
-    store_weights();
-    for (--index; index >= tiles.first; --index) {
-      begin_scores();
-      begin_values(tile, index + 1);
-      wgmma_wait<1>();
-      pin_registers(s_);
-      release(shared_.key_empty, keys_);
-      update_softmax(rows, index);
-      keep_before_wait(l_[0] + l_[1]);
-      wgmma_wait<0>();
-      pin_registers(o_);
-      release(shared_.value_empty, values_);
-      rescale();
-      store_weights();
+  using Work = typename Tr::Work;
+  // Whether a tile begins under the end of the one before; needs the queries of both.
+  static constexpr bool kOverlaps = Tr::kStaged;
+
+  // What the thread knows of its rows.
+  struct Rows {
+    KeyRange seen[2], all;  // all: what every row of the warp group sees
+
+    __device__ Rows(const PrefillTile& tile, const typename Tr::Ranges& ranges, int first,
+                    int group)
+        : seen{without(tile, ranges.of_row[first]), without(tile, ranges.of_row[first + 8])},
+          all(ranges.of_all[group]) {}
+    static __device__ KeyRange without(const PrefillTile& tile, const HiddenEnds& hidden) {
+      return {tile.key_begin + hidden.front, tile.key_end - hidden.back};
     }
-    release_query();
-    begin_values(tile, tiles.first);
-    wgmma_wait<0>();
-    pin_registers(o_);
-    release(shared_.value_empty, values_);
+  };
+  // The first of them, in the tile.
+  __device__ int first_row() const {
+    return 64 * group_ + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
   }
+
+  // What the thread has of its rows: the references of their logits, and the sums of its columns'
+  // weights against those.
+  struct RowStates {
+    float reference[2] = {kUnset, kUnset}, l[2] = {0, 0};
+  };
 
   static constexpr int kScores = Tr::kKeys / 2, kOut = Tr::kHeadDimV / 2;
+  static constexpr int kWeights = kScores / 2;  // registers of two
+  using Weights = uint32_t[kWeights];
 
-  __device__ void clear() {
+  // ---- the order of things --------------------------------------------------------------------
+
+  // A tile while nothing is under way: up to its first weights.
+  __device__ __forceinline__ void open(const Work& work) {
+    wait_for_query();
+    wait(shared_.key_full, count_);
+    begin_scores();
+    const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
+    wgmma_wait<0>();
+    take_scores();
+    begin_states();
+    weigh_first(work, rows, p_);
+    ++count_;
+    clear_output();
+  }
+
+  // From first weights to last weights.
+  __device__ __forceinline__ void attend(const Work& work) {
+    const KeyTiles<Tr> tiles(work.tile);
+    const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
+    int index = tiles.end - 1;
+    wait(shared_.value_full, count_ - 1);
+    clear_stale_values(work.tile, index);
+
+    const int plain_end = plain_ ? rows.all.end / Tr::kKeys : 0;
+    const int plain_begin = (rows.all.begin + Tr::kKeys - 1) / Tr::kKeys;
+    Weights other;
+    for (--index; index >= tiles.first;) {
+      if (index < plain_begin || index >= plain_end) {
+        step<false>(work, rows, index--, p_, other);
+        move(other, p_);
+        continue;
+      }
+      // By twos, so that weights need not be moved from registers to registers.
+#pragma unroll 1
+      while (true) {
+        step<true>(work, rows, index, p_, other);
+        if (--index < plain_begin) {
+          move(other, p_);
+          break;
+        }
+        step<true>(work, rows, index, other, p_);
+        if (--index < plain_begin) break;
+      }
+    }
+    if constexpr (!kOverlaps) release_query(query_.slot);
+    wait(shared_.value_full, count_ - 1);
+    if (tiles.first < tiles.end - 1) clear_stale_values(work.tile, tiles.first);
+  }
+
+  // From a tile's last weights to the next one's first: a step like any other, under whose products
+  // the softmax is hidden as well.
+  __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
+    const int slot = query_.slot;
+    query_.advance();
+    wait_for_query();
+    wait(shared_.key_full, count_);
+    begin_scores();
+    begin_values(p_);
+    const Rows rows(next.tile, shared_.ranges[query_.slot], first_row(), group_);
+    const RowStates finished = states_;
+    begin_states();
+    wgmma_wait<1>();
+    take_scores();
+    Weights weights;
+    weigh_first(next, rows, weights);
+    keep_before_wait(states_.l[0] + states_.l[1]);
+    finish_values();
+    ++count_;
+    stage(finish(work, finished), slot);
+    clear_output();
+    move(weights, p_);
+  }
+
+  // From a tile's last weights to its output, with nothing behind it.
+  __device__ __forceinline__ void close(const Work& work) {
+    query_.advance();
+    begin_values(p_);
+    finish_values();
+    const Scales scales = finish(work, states_);
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      store_row<Tr>(params_, work, first_row() + 8 * e, o_, scales.of_row[e], e);
+  }
+
+  // The scores of tile `index`, which become `weights`, and the product of the values before it with
+  // theirs. kAllSeen: every row sees every key, and the logit is the scale alone.
+  template <bool kAllSeen>
+  __device__ __forceinline__ void step(const Work& work, const Rows& rows, int index,
+                                       const Weights& before, Weights& weights) {
+    wait(shared_.key_full, count_);
+    wait(shared_.value_full, count_ - 1);
+    begin_scores();
+    begin_values(before);
+    wgmma_wait<1>();
+    take_scores();
+    if constexpr (!kAllSeen) finish_logits(work, rows, index);
+    Sums sums = weigh(weights);
+    // Warps decide this each for itself, so no product is begun or waited for on either side.
+    const bool moves = __any_sync(~0u, fmaxf(sums.of_row[0], sums.of_row[1]) >= kLimit);
+    if (moves) {
+      settle(sums);
+      sums = weigh(weights);
+    }
+    add_up(sums);
+    finish_values();
+    if (moves) rescale();
+    ++count_;
+  }
+
+  __device__ void begin_states() { states_ = RowStates(); }
+  __device__ void clear_output() {
 #pragma unroll
     for (float& o : o_) o = 0;
-    m_[0] = m_[1] = -INFINITY;
-    l_[0] = l_[1] = 0;
   }
 
-  __device__ void release(uint64_t (&empty)[Tr::kStages], RingPosition<Tr::kStages>& position) {
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(empty[position.slot]);
-    position.advance();
+  // ---- barriers -------------------------------------------------------------------------------
+
+  using StageBarriers = uint64_t (&)[Tr::kStages];
+  // n: counts tiles of keys since the kernel began.
+  static __device__ void wait(StageBarriers full, uint32_t n) {
+    mbarrier_wait(full[n % Tr::kStages], n / Tr::kStages & 1);
   }
-  __device__ void release_query() {
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_empty[query_.slot]);
-    query_.advance();
+  static __device__ void release(StageBarriers empty, uint32_t n) {
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(empty[n % Tr::kStages]);
   }
+  __device__ void wait_for_query() {
+    mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
+  }
+  __device__ void release_query(int slot) {
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_empty[slot]);
+  }
+
+  // ---- products -------------------------------------------------------------------------------
 
   // s = Q K^T of the next tile of keys, under way.
-  __device__ void begin_scores() {
+  __device__ __forceinline__ void begin_scores() {
     using QueryTile = typename Tr::QueryTile;
     using KeyTile = typename Tr::KeyTile;
-    mbarrier_wait(shared_.key_full[keys_.slot], keys_.parity);
+    int query_row = group_ * 64;
+    if constexpr (Tr::kHeadDim > 128) query_row = recomputed(query_row);  // too many to keep
     const uint64_t query =
-        matrix_descriptor<true>(shared_address(shared_.query[query_.slot]) + group_ * 64 * 128, 0);
-    const uint64_t key = matrix_descriptor<true>(shared_address(shared_.key[keys_.slot]), 0);
+        matrix_descriptor<true>(shared_address(shared_.query[query_.slot]) + query_row * 128, 0);
+    const uint64_t key =
+        matrix_descriptor<true>(shared_address(shared_.key[count_ % Tr::kStages]), 0);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < Tr::kHeadDim / 16; ++step) {
@@ -150,64 +237,91 @@ class Consumer {
     wgmma_commit();
   }
 
-  // o += P V of tile `index`, under way.
-  __device__ void begin_values(const PrefillTile& tile, int index) {
-    mbarrier_wait(shared_.value_full[values_.slot], values_.parity);
-    clear_unseen_values(tile, index);
-    const uint64_t value = matrix_descriptor<false>(shared_address(shared_.value[values_.slot]),
-                                                    Tr::ValueTile::kSlabBytes);
+  // s is there: the keys may go.
+  __device__ void take_scores() {
+    pin_registers(s_);
+    release(shared_.key_empty, count_);
+  }
+
+  // o += P V of the tile of values before, under way. p: its weights.
+  __device__ __forceinline__ void begin_values(const Weights& p) {
+    const uint64_t value = matrix_descriptor<false>(
+        shared_address(shared_.value[(count_ - 1) % Tr::kStages]), Tr::ValueTile::kSlabBytes);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < Tr::kKeys / 16; ++step) {
       constexpr int kDim = Tr::kHeadDimV;
       const uint64_t row = advance(value, step * 16 * 128);
       if constexpr (kDim == 128) {
-        multiply_values<128>(0, step, row);
+        multiply_values<128>(p, 0, step, row);
       } else {
 #pragma unroll
-        for (int slab = 0; slab < kDim / 64; ++slab) multiply_values<64>(64 * slab, step, row);
-        if constexpr (kDim % 64 >= 32) multiply_values<32>(kDim / 64 * 64, step, row);
-        if constexpr (kDim % 32 >= 16) multiply_values<16>(kDim / 32 * 32, step, row);
+        for (int slab = 0; slab < kDim / 64; ++slab) multiply_values<64>(p, 64 * slab, step, row);
+        if constexpr (kDim % 64 >= 32) multiply_values<32>(p, kDim / 64 * 64, step, row);
+        if constexpr (kDim % 32 >= 16) multiply_values<16>(p, kDim / 32 * 32, step, row);
       }
     }
     wgmma_commit();
   }
+  // Until o is there.
+  __device__ void finish_values() {
+    wgmma_wait<0>();
+    pin_registers(o_);
+    release(shared_.value_empty, count_ - 1);
+  }
   template <int kColumns>
-  __device__ void multiply_values(int column, int step, uint64_t row) {
+  __device__ void multiply_values(const Weights& p, int column, int step, uint64_t row) {
     const uint64_t b = advance(row, column / 64 * Tr::ValueTile::kSlabBytes + column % 64 * 2);
-    Wgmma<typename Tr::Type, kColumns>::values(o_ + column / 2, p_ + 4 * step, b, true);
+    Wgmma<typename Tr::Type, kColumns>::values(o_ + column / 2, p + 4 * step, b, true);
   }
 
-  // Makes zeros of the values that no row of the tile sees: their bytes may be anything, NaN
-  // included, and 0 * NaN would reach the output. Both groups do, each before it reads.
-  __device__ void clear_unseen_values(const PrefillTile& tile, int index) {
+  // Makes zeros of the values that are not the request's or lie in front of what the tile sees:
+  // their bytes may be anything, NaN included, and 0 * NaN would reach the output. Both groups do,
+  // each before it reads.
+  __device__ void clear_stale_values(const PrefillTile& tile, int index) {
     const int first = index * Tr::kKeys;
-    if (first >= tile.key_begin && first + Tr::kKeys <= tile.key_end) return;
-    constexpr int kChunks = Tr::ValueTile::kSlabs * 8;
-    const uint32_t value = shared_address(shared_.value[values_.slot]);
-    for (int i = threadIdx.x % 128; i < Tr::kKeys * kChunks; i += 128) {
-      const int key = first + i / kChunks;
-      if (key < tile.key_begin || key >= tile.key_end)
-        store_zero_16(value + Tr::ValueTile::offset(i / kChunks, i % kChunks));
-    }
+    const int front = max(tile.key_begin - first, 0), end = min(tile.seq_len - first, Tr::kKeys);
+    if (front == 0 && end == Tr::kKeys) return;
+    clear_values(0, front);
+    clear_values(max(end, 0), Tr::kKeys);
     fence_async_proxy();
     named_barrier_sync(3 + group_, 128);
   }
-
-  // s from q . k to logits; in base 2 if they are not plain, see factor_.
-  __device__ void finish_logits(const Rows& rows, int index) {
-    const int first = index * Tr::kKeys + 2 * (threadIdx.x % 4);
-    if (!plain_) apply_score(rows, first);
-    if (index * Tr::kKeys >= rows.all_begin && (index + 1) * Tr::kKeys <= rows.all_end) return;
-#pragma unroll
-    for (int i = 0; i < kScores; ++i) {
-      const int key = first + i / 4 * 8 + i % 2;
-      const KeyRange& seen = rows.seen[i / 2 % 2];
-      if (key < seen.begin || key >= seen.end) s_[i] = -INFINITY;
-    }
+  // Rows [begin, end) of the tile of values before.
+  __device__ void clear_values(int begin, int end) {
+    constexpr int kChunks = Tr::ValueTile::kSlabs * 8;
+    const uint32_t value = shared_address(shared_.value[(count_ - 1) % Tr::kStages]);
+#pragma unroll 1
+    for (int i = begin * kChunks + threadIdx.x % 128; i < end * kChunks; i += 128)
+      store_zero_16(value + Tr::ValueTile::offset(i / kChunks, i % kChunks));
   }
 
-  __device__ void apply_score(const Rows& rows, int first) {
+  // ---- logits ---------------------------------------------------------------------------------
+
+  // s from q . k to logits; in base 2 if they are not plain, see factor_.
+  __device__ void finish_logits(const Work& work, const Rows& rows, int index) {
+    const int first = index * Tr::kKeys + 2 * (threadIdx.x % 4);
+    if (!plain_) apply_score(work, first);
+    if (index * Tr::kKeys >= rows.all.begin && (index + 1) * Tr::kKeys <= rows.all.end) return;
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const uint32_t seen =
+          columns_below(rows.seen[e].end - first) & ~columns_below(rows.seen[e].begin - first);
+#pragma unroll
+      for (int i = 2 * e; i < kScores; i += 4) {
+        if (!(seen >> (i / 4 * 2) & 1)) s_[i] = -INFINITY;
+        if (!(seen >> (i / 4 * 2 + 1) & 1)) s_[i + 1] = -INFINITY;
+      }
+    }
+  }
+  // Of a thread's columns 0, 1, 8, 9, 16, 17, ... those in front of `end`, a bit for each.
+  static __device__ uint32_t columns_below(int end) {
+    const int inside = min(max(end, 0), Tr::kKeys);
+    const int count = inside / 8 * 2 + min(inside % 8, 2);
+    return count == 32 ? ~0u : (1u << count) - 1;
+  }
+
+  __device__ void apply_score(const Work& work, int first) {
     const Score2& score = params_.score;
     if (score.cap > 0) {
 #pragma unroll
@@ -219,125 +333,129 @@ class Consumer {
     if (score.alibi == Alibi::none) return;
     const bool linear = score.alibi == Alibi::linear;
 #pragma unroll
-    for (int i = 0; i < kScores; ++i) {
-      const int e = i / 2 % 2;
-      s_[i] += alibi2(linear, rows.slope2[e], rows.position[e], first + i / 4 * 8 + i % 2);
+    for (int e = 0; e < 2; ++e) {
+      const TileRow row(params_, work.tile, work.head, first_row() + 8 * e);
+      const int position = row.position(work.tile);
+      const float slope2 = row.real ? kLog2e * params_.alibi_slopes[row.query_head] : 0;
+#pragma unroll
+      for (int i = 2 * e; i < kScores; i += 4) {
+        s_[i] += alibi2(linear, slope2, position, first + i / 4 * 8);
+        s_[i + 1] += alibi2(linear, slope2, position, first + i / 4 * 8 + 1);
+      }
     }
   }
 
-  // Turns s into weights against the running maximum, which it moves; o is still to follow. Two
-  // partial results per row keep the chains of dependent instructions short.
-  __device__ void update_softmax(const Rows& rows, int index) {
-    finish_logits(rows, index);
-    float m[2][2] = {{m_[0], -INFINITY}, {m_[1], -INFINITY}};
+  // ---- softmax --------------------------------------------------------------------------------
+
+  // Of a thread's two rows, over its columns of a tile.
+  struct Sums {
+    float of_row[2];
+  };
+
+  // A sum of weights from which on a row's reference has to follow its maximum. Until then weights
+  // are numbers of their type: half's largest is 65504.
+  static constexpr float kLimit = std::is_same_v<typename Tr::Type, __half> ? 0x1p15f : 0x1p40f;
+  // The reference of a row that has seen nothing: any finite logit makes a weight of inf, and -inf
+  // minus it is still -inf.
+  static constexpr float kUnset = -1e30f;
+
+  // weights: of s against the references, packed.
+  __device__ Sums weigh(Weights& weights) {
+    float part[2][2] = {};  // two of a row, to keep the chains of dependent additions short
+#pragma unroll
+    for (int i = 0; i < kScores; i += 2) {
+      const int e = i / 2 % 2;
+      const float w0 = exp2_approx(fmaf(s_[i], factor_, -states_.reference[e]));
+      const float w1 = exp2_approx(fmaf(s_[i + 1], factor_, -states_.reference[e]));
+      part[e][i / 4 % 2] += w0;
+      part[e][i / 4 % 2] += w1;
+      weights[i / 2] = Element<typename Tr::Type>::pack(w0, w1);
+    }
+    return {part[0][0] + part[0][1], part[1][0] + part[1][1]};
+  }
+  __device__ void add_up(const Sums& sums) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) states_.l[e] += sums.of_row[e];
+  }
+  static __device__ void move(const Weights& from, Weights& to) {
+#pragma unroll
+    for (int i = 0; i < kWeights; ++i) to[i] = moved(from[i]);
+  }
+
+  // The weights of a tile's first scores.
+  __device__ void weigh_first(const Work& work, const Rows& rows, Weights& weights) {
+    finish_logits(work, rows, KeyTiles<Tr>(work.tile).end - 1);
+    settle({INFINITY, INFINITY});
+    add_up(weigh(weights));
+  }
+
+  // Moves the references of those rows whose sums are too large; o is still to follow.
+  __device__ void settle(const Sums& sums) {
+    float m[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
 #pragma unroll
     for (int i = 0; i < kScores; ++i) {
       float& part = m[i / 2 % 2][i / 4 % 2];
       part = fmaxf(part, s_[i]);
     }
-    float reference[2], sum[2][2] = {};
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      m[e][0] = fmaxf(m[e][0], m[e][1]);
-      m[e][0] = fmaxf(m[e][0], __shfl_xor_sync(~0u, m[e][0], 1));
-      m[e][0] = fmaxf(m[e][0], __shfl_xor_sync(~0u, m[e][0], 2));
-      reference[e] = factor_ * finite_or_zero(m[e][0]);
-      rescale_[e] = exp2_approx(factor_ * m_[e] - reference[e]);
-      m_[e] = m[e][0];
+      const auto larger = [](float a, float b) { return fmaxf(a, b); };
+      const float max_seen = over_row(fmaxf(m[e][0], m[e][1]), larger);
+      const float sum = over_row(sums.of_row[e], larger);
+      const float before = states_.reference[e];
+      if (sum >= kLimit) states_.reference[e] = max_seen == -INFINITY ? kUnset : factor_ * max_seen;
+      rescale_[e] = exp2_approx(before - states_.reference[e]);
+      states_.l[e] *= rescale_[e];
     }
-#pragma unroll
-    for (int i = 0; i < kScores; ++i) {
-      const int e = i / 2 % 2;
-      s_[i] = exp2_approx(fmaf(s_[i], factor_, -reference[e]));
-      sum[e][i / 4 % 2] += s_[i];
-    }
-#pragma unroll
-    for (int e = 0; e < 2; ++e) l_[e] = l_[e] * rescale_[e] + (sum[e][0] + sum[e][1]);
   }
-
   __device__ void rescale() {
-    if (__all_sync(~0u, rescale_[0] == 1 && rescale_[1] == 1)) return;
 #pragma unroll
     for (int i = 0; i < kOut; ++i) o_[i] *= rescale_[i / 2 % 2];
   }
 
-  __device__ void store_weights() {
-#pragma unroll
-    for (int i = 0; i < kScores / 2; ++i)
-      p_[i] = Element<typename Tr::Type>::pack(s_[2 * i], s_[2 * i + 1]);
+  // Combines what the four threads of a row have.
+  template <class T, class Combine>
+  static __device__ T over_row(T x, Combine combine) {
+    x = combine(x, __shfl_xor_sync(~0u, x, 1));
+    return combine(x, __shfl_xor_sync(~0u, x, 2));
   }
 
-  __device__ void finish(const Rows& rows, int query_start) {
+  // ---- output ---------------------------------------------------------------------------------
+
+  // What the thread's two rows of o are to be multiplied with.
+  struct Scales {
+    float of_row[2];
+  };
+
+  __device__ __forceinline__ Scales finish(const Work& work, const RowStates& states) {
+    Scales scales;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      l_[e] += __shfl_xor_sync(~0u, l_[e], 1);
-      l_[e] += __shfl_xor_sync(~0u, l_[e], 2);
-      finish_row(rows, query_start, e);
+      const float l = over_row(states.l[e], [](float a, float b) { return a + b; });
+      scales.of_row[e] = finish_state(params_, work, first_row() + 8 * e, states.reference[e], l);
     }
+    return scales;
   }
-
-  // Row g + 8 e, by the four threads that hold it.
-  __device__ void finish_row(const Rows& rows, int query_start, int e) {
-    const int64_t token = query_start + rows.token[e];
-    const int64_t query_head = rows.query_head[e];
-    float m = factor_ * m_[e], l = l_[e], scale = 1;
-    if (params_.sinks && rows.real[e]) {
-      const float sink = kLog2e * params_.sinks[query_head], before = m;
-      m = finite_or_zero(fmaxf(m, sink));
-      scale = exp2_approx(before - m);
-      l = l * scale + exp2_approx(sink - m);
-    }
-    scale = l > 0 ? scale / l : (l == 0 ? 0 : l);  // NaN stays
-    const int c = threadIdx.x % 4;
-    auto* out = static_cast<uint8_t*>(params_.out) + token * params_.out_token_stride +
-                query_head * params_.out_head_stride;
-#pragma unroll
-    for (int first = 0; first < Tr::kHeadDimV; first += 32) {
-      const int columns = min(32, Tr::kHeadDimV - first);
-      uint32_t parts[4];  // of eight columns each: two of this thread's
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const int i = first / 2 + 4 * k + 2 * e;
-        parts[k] = 8 * k < columns
-                       ? Element<typename Tr::Type>::pack(o_[i] * scale, o_[i + 1] * scale)
-                       : 0;
-      }
-      transpose_quad(parts);
-      if (rows.real[e] && 8 * c < columns)
-        *reinterpret_cast<uint4*>(out + 2 * first + 16 * c) =
-            make_uint4(parts[0], parts[1], parts[2], parts[3]);
-    }
-    if (params_.lse && c == 0 && rows.real[e])
-      params_.lse[query_head * params_.lse_head_stride + token * params_.lse_token_stride] =
-          l == 0 ? -INFINITY : kLn2 * (m + log2f(l));
-  }
-
-  // Thread c of four gets part c of each.
-  static __device__ void transpose_quad(uint32_t (&parts)[4]) {
-    const bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-#pragma unroll
-    for (int k = 0; k < 4; k += 2) {
-      const uint32_t got = __shfl_xor_sync(~0u, odd ? parts[k] : parts[k + 1], 1);
-      (odd ? parts[k] : parts[k + 1]) = got;
-    }
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      const uint32_t got = __shfl_xor_sync(~0u, high ? parts[k] : parts[k + 2], 2);
-      (high ? parts[k] : parts[k + 2]) = got;
-    }
+  // The output to where the tile's queries are, from where others take it.
+  __device__ __forceinline__ void stage(const Scales& scales, int slot) {
+    named_barrier_sync(3 + group_, 128);  // the group's other warps are done with the queries, too
+    stage_rows<Tr>(shared_.query[slot], 16 * (first_row() / 16), o_, scales.of_row);
+    __syncwarp();
+    release_query(slot);
   }
 
   const AttendParams& params_;
   typename Tr::Shared& shared_;
   const int group_;
   bool plain_;    // the logit is the scale alone, which then joins the exponent
-  float factor_;  // from s and m to base 2
+  float factor_;  // from s to base 2
 
   RingPosition<Tr::kQueries> query_;
-  RingPosition<Tr::kStages> keys_, values_;
+  uint32_t count_ = 0;  // tiles of keys before the one whose scores come next
   float s_[kScores], o_[kOut];
-  uint32_t p_[kScores / 2];
-  float m_[2], l_[2], rescale_[2];  // l: of this thread's columns
+  Weights p_;  // of the tile before
+  RowStates states_;
+  float rescale_[2];
 };
 
 }  // namespace pagoda::cuda::prefill

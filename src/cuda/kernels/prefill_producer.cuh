@@ -1,9 +1,11 @@
 // Device only. The warp group that feeds the others. Its first warp hands out work and has the copy
 // engine bring keys, page by page; the second does so for values; the other two bring the queries,
-// whose rows are packed from several tokens and heads.
+// whose rows are packed from several tokens and heads, and find out what each row sees.
 #pragma once
 
 #include "paged_keys.cuh"
+#include "prefill_output.cuh"
+#include "prefill_rows.cuh"
 #include "prefill_traits.cuh"
 
 namespace pagoda::cuda::prefill {
@@ -17,10 +19,13 @@ struct TileRing {
 };
 
 // Brings the tiles of keys, or those of values, of one piece of work after the other, each in
-// falling order. By one warp.
+// falling order. Pages are looked up a tile ahead, so that no copy waits for the page table. By one
+// warp.
 template <class Tr, class Tile>
 class TileProducer {
  public:
+  using Work = typename Tr::Work;
+
   __device__ TileProducer(const PrefillParams& params, const CUtensorMap& map,
                           const TileRing<Tr, Tile>& ring)
       : params_(params),
@@ -29,21 +34,36 @@ class TileProducer {
         lane_(threadIdx.x % 32),
         num_boxes_(Tr::kKeys / params.box_rows) {}
 
-  __device__ void produce(const PrefillTile& tile, int head) {
+  // Looks up the first tile of the work that comes next; null: there is none.
+  __device__ void look_up(const Work* work) {
+    if (!work) return;
+    const PagedKeys keys(params_.attend, work->tile.req);
+    box_ = find_box(work->tile, keys, KeyTiles<Tr>(work->tile).end - 1);
+  }
+
+  // find_next: says what work comes after this; called as soon as the first copy is under way.
+  template <class FindNext>
+  __device__ void produce(const Work& work, FindNext find_next) {
+    const PrefillTile& tile = work.tile;  // read where it is: registers are few
     const KeyTiles<Tr> tiles(tile);
-    if (tiles.first >= tiles.end) return;
     const PagedKeys keys(params_.attend, tile.req);
-    Box box = find_box(tile, keys, tiles.end - 1);
+    const Work* next = nullptr;
     for (int i = tiles.end - 1; i >= tiles.first; --i) {
-      const Box next = i > tiles.first ? find_box(tile, keys, i - 1) : Box{};
-      copy(box, head);
+      const Box box = box_;
+      if (i > tiles.first)
+        box_ = find_box(tile, keys, i - 1);
+      else if (i < tiles.end - 1)
+        look_up(next);
+      copy(box, work.head);
       position_.advance();
-      box = next;
+      if (i == tiles.end - 1) next = find_next();
     }
+    if (tiles.end - tiles.first == 1) look_up(next);
   }
 
  private:
-  // The rows of a tile that one lane sends for. A box without keys of the work may have no page.
+  // The rows of a tile that one lane sends for. A box in front of the work's keys or behind the
+  // request's may have no page.
   struct Box {
     int32_t page = -1, row = 0;
   };
@@ -51,7 +71,7 @@ class TileProducer {
   __device__ Box find_box(const PrefillTile& tile, const PagedKeys& keys, int index) const {
     const int first = index * Tr::kKeys + lane_ * params_.box_rows;
     const bool used =
-        lane_ < num_boxes_ && first < tile.key_end && first + params_.box_rows > tile.key_begin;
+        lane_ < num_boxes_ && first < tile.seq_len && first + params_.box_rows > tile.key_begin;
     return used ? Box{keys.page_of(first), keys.row_of(first)} : Box{};
   }
 
@@ -76,6 +96,7 @@ class TileProducer {
   const TileRing<Tr, Tile> ring_;
   const int lane_, num_boxes_;
   RingPosition<Tr::kStages> position_;
+  Box box_;  // of the next tile
 };
 
 // Hands out tiles of work in the order of the list, to whichever block asks first; one key head
@@ -89,22 +110,21 @@ class WorkSource {
         num_tiles_(params.attend.schedule->num_prefill_tiles),
         total_(num_tiles_ * params.attend.num_kv_heads) {}
 
-  // The index of this block's next piece of work; the first needs no counter.
+  // The index of this block's next piece of work, for lane 0, which does not wait for the answer
+  // before it uses it. The first needs no counter.
   __device__ int first() const { return blockIdx.x; }
   __device__ int next() const {
-    int index = 0;
-    if (threadIdx.x % 32 == 0) {
-      index = static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
-      // Every block asks until it gets nothing, so the last one to ask is known by its number.
-      if (index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0)
-        *params_.attend.next_tile = 0;
-    }
-    return __shfl_sync(~0u, index, 0);
+    if (threadIdx.x % 32 != 0) return 0;
+    return static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
   }
 
-  // Puts the work where all warps see it; returns whether there was any.
+  // Puts the work of lane 0's index where all warps see it; returns whether there is any.
   __device__ bool publish(int index) {
     const int lane = threadIdx.x % 32;
+    index = __shfl_sync(~0u, index, 0);
+    // Every block asks until it gets nothing, so the last one to ask is known by its number.
+    if (lane == 0 && index == total_ + static_cast<int>(gridDim.x) - 1 && total_ > 0)
+      *params_.attend.next_tile = 0;
     mbarrier_wait(shared_.work_empty[position_.slot], position_.parity ^ 1);
     auto& work = shared_.work[position_.slot];
     const bool any = index < total_;
@@ -114,67 +134,90 @@ class WorkSource {
     if (lane == 0) work.head = any ? index / num_tiles_ : -1;
     __syncwarp();
     if (lane == 0) mbarrier_arrive(shared_.work_full[position_.slot]);
-    slot_ = position_.slot;
     position_.advance();
     return any;
   }
-  __device__ const typename Tr::Work& published() const { return shared_.work[slot_]; }
 
  private:
   const PrefillParams& params_;
   typename Tr::Shared& shared_;
   const int num_tiles_, total_;
   RingPosition<Tr::kTiles> position_;
-  int slot_ = 0;
 };
 
-template <class Tr>
-__device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& shared) {
-  WorkSource<Tr> source(params, shared);
-  TileProducer<Tr, typename Tr::KeyTile> producer(params, params.key_map,
-                                                  {shared.key, shared.key_full, shared.key_empty});
-  int index = source.first();
-  while (source.publish(index)) {
-    const PrefillTile tile = source.published().tile;
-    const int head = source.published().head;
-    index = source.next();
-    producer.produce(tile, head);
-  }
-}
-
-// The other warps' view of the work: waits for the next piece.
+// The other warps' view of the work, piece by piece.
 template <class Tr>
 class WorkReader {
  public:
   __device__ explicit WorkReader(typename Tr::Shared& shared) : shared_(shared) {}
 
-  // False at the end. What it filled in is a copy, so the slot is free again at once.
-  __device__ bool read(PrefillTile& tile, int& head) {
-    mbarrier_wait(shared_.work_full[position_.slot], position_.parity);
-    tile = shared_.work[position_.slot].tile;
-    head = shared_.work[position_.slot].head;
+  // Waits for the next piece, which stays where it is until it is released; null: there is none.
+  __device__ const typename Tr::Work* next() {
+    const uint32_t n = read_++;
+    mbarrier_wait(shared_.work_full[n % Tr::kTiles], n / Tr::kTiles & 1);
+    const typename Tr::Work& work = shared_.work[n % Tr::kTiles];
+    return work.head >= 0 ? &work : nullptr;
+  }
+  // Gives back the oldest piece that has not been.
+  __device__ void release() {
     __syncwarp();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.work_empty[position_.slot]);
-    position_.advance();
-    return head >= 0;
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.work_empty[released_ % Tr::kTiles]);
+    ++released_;
   }
 
  private:
   typename Tr::Shared& shared_;
-  RingPosition<Tr::kTiles> position_;
+  uint32_t read_ = 0, released_ = 0;
 };
+
+// Keys, and before them the work that there is: two pieces ahead, so that queries come in time; but
+// nothing is put in front of the block's first keys.
+template <class Tr>
+__device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& shared) {
+  WorkSource<Tr> source(params, shared);
+  TileProducer<Tr, typename Tr::KeyTile> producer(params, params.key_map,
+                                                  {shared.key, shared.key_full, shared.key_empty});
+  bool more = source.publish(source.first());
+  if (!more) return;
+  int ahead = source.next();
+  const auto publish_one = [&] {
+    if (!more) return;
+    more = source.publish(ahead);
+    if (more) ahead = source.next();
+  };
+  const auto piece = [&](uint32_t n) {
+    const typename Tr::Work& work = shared.work[n % Tr::kTiles];
+    return work.head >= 0 ? &work : nullptr;
+  };
+  producer.look_up(piece(0));
+  uint32_t n = 0;
+  while (const typename Tr::Work* work = piece(n)) {
+    producer.produce(*work, [&] {
+      if (n == 0) publish_one();
+      publish_one();
+      return piece(n + 1);
+    });
+    ++n;
+  }
+}
 
 template <class Tr>
 __device__ void produce_values(const PrefillParams& params, typename Tr::Shared& shared) {
   TileProducer<Tr, typename Tr::ValueTile> producer(
       params, params.value_map, {shared.value, shared.value_full, shared.value_empty});
   WorkReader<Tr> reader(shared);
-  PrefillTile tile;
-  int head;
-  while (reader.read(tile, head)) producer.produce(tile, head);
+  const typename Tr::Work* work = reader.next();
+  producer.look_up(work);
+  while (work) {
+    const typename Tr::Work* next = nullptr;
+    producer.produce(*work, [&] { return next = reader.next(); });
+    reader.release();
+    work = next;
+  }
 }
 
-// By the last warps of the group. Rows behind the last become zeros.
+// By the last warps of the group. Rows behind the last become zeros. Before the queries of a tile
+// come, the output of the tile whose place they take leaves.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
   constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
@@ -183,10 +226,28 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
-  PrefillTile tile;
-  int head;
-  while (reader.read(tile, head)) {
+  // What the tile before in the same place left there.
+  StagedRows* const staged = shared.staged[threadIdx.x / 32 - 2];
+  const auto take_place = [&](const StagedRows& next) {
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
+    if constexpr (!Tr::kStaged) return;
+    const StagedRows rows = staged[position.slot];
+    if (rows.head >= 0)
+      send_rows<Tr, 32 * Tr::kQueryWarps, kLanes>(attend, rows, shared.query[position.slot],
+                                                  threadIdx.x - 64);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) staged[position.slot] = next;
+    __syncwarp();
+  };
+  if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
+  __syncwarp();
+  while (const typename Tr::Work* work = reader.next()) {
+    const PrefillTile tile = work->tile;
+    const int head = work->head;
+    reader.release();
+    take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
+    find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
+                    32 * Tr::kQueryWarps);
     const uint32_t destination = shared_address(shared.query[position.slot]);
     for (int row = first_row; row < Tr::kRows; row += kRowsAtOnce) {
       const bool real = tile.first_row + row < tile.query_len * attend.group.value;
@@ -203,6 +264,11 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     fence_async_proxy();
     __syncwarp();
     if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[position.slot]);
+    position.advance();
+  }
+  // All but the last tile, whose rows leave from registers.
+  for (int i = 1; i < Tr::kQueries; ++i) {
+    take_place({});
     position.advance();
   }
 }

@@ -12,6 +12,20 @@
 
 namespace pagoda::cuda::prefill {
 
+// Keys of a tile that one of its rows does not see: as many in front, as many behind. Ranges of rows
+// move by no more than a key from row to row, so the counts are small, or all the same to a row that
+// sees nothing.
+struct HiddenEnds {
+  uint16_t front, back;
+};
+
+// The rows of a tile whose output leaves from shared memory.
+struct StagedRows {
+  int32_t first = 0, end = 0;  // packed rows of the request: the tile's first, behind the last
+  int32_t query_start = 0;
+  int32_t head = -1;  // of the keys; below 0: there are no rows
+};
+
 template <class T, int kHeadDim_, int kHeadDimV_>
 struct Traits {
   using Type = T;
@@ -31,26 +45,39 @@ struct Traits {
 
   // These change speed, never results.
   static constexpr int kStages = 2;
-  static constexpr int kQueries =
-      2 * QueryTile::kBytes + kStages * (KeyTile::kBytes + ValueTile::kBytes) <= 224 * 1024 ? 2 : 1;
-  static constexpr int kTiles = 2;  // tiles of work between the producer and its readers
-  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
+  static constexpr int kQueries = [] {  // as many as there is room for, three at most
+    constexpr int kRoom = 224 * 1024 - kStages * (KeyTile::kBytes + ValueTile::kBytes);
+    return kRoom / QueryTile::kBytes < 3 ? kRoom / QueryTile::kBytes : 3;
+  }();
+  // Whether finished rows leave by way of their queries' place.
+  static constexpr bool kStaged = kQueries > 1;
+  static_assert(!kStaged || kHeadDimV <= kHeadDim);
+  static constexpr int kTiles = 8;  // tiles of work between the producer and its readers
+  static constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;
 
   struct Work {
     PrefillTile tile;
     int32_t head;  // of the keys; below 0: there is no more work
     int32_t unused[3];
   };
+  // Which of the tile's keys each row sees, and which all rows of a warp group do.
+  struct Ranges {
+    HiddenEnds of_row[kRows];
+    KeyRange of_all[kGroups];
+  };
   struct Shared {
     alignas(1024) uint8_t query[kQueries][QueryTile::kBytes];
     alignas(1024) uint8_t key[kStages][KeyTile::kBytes];
     alignas(1024) uint8_t value[kStages][ValueTile::kBytes];
+    alignas(16) Ranges ranges[kQueries];
+    alignas(16) StagedRows staged[kQueryWarps][kQueries];
     alignas(16) Work work[kTiles];
     uint64_t work_full[kTiles], work_empty[kTiles];
     uint64_t query_full[kQueries], query_empty[kQueries];
     uint64_t key_full[kStages], key_empty[kStages];
     uint64_t value_full[kStages], value_empty[kStages];
   };
+  static_assert(sizeof(Shared) <= 227 * 1024);
 };
 
 // A place in a ring of kSlots, and the parity that its barrier has when the slot's content is
@@ -65,13 +92,15 @@ struct RingPosition {
   }
 };
 
-// Tiles of kKeys keys that hold [key_begin, key_end), counted from key 0.
+// Tiles of kKeys keys that hold [key_begin, key_end), counted from key 0. There is always one: work
+// without keys goes through the same motions with a tile that nobody fills and nobody sees.
 template <class Tr>
 struct KeyTiles {
   int first, end;
 
   __device__ explicit KeyTiles(const PrefillTile& tile)
-      : first(tile.key_begin / Tr::kKeys), end((tile.key_end + Tr::kKeys - 1) / Tr::kKeys) {}
+      : first(tile.key_begin / Tr::kKeys),
+        end(max((tile.key_end + Tr::kKeys - 1) / Tr::kKeys, first + 1)) {}
 };
 
 }  // namespace pagoda::cuda::prefill

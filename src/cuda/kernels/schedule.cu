@@ -203,6 +203,13 @@ __device__ int list_padding(const ScheduleParams& params, int listed) {
   return num_items;
 }
 
+// Items behind the last that the blocks of the decode kernel fetch before they know how many there
+// are: nobody looks at them, but memory that is read has been written.
+__device__ void clear_unused_items(const ScheduleParams& params, int listed) {
+  const int end = min(params.max_items, params.num_decode_blocks);
+  for (int i = listed + threadIdx.x; i < end; i += kThreads) params.decode_items[i] = {};
+}
+
 template <class Visit>
 __device__ void for_prefill_tiles(const ScheduleParams& params, const Request& request,
                                   Visit visit) {
@@ -252,15 +259,31 @@ __device__ int list_prefill_tiles(const ScheduleParams& params, int* class_count
   return total;
 }
 
+// Tokens behind the last request as tiles without keys; returns the number of all tiles.
+__device__ int list_padding_tiles(const ScheduleParams& params, int listed) {
+  const int first = params.query_start_loc[params.num_reqs];
+  const int num_rows = max(params.num_tokens - first, 0) * params.group;
+  const int num_tiles = (num_rows + params.rows_per_tile - 1) / params.rows_per_tile;
+  for (int i = threadIdx.x; i < num_tiles; i += kThreads)
+    params.prefill_tiles[listed + i] = {.first_row = i * params.rows_per_tile,
+                                        .query_start = first,
+                                        .query_len = params.num_tokens - first,
+                                        .flags = kItemIsPadding};
+  return listed + num_tiles;
+}
+
 __global__ void __launch_bounds__(kThreads)
     make_schedule(const __grid_constant__ ScheduleParams params) {
   wait_for_earlier_kernels();
   allow_next_kernel();
   __shared__ int scratch[32];
   __shared__ int class_count[kLengthClasses];
-  const int num_requests_items = list_decode_items(params, scratch);
-  const int num_padding_items = list_padding(params, num_requests_items);
-  const int num_tiles = list_prefill_tiles(params, class_count, scratch);
+  const bool decodes = params.max_decode_rows > 0;
+  const int num_requests_items = decodes ? list_decode_items(params, scratch) : 0;
+  const int num_padding_items = decodes ? list_padding(params, num_requests_items) : 0;
+  clear_unused_items(params, num_requests_items + num_padding_items);
+  int num_tiles = list_prefill_tiles(params, class_count, scratch);
+  if (!decodes) num_tiles = list_padding_tiles(params, num_tiles);
   // Beside prefill tiles some multiprocessors are left to those from the start.
   const int blocks = num_tiles == 0 ? params.num_decode_blocks : params.num_decode_blocks * 4 / 5;
   if (threadIdx.x == 0)

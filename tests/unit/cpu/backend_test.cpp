@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cfenv>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +18,7 @@
 #include "core/dtype.h"
 #include "core/error.h"
 #include "cpu/features.h"
+#include "cpu/float_mode.h"
 #include "cpu/select.h"
 #include "cpu/threads.h"
 
@@ -132,6 +134,54 @@ TEST(CpuSelect, TilesLeaveOtherTypesToVectors) {
     EXPECT_NE(selection.reasons[0].sentence.find("bf16"), std::string::npos);
   }
 }
+
+// Arithmetic that the compiler neither does beforehand nor moves.
+float sum_of(float a, float b) {
+  volatile float x = a, y = b, sum = x + y;
+  return sum;
+}
+float product_of(float a, float b) {
+  volatile float x = a, y = b, product = x * y;
+  return product;
+}
+
+TEST(CpuFloatMode, TheCallersRoundingIsSetAsideAndComesBack) {
+  ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
+  const float before = sum_of(1, 0x1p-30f);
+  float inside = 0;
+  {
+    const FloatMode mode;
+    inside = sum_of(1, 0x1p-30f);
+  }
+  const float after = sum_of(1, 0x1p-30f);
+  std::fesetround(FE_TONEAREST);
+  EXPECT_GT(before, 1);
+  EXPECT_EQ(inside, 1);
+  EXPECT_GT(after, 1);
+}
+
+#if defined(PAGODA_CPU_X86) || defined(PAGODA_CPU_ARM64)
+TEST(CpuFloatMode, SubnormalsCountWhateverTheCallerFlushes) {
+#ifdef PAGODA_CPU_X86
+  constexpr uint64_t kFlush = 0x8040;  // results and operands
+#else
+  constexpr uint64_t kFlush = 1 << 24;
+#endif
+  const uint64_t own = float_mode();
+  set_float_mode(own | kFlush);
+  const float before = product_of(0x1p-100f, 0x1p-30f);
+  float inside = 0;
+  {
+    const FloatMode mode;
+    inside = product_of(0x1p-100f, 0x1p-30f);
+  }
+  const float after = product_of(0x1p-100f, 0x1p-30f);
+  set_float_mode(own);
+  EXPECT_EQ(before, 0);
+  EXPECT_EQ(inside, 0x1p-130f);
+  EXPECT_EQ(after, 0);
+}
+#endif
 
 // Tiles of f16 serve tensors of f16, and those of bf16 where all that is cached are codes. What
 // they leave goes to tiles of bf16 and to vectors.

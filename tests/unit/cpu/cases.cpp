@@ -533,7 +533,7 @@ std::string text_of(const Case& c) {
 
 std::vector<std::string> isas_here() {
   std::vector<std::string> found;
-  for (const char* isa : {"scalar", "avx2", "avx512", "amx", "amx_fp16"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "amx", "amx_fp16", "neon"}) {
     pagoda_context_options options = PAGODA_INIT(pagoda_context_options);
     options.backend = "cpu";
     options.num_threads = 1;

@@ -99,7 +99,7 @@ uint32_t hash_of(uint32_t a, uint32_t b, uint32_t c = 0, uint32_t d = 0, uint32_
 Case random_case(uint32_t seed);
 std::string text_of(const Case& c);
 
-// "scalar", "avx2", "avx512" as far as this machine has them.
+// The instruction sets that this machine has.
 std::vector<std::string> isas_here();
 
 }  // namespace pagoda::test
