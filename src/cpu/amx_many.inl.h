@@ -149,23 +149,8 @@ inline void accumulate_chunk(const char* const* values, int64_t offset,
 // sums: [4] tiles
 inline void accumulate_in_range(const char* values, int chunks, const char* const (&weights)[2],
                                 const F32 (&range)[2], float* sums, float* const (&o)[2]) {
-  load_tile<6>(weights[0]);
-  load_tile<7>(weights[1]);
-  for (int c = 0; c < chunks; ++c, values += 2 * kTileBytes) {
-    stream_tile<4>(values);
-    clear_tile<0>();
-    product<0, 4, 6>();
-    clear_tile<1>();
-    product<1, 4, 7>();
-    stream_tile<5>(values + kTileBytes);
-    clear_tile<2>();
-    product<2, 5, 6>();
-    clear_tile<3>();
-    product<3, 5, 7>();
-    store_tile<0>(sums);
-    store_tile<1>(sums + 512);
-    store_tile<2>(sums + 256);
-    store_tile<3>(sums + 768);
+  for (int c = 0; c < chunks; ++c) {
+    accumulate_chunk(&values, int64_t{c} * 2 * kTileBytes, weights, 1, {sums, sums + 512}, true);
     for (int g = 0; g < 2; ++g)
       for (int i = 0; i < 512; i += kWidth) {
         float* at = o[g] + c * 512 + i;
@@ -251,9 +236,8 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     if (plan_rise(task, group, tile.start + first, scores[g], rescale))
       rescale_columns(rescale, chunks_v, group.o);
     if (weigh(group, logits, value_scales, seen[g], tile.start, first, range[g], scores[g],
-              scratch.rounded, rescale, [] {}))
+              WeightsInPairs{scratch.weights + g * kTileBytes}, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
-    pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
   if (is_exact) {

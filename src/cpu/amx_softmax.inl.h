@@ -400,13 +400,29 @@ inline F32 range_of(const float* value_scales, const Seen& seen, int first) {
   return power_above(most);
 }
 
-// Weights of a unit, rounded in the upper halves of words; returns their sum before rounding.
-// scores, weights: [kUnitKeys, 16]; value_scales: [kUnitKeys] or null; seen: from key `first` on;
-// range: of the unit; beside: called now and then
-template <class Beside>
+// Where rounded weights of the keys j and 16 + j of a unit go: in the upper halves of words,
+// [kUnitKeys][16 rows], or together, [16][16 rows], as a second operand.
+struct WeightsInWords {
+  uint32_t* to;
+  [[gnu::always_inline]] void put(int j, F32 first, F32 second) const {
+    _mm512_store_si512(to + j * kGroupRows, rounded(first).v);
+    _mm512_store_si512(to + (16 + j) * kGroupRows, rounded(second).v);
+  }
+};
+struct WeightsInPairs {
+  char* to;
+  [[gnu::always_inline]] void put(int j, F32 first, F32 second) const {
+    _mm512_store_si512(to + j * kTileRowBytes, rounded_pair(first, second));
+  }
+};
+
+// Rounds the weights of a unit and returns their sum before that. scores: [kUnitKeys, 16];
+// value_scales: [kUnitKeys] or null; seen: from key `first` on; range: of the unit; weights: one of
+// the above; beside: called now and then
+template <class Weights, class Beside>
 inline F32 weights_of(const Group& group, const Logits& logits, const float* value_scales,
                       const Seen& seen, int first, F32 range, const float* scores,
-                      uint32_t* weights, const Beside& beside) {
+                      const Weights& weights, const Beside& beside) {
   const F32 scale = logits.exponent_scale(group.first), shift = shift_of(group);
   const F32 inverse = inverse_of_power(range);
   F32 sum[4];
@@ -418,22 +434,22 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
     if (value_scales != nullptr)
       p = select({seen.rows_of(first + key)}, p * (broadcast(value_scales[key]) * inverse),
                  broadcast(0.0f));
-    _mm512_store_si512(weights + key * kGroupRows, rounded(p).v);
+    return p;
   };
   for (int j = 0; j < 16; j += 4, beside())
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      one(j + i, sum[i]);
-      one(16 + j + i, sum[i]);
+      const F32 p = one(j + i, sum[i]);
+      weights.put(j + i, p, one(16 + j + i, sum[i]));
     }
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 // The whole softmax of a unit of a tile. Returns whether m of a row rose; then `rescale` is for o.
-template <class Beside>
+template <class Weights, class Beside>
 inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
                   const Seen& seen, int tile_start, int first, F32 range, const float* scores,
-                  uint32_t* weights, F32& rescale, const Beside& beside) {
+                  const Weights& weights, F32& rescale, const Beside& beside) {
   const F32 logit_scale = logits.logit_scale(group.first);
   start_rows(logits.task, group, logit_scale, tile_start + first, scores);
   F32 sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, beside);
