@@ -179,6 +179,8 @@ void add_formats() {
     const std::string kv = std::string("bf16/kv_") + name;
     add_decode("1x4096/" + kv, {.seq_len = 4096, .kv_format = format});
     add_decode("16x4096/" + kv, {.num_reqs = 16, .seq_len = 4096, .kv_format = format});
+    add_decode("1x4096/" + kv + "/page128",
+               {.seq_len = 4096, .kv_format = format, .page_size = 128});
     add_decode("1x4096/" + kv + "/warm", {.seq_len = 4096, .kv_format = format}, false);
     add_decode("1x512/" + kv + "/warm", {.seq_len = 512, .kv_format = format}, false);
     add_prefill("2048/" + kv, prefill(2048, {.kv_format = format}));
@@ -191,6 +193,7 @@ void add_formats() {
 void add_decodes() {
   add_decode("1x4096/bf16", {.seq_len = 4096});
   add_decode("16x4096/bf16", {.num_reqs = 16, .seq_len = 4096});
+  add_decode("1x4096/bf16/page128", {.seq_len = 4096, .page_size = 128});
   add_decode("1x4096/bf16/avx512", {.seq_len = 4096, .isa = "avx512"});
   add_decode("1x4096/bf16/nhd", {.seq_len = 4096, .hnd = false});
   add_decode("1x4096/f16", {.seq_len = 4096, .dtype = PAGODA_F16});

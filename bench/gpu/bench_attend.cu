@@ -241,6 +241,16 @@ Result measure(const Case& c, bool check) {
 
 }  // namespace
 
+// filter: parts of names, separated by commas.
+bool is_wanted(const std::string& name, const std::string& filter) {
+  for (size_t begin = 0; begin <= filter.size();) {
+    const size_t end = std::min(filter.find(',', begin), filter.size());
+    if (name.find(filter.substr(begin, end - begin)) != std::string::npos) return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
 int main(int argc, char** argv) {
   const char* json_path = argc > 1 ? argv[1] : "/dev/null";
   const char* filter = argc > 2 ? argv[2] : "";
@@ -257,7 +267,7 @@ int main(int argc, char** argv) {
   const char* separator = "";
   for (Case c : cases()) {
     if (argc > 3) c.spec.split_keys = std::atoi(argv[3]);
-    if (c.name.find(filter) == std::string::npos) continue;
+    if (!is_wanted(c.name, filter)) continue;
     try {
       const bool check =
           c.spec.query_lens.size() * size_t(c.spec.query_lens[0]) * c.spec.seq_lens[0] < 5'000'000;

@@ -42,9 +42,11 @@ PAGODA_HD constexpr SplitRule with_at_most(const SplitRule& rule, int32_t most, 
 // fewer), so that either one worker or kLeaves of them can attend it. Leaves are attended from an
 // empty state and merge in index order into their split, whoever did them.
 inline constexpr int32_t kLeaves = 4;
+inline constexpr int64_t kLeastLeafKeys = 128;  // unless the split has fewer
 PAGODA_HD constexpr int64_t leaf_len(const SplitRule& rule, int64_t split_len) {
   const int64_t share = (split_len + kLeaves - 1) / kLeaves;
-  return (share + rule.unit - 1) / rule.unit * rule.unit;
+  const int64_t len = (share + rule.unit - 1) / rule.unit * rule.unit;
+  return len < kLeastLeafKeys ? kLeastLeafKeys : len;
 }
 
 }  // namespace pagoda

@@ -18,6 +18,9 @@ constexpr float kHeadroom = 0.0f;
 // How far m is set above that where a bias is known to raise later logits, at most.
 constexpr float kMostAhead = 24.0f;
 
+// The logarithm of scaled_values_unit of kernels.h.
+constexpr int kScaledValuesExponent = 0;
+
 template <int kC, int kA, int kB>
 [[gnu::always_inline]] inline void product() {
   static_assert(kC != kA && kA != kB && kC != kB, "the three tiles of a product differ");
@@ -69,7 +72,8 @@ inline __m512i load_query(Element element, const char* row, int first, int dim, 
 
 // Two conversions of floats are as quick as parting words and joining them, and keep the order.
 struct Int8ToHalves {
-  [[gnu::always_inline]] static bool is_plain(const char*) { return true; }
+  static constexpr uint8_t kMostPlain = 255;
+  [[gnu::always_inline]] static __m512i strangeness(const char*) { return _mm512_setzero_si512(); }
 
   [[gnu::always_inline]] static __m512i plain(const char* codes) {
     return (__m512i)_mm512_cvtne2ps_pbh(floats(codes + 16), floats(codes));
@@ -87,10 +91,10 @@ struct Int8ToHalves {
 // bias and width. That leaves zero and the numbers below 2^-6, which have no leading one, and NaN.
 struct E4m3ToHalves {
   // Neither 0 .. 7 nor 127, signs aside.
-  [[gnu::always_inline]] static bool is_plain(const char* codes) {
+  static constexpr uint8_t kMostPlain = 126 - 8;
+  [[gnu::always_inline]] static __m512i strangeness(const char* codes) {
     const __m512i size = _mm512_and_si512(_mm512_loadu_si512(codes), _mm512_set1_epi8(0x7f));
-    const __m512i above = _mm512_sub_epi8(size, _mm512_set1_epi8(8));
-    return _mm512_cmpgt_epu8_mask(above, _mm512_set1_epi8(126 - 8)) == 0;
+    return _mm512_sub_epi8(size, _mm512_set1_epi8(8));
   }
 
   [[gnu::always_inline]] static __m512i plain(const char* codes) { return shifted(wide(codes)); }

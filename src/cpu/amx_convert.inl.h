@@ -8,10 +8,17 @@
 namespace pagoda::cpu::PAGODA_ISA {
 
 // A conversion, Int8ToHalves or E4m3ToHalves of the unit, has two ways for 32 codes that lie in
-// memory: `plain` for those of 64 codes that is_plain admits, and `any`.
+// memory: `plain` and `any`. Plain codes are those of which no byte of `strangeness`, of 64 codes,
+// is above kMostPlain.
+template <class Convert>
+[[gnu::always_inline]] inline bool are_plain(__m512i strangeness) {
+  const __m512i most = _mm512_set1_epi8(static_cast<char>(Convert::kMostPlain));
+  return __builtin_expect(_mm512_cmpgt_epu8_mask(strangeness, most) == 0, true);
+}
+
 template <class Convert>
 [[gnu::always_inline]] inline void convert_64(const char* codes, uint16_t* to) {
-  const bool plain = __builtin_expect(Convert::is_plain(codes), true);
+  const bool plain = are_plain<Convert>(Convert::strangeness(codes));
   _mm512_store_si512(to, plain ? Convert::plain(codes) : Convert::any(codes));
   _mm512_store_si512(to + 32, plain ? Convert::plain(codes + 32) : Convert::any(codes + 32));
 }

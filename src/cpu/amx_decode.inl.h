@@ -76,7 +76,8 @@ inline void pair_codes(const char* const* rows, int dim, NextLines& next, char* 
   for (int j = 0; j < 16; ++j) {
     for (int d = 0; d < dim; d += 64) {
       const char *a = rows[j] + d, *b = rows[16 + j] + d;
-      const bool plain = __builtin_expect(Convert::is_plain(a) && Convert::is_plain(b), true);
+      const bool plain =
+          are_plain<Convert>(_mm512_max_epu8(Convert::strangeness(a), Convert::strangeness(b)));
       char* at = to + d / kChunkDims * 2 * kTileBytes + j * kTileRowBytes;
       for (int half = 0; half < 64; half += 32, at += 2 * kTileBytes)
         store_pair(plain ? Convert::plain(a + half) : Convert::any(a + half),

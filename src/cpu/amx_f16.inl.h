@@ -19,7 +19,11 @@ constexpr bool kIsNarrow = true;
 constexpr float kMostSum = 32768.0f;
 constexpr float kHeadroom = 6.0f;
 // How far m is set above that where a bias is known to raise later logits, at most.
-constexpr float kMostAhead = 6.0f;
+constexpr float kMostAhead = 0.0f;
+
+// The logarithm of scaled_values_unit of kernels.h. Numbers of f16 and codes are small beside the
+// largest float; values with scales need not be, and with such weights their sums would overflow.
+constexpr int kScaledValuesExponent = 8;
 
 // tdpfp16ps, whose name assemblers of the time of AMX's first machines do not know.
 template <int kC, int kA, int kB>
@@ -68,7 +72,8 @@ inline float query_factor(Element element, const char* row, int dim) {
 
 // Integers of 16 bits, and so are those of 8.
 struct Int8ToHalves {
-  [[gnu::always_inline]] static bool is_plain(const char*) { return true; }
+  static constexpr uint8_t kMostPlain = 255;
+  [[gnu::always_inline]] static __m512i strangeness(const char*) { return _mm512_setzero_si512(); }
 
   [[gnu::always_inline]] static __m512i plain(const char* codes) {
     const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
@@ -80,9 +85,9 @@ struct Int8ToHalves {
 // A code is sign, four bits of exponent, three of mantissa. Those of f16 lie in the same order, and
 // the exponent's width makes it 2^8 too small; subnormals are subnormals. Only NaN is another.
 struct E4m3ToHalves {
-  [[gnu::always_inline]] static bool is_plain(const char* codes) {
-    const __m512i size = _mm512_and_si512(_mm512_loadu_si512(codes), _mm512_set1_epi8(kNan));
-    return _mm512_cmpeq_epu8_mask(size, _mm512_set1_epi8(kNan)) == 0;
+  static constexpr uint8_t kMostPlain = 0x7e;
+  [[gnu::always_inline]] static __m512i strangeness(const char* codes) {
+    return _mm512_and_si512(_mm512_loadu_si512(codes), _mm512_set1_epi8(kNan));
   }
 
   [[gnu::always_inline]] static __m512i plain(const char* codes) { return shifted(wide(codes)); }

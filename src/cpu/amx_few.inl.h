@@ -211,8 +211,8 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
     F32 rescale;
     if (plan_rise(task, group, tile.start + first, scores, rescale))
       rescale_outputs(rescale, task.head_dim_v, outputs);
-    if (weigh(group, logits, value_scales, seen, tile.start, first, range, scores, scratch.rounded,
-              rescale, [&] { upcoming.advance(kLinesBeside); }))
+    if (weigh(group, logits, value_scales, seen, tile.start, first, range, scores,
+              WeightsInWords{scratch.rounded}, rescale, [&] { upcoming.advance(kLinesBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
     spread_weights(scratch.rounded, scratch.weights);
     multiply_values(values + 2 * unit, scratch.weights, chunks_v, scratch.sums, upcoming);

@@ -236,9 +236,8 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     if (plan_rise(task, group, tile.start + first, scores[g], rescale))
       rescale_columns(rescale, chunks_v, group.o);
     if (weigh(group, logits, value_scales, seen[g], tile.start, first, range[g], scores[g],
-              scratch.rounded, rescale, [] {}))
+              WeightsInPairs{scratch.weights + g * kTileBytes}, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
-    pair_weights(scratch.rounded, scratch.weights + g * kTileBytes);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
   }
   if (is_exact) {

@@ -45,14 +45,18 @@ constexpr float kLog2E = 0x1.715476p+0f;
   return _mm512_and_si512(floats, _mm512_set1_epi32(0x7fffffff));
 }
 
-// The power of two just above numbers that are given by their bits, as far as its inverse exists.
+// The power of two just above numbers that are given by their bits, as far as it and its inverse
+// exist, in units of kScaledValuesUnit.
 [[gnu::always_inline]] inline F32 power_above(__m512i bits) {
   const __m512i exponent = _mm512_add_epi32(_mm512_srli_epi32(bits, 23), _mm512_set1_epi32(1));
-  const __m512i within = _mm512_min_epu32(exponent, _mm512_set1_epi32(253));
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(within, 23))};
+  const __m512i within = _mm512_max_epu32(_mm512_min_epu32(exponent, _mm512_set1_epi32(253)),
+                                          _mm512_set1_epi32(kScaledValuesExponent + 1));
+  return {_mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_sub_epi32(within, _mm512_set1_epi32(kScaledValuesExponent)), 23))};
 }
+// Of the power itself.
 [[gnu::always_inline]] inline F32 inverse_of_power(F32 power) {
-  const __m512i one = _mm512_set1_epi32(254 << 23);
+  const __m512i one = _mm512_set1_epi32((254 - kScaledValuesExponent) << 23);
   return {_mm512_castsi512_ps(_mm512_sub_epi32(one, _mm512_castps_si512(power.v)))};
 }
 
@@ -312,13 +316,22 @@ inline F32 growth_of(const AttendTask& task, const Group& group, int first_key, 
   return max(broadcast(0.0f), min(broadcast(kMostAhead), growth));
 }
 
+// Near a number whose product with log2(e) is a float as well, but for 2^-28 of it: j * 7050 / 2^15
+// becomes j * 10171 / 2^15. An m that is far from the largest logit would otherwise leave its
+// rounding in lse.
+inline F32 snapped(F32 m) {
+  constexpr float kStep = 7050.0f / 0x1p15f;
+  return round_to_int(m * broadcast(1.0f / kStep)) * broadcast(kStep);
+}
+
 // What m is set to for a unit. Where logits grow, later keys have larger ones, so it is set ahead
 // of them: as far as weights of what was seen so far remain numbers.
 inline F32 highest_of(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
                       const float* scores) {
   constexpr float kKeysAhead = 512;
-  return largest_of(scores) * logit_scale - broadcast(kHeadroom) +
-         growth_of(task, group, first_key, kKeysAhead);
+  const F32 highest = largest_of(scores) * logit_scale - broadcast(kHeadroom);
+  if (!is_growing(task)) return highest;
+  return snapped(highest + growth_of(task, group, first_key, kKeysAhead));
 }
 
 // Rows that have seen nothing take the maximum of their first unit. Their l and o are 0.
@@ -413,13 +426,29 @@ inline F32 range_of(const float* value_scales, const Seen& seen, int first) {
   return power_above(most);
 }
 
-// Weights of a unit, rounded in the upper halves of words; returns their sum before rounding.
-// scores, weights: [kUnitKeys, 16]; value_scales: [kUnitKeys] or null; seen: from key `first` on;
-// range: of the unit; beside: called now and then
-template <class Beside>
+// Where rounded weights of the keys j and 16 + j of a unit go: in the upper halves of words,
+// [kUnitKeys][16 rows], or together, [16][16 rows], as a second operand.
+struct WeightsInWords {
+  uint32_t* to;
+  [[gnu::always_inline]] void put(int j, F32 first, F32 second) const {
+    _mm512_store_si512(to + j * kGroupRows, rounded(first).v);
+    _mm512_store_si512(to + (16 + j) * kGroupRows, rounded(second).v);
+  }
+};
+struct WeightsInPairs {
+  char* to;
+  [[gnu::always_inline]] void put(int j, F32 first, F32 second) const {
+    _mm512_store_si512(to + j * kTileRowBytes, rounded_pair(first, second));
+  }
+};
+
+// Rounds the weights of a unit and returns their sum before that. scores: [kUnitKeys, 16];
+// value_scales: [kUnitKeys] or null; seen: from key `first` on; range: of the unit; weights: one of
+// the above; beside: called now and then
+template <class Weights, class Beside>
 inline F32 weights_of(const Group& group, const Logits& logits, const float* value_scales,
                       const Seen& seen, int first, F32 range, const float* scores,
-                      uint32_t* weights, const Beside& beside) {
+                      const Weights& weights, const Beside& beside) {
   const F32 scale = logits.exponent_scale(group.first), shift = shift_of(group);
   const F32 inverse = inverse_of_power(range);
   F32 sum[4];
@@ -431,22 +460,22 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
     if (value_scales != nullptr)
       p = select({seen.rows_of(first + key)}, p * (broadcast(value_scales[key]) * inverse),
                  broadcast(0.0f));
-    _mm512_store_si512(weights + key * kGroupRows, rounded(p).v);
+    return p;
   };
   for (int j = 0; j < 16; j += 4, beside())
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      one(j + i, sum[i]);
-      one(16 + j + i, sum[i]);
+      const F32 p = one(j + i, sum[i]);
+      weights.put(j + i, p, one(16 + j + i, sum[i]));
     }
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 // The whole softmax of a unit of a tile. Returns whether m of a row rose; then `rescale` is for o.
-template <class Beside>
+template <class Weights, class Beside>
 inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
                   const Seen& seen, int tile_start, int first, F32 range, const float* scores,
-                  uint32_t* weights, F32& rescale, const Beside& beside) {
+                  const Weights& weights, F32& rescale, const Beside& beside) {
   const F32 logit_scale = logits.logit_scale(group.first);
   start_rows(logits.task, group, logit_scale, tile_start + first, scores);
   F32 sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, beside);

@@ -1,7 +1,9 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
+#include "amx_codes.inl.h"
 #include "amx_decode.inl.h"
+#include "amx_pipeline.inl.h"
 #include "amx_run.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
@@ -33,12 +35,13 @@ inline int64_t own_bytes(int32_t head_dim, int32_t head_dim_v, int32_t max_rows)
   return AmxScratch(nullptr, head_dim, head_dim_v, max_rows).size;
 }
 
-// Rows behind the last are zeros, so that a pair of groups is always whole.
+// Rows behind the last are zeros, so that a pair of groups is always whole where pairs are used.
 inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own) {
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
   const int query_bytes = row_bytes(queries.element, queries.head_dim);
-  for (int row = 0; row < round_up(queries.num_rows, kPairRows); row += kGroupRows) {
+  const int together = queries.num_rows > kMaxFewRows ? kPairRows : kGroupRows;
+  for (int row = 0; row < round_up(queries.num_rows, together); row += kGroupRows) {
     for (int i = row + kGroupRows; i < smaller(row + 2 * kGroupRows, queries.num_rows); ++i)
       for (int byte = 0; byte < query_bytes; byte += 64) prefetch(queries.rows[i] + byte);
     pack_queries(queries.element, queries.rows + row,
@@ -52,7 +55,9 @@ inline void attend(const AttendTask& task) {
   const FlushSubnormals mode;
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
   if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
+  if (attend_in_pipeline(task, scratch)) return;
   if (!task.continues) clear(task);
+  if (serves_codes(task)) return attend_codes(task, scratch);
   if (SmallGroup::serves(task)) return attend_decode(task, scratch);
   attend_few(task, scratch);
 }
@@ -111,16 +116,15 @@ template <Element kElement>
 
 template <Element kElement>
 inline void narrow_group_to(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
-                            const float* divisor, const float* column_scale, void* const* to) {
-  for (int i = 0; i < count; ++i)
-    for (int byte = 0; byte < head_dim_v * 2; byte += 64)
-      prefetch(static_cast<const char*>(to[i]) + byte);
+                            const float* divisor, const float* column_scale, void* const* to,
+                            int32_t coming) {
   const F32 factor = load(weight) / load(divisor);
   for (int first = 0; first < head_dim_v; first += kChunkDims) {
     __m512i r[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
       const int column = first + 2 * i;
+      if (i < coming) prefetch_near(static_cast<const char*>(to[count + i]) + first * 2);
       F32 a = load(o + column * kGroupRows) * factor;
       F32 b = load(o + (column + 1) * kGroupRows) * factor;
       if (column_scale != nullptr && column < head_dim_v) {
@@ -139,15 +143,16 @@ inline void narrow_group_to(const float* o, int32_t count, int32_t head_dim_v, c
 
 inline void narrow_group(Element element, const float* o, int32_t count, int32_t head_dim_v,
                          const float* weight, const float* divisor, const float* column_scale,
-                         void* const* to) {
+                         void* const* to, int32_t coming) {
   const auto narrow =
       element == Element::f16 ? narrow_group_to<Element::f16> : narrow_group_to<Element::bf16>;
-  narrow(o, count, head_dim_v, weight, divisor, column_scale, to);
+  narrow(o, count, head_dim_v, weight, divisor, column_scale, to, coming);
 }
 
 extern const TileKernels kTileKernels;
 const TileKernels kTileKernels{.padded_dim = padded_dim,
                                .attend = attend,
+                               .scaled_values_unit = 1 << kScaledValuesExponent,
                                .merge_states = merge_rows,
                                .own_bytes = own_bytes,
                                .take_queries = take_queries,

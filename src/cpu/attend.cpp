@@ -170,6 +170,10 @@ class ItemRun {
     const int32_t r = item_.request;
     const bool causal = batch.causal != nullptr ? batch.causal[r] != 0 : call_.step.mask.causal;
     const Mask mask = mask_of_request(call_.step.mask, causal);
+    const TensorView &query = call_.operands.query, &out = call_.operands.out;
+    query_head_bytes_ = query.stride[1] * static_cast<int64_t>(size_of(query.dtype));
+    out_head_bytes_ = out.stride[1] * static_cast<int64_t>(size_of(out.dtype));
+    query_has_scales_ = query_format_of(call_.problem().query_format).scale == ScaleOf::token;
     int64_t index = item_.first_row / group(), head = item_.first_row % group();
     for (int32_t row = 0; row < item_.num_rows; ++index, head = 0) {
       const SharedToken own{.request = r, .token = static_cast<int32_t>(index)};
@@ -189,6 +193,8 @@ class ItemRun {
     KeyRange keys;
     int32_t position, token;  // token: of the step
     int64_t first_slot;
+    const char* query;  // of the group's first head, as the next
+    char* result;
   };
 
   TokenRows rows_of_token(const SharedToken& at, const Mask& mask) const {
@@ -202,15 +208,21 @@ class ItemRun {
                              std::clamp(keys.end, item_.key_begin, item_.key_end)},
                     .position = position,
                     .token = first + at.token,
-                    .first_slot = 0};
+                    .first_slot = 0,
+                    .query = address_of(call_.operands.query, first + at.token),
+                    .result = address_of(call_.operands.out, first + at.token)};
     if (item_.leaves() || item_.resumes())
       token.first_slot = (int64_t{call_.cascade.first_slot[at.request]} + at.token) * group();
     return token;
   }
 
+  char* address_of(const TensorView& tensor, int64_t token) const {
+    const int64_t first = token * tensor.stride[0] + kv_head_ * group() * tensor.stride[1];
+    return static_cast<char*>(tensor.data) + first * static_cast<int64_t>(size_of(tensor.dtype));
+  }
+
   // head: within the group
   void load_row(int32_t row, int64_t head, const TokenRows& token) {
-    const TensorView& query = call_.operands.query;
     const int64_t query_head = kv_head_ * group() + head;
     scratch_.visible_begin[row] = token.keys.begin;
     scratch_.visible_end[row] = token.keys.end;
@@ -220,17 +232,17 @@ class ItemRun {
     scratch_.slope[row] =
         call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[query_head] : 0;
     scratch_.query_scale[row] = query_token_scale(token.token, query_head);
-    scratch_.query_rows[row] =
-        address(query, token.token * query.stride[0] + query_head * query.stride[1]);
+    scratch_.query_rows[row] = token.query + head * query_head_bytes_;
+    scratch_.results[row] = token.result + head * out_head_bytes_;
     if (scratch_.queries != nullptr)
-      call_.kernels.widen(element_of(query.dtype), scratch_.query_rows[row],
+      call_.kernels.widen(element_of(call_.operands.query.dtype), scratch_.query_rows[row],
                           scratch_.queries + int64_t{row} * call_.geometry.head_dim,
                           call_.geometry.head_dim);
   }
 
   ScaleOf query_scale_kind() const { return query_format_of(call_.problem().query_format).scale; }
   float query_token_scale(int64_t token, int64_t head) const {
-    if (query_scale_kind() != ScaleOf::token) return 1;
+    if (!query_has_scales_) return 1;
     const TensorView& scale = call_.layer.query_scale;
     return static_cast<const float*>(scale.data)[token * scale.stride[0] + head * scale.stride[1]];
   }
@@ -371,12 +383,17 @@ class ItemRun {
     }
     const bool in_groups =
         call_.kernels.narrow_group != nullptr && call_.operands.out.dtype != PAGODA_F32;
+    const Side values = values_of(call_);
+    const bool is_scaled = !values.of_call && values.format.scale == ScaleOf::token;
+    const float unit = values.head_scale(kv_head_) * unit_of(values.rows().dtype) *
+                       (is_scaled ? call_.kernels.scaled_values_unit : 1.0f);
     int64_t head = item_.first_row % group();
     for (int32_t first = 0; first < item_.num_rows; first += kRowPadding) {
       Finished rows[kRowPadding];
       const int32_t count = std::min(kRowPadding, item_.num_rows - first);
       for (int32_t i = 0; i < count; ++i) {
         rows[i] = finish_state(total, first + i, kv_head_ * group() + head);
+        rows[i].weight *= unit;
         head = head + 1 == group() ? 0 : head + 1;
         if (!in_groups) narrow_row(total, first + i, rows[i]);
       }
@@ -415,15 +432,22 @@ class ItemRun {
     }
   }
 
-  // What o of a row is multiplied by and divided by, and where it goes. Divisor 0: zeros.
+  // What o of a row is multiplied by, but for what all rows share, and divided by, and where it
+  // goes. Divisor 0: zeros.
   struct Finished {
     float weight, divisor;
     void* to;
   };
 
+  // With ALiBi m may be far from the result, which then is a small difference of large numbers.
+  float lse_of_row(float m, float l) const {
+    if (call_.problem().score.alibi == Alibi::none) return lse_of(m, l);
+    return static_cast<float>(lse_of<double>(m, l));
+  }
+
   // The sink joins here, once, as a state with m = sink, l = 1 and no output.
   Finished finish_state(State total, int32_t row, int64_t head) const {
-    const TensorView &out = call_.operands.out, &lse = call_.operands.lse;
+    const TensorView& lse = call_.operands.lse;
     const int64_t token = scratch_.token[row];
     float m = total.m[row], l = total.l[row], weight = 1;
     if (call_.step.adds_sinks) {
@@ -434,13 +458,10 @@ class ItemRun {
       m = larger;
     }
     if (lse) {
-      const float it = lse_of(m, l);
+      const float it = lse_of_row(m, l);
       lse_at(lse, head, token) = std::isnan(it) ? std::numeric_limits<float>::quiet_NaN() : it;
     }
-    const Side values = values_of(call_);
-    return {.weight = weight * values.head_scale(kv_head_) * unit_of(values.rows().dtype),
-            .divisor = l,
-            .to = address(out, token * out.stride[0] + head * out.stride[1])};
+    return {.weight = weight, .divisor = l, .to = scratch_.results[row]};
   }
 
   void narrow_row(State total, int32_t row, const Finished& it) const {
@@ -466,16 +487,16 @@ class ItemRun {
 
   void narrow_group(State total, int32_t first, int32_t count, const Finished* rows) const {
     float weight[kRowPadding], divisor[kRowPadding];
-    void* to[kRowPadding];
     for (int32_t i = 0; i < kRowPadding; ++i) {
       const Finished& it = rows[i < count ? i : 0];
       weight[i] = it.divisor == 0 ? 0 : it.weight;
       divisor[i] = it.divisor == 0 ? 1 : it.divisor;
-      to[i] = it.to;
     }
+    const int32_t coming = std::min(kRowPadding, item_.num_rows - first - count);
     call_.kernels.narrow_group(
         element_of(call_.operands.out.dtype), total.o + call_.geometry.output_offset(first), count,
-        call_.geometry.head_dim_v, weight, divisor, values_of(call_).channel_scale(kv_head_), to);
+        call_.geometry.head_dim_v, weight, divisor, values_of(call_).channel_scale(kv_head_),
+        scratch_.results + first, coming);
   }
 
   const Call& call_;
@@ -484,6 +505,8 @@ class ItemRun {
   const Item& item_;
   const int32_t kv_head_;
   const int64_t split_len_;
+  int64_t query_head_bytes_ = 0, out_head_bytes_ = 0;  // from head to head
+  bool query_has_scales_ = false;                      // of tokens
   MaskLists lists_{};  // of a batch with a block mask
 };
 

@@ -256,6 +256,9 @@ struct Kernels {
   // follow from.
   int32_t split_keys = 8 * kTileKeys;
 
+  // What o of a state is multiplied by to be what it says where values have scales of their tokens.
+  float scaled_values_unit = 1;
+
   // Rows of a tile at most, for heads of up to 128; these change speed, never results.
   int32_t max_rows = 384;
 
@@ -269,22 +272,23 @@ struct Kernels {
 
   // Of a kernel with groups of kRowPadding rows: `narrow` to bf16 or f16 for `count` rows of one at
   // once. o: of the group; weight, divisor: [kRowPadding]; column_scale: [head_dim_v] or null; to:
-  // [count] rows
+  // [count + coming] rows, those behind the group's for the groups that come next
   void (*narrow_group)(Element element, const float* o, int32_t count, int32_t head_dim_v,
                        const float* weight, const float* divisor, const float* column_scale,
-                       void* const* to) = nullptr;
+                       void* const* to, int32_t coming) = nullptr;
 };
 
 // What a unit has that attends with tiles and leaves everything else to the vectors of another.
 struct TileKernels {
   int32_t (*padded_dim)(int32_t head_dim_v);
   void (*attend)(const AttendTask& task);
+  float scaled_values_unit;
   void (*merge_states)(State into, State from, int32_t num_rows, int32_t head_dim_v);
   int64_t (*own_bytes)(int32_t head_dim, int32_t head_dim_v, int32_t max_rows);
   void (*take_queries)(const QueryRows& queries, int32_t head_dim_v, void* own);
   void (*narrow_group)(Element element, const float* o, int32_t count, int32_t head_dim_v,
                        const float* weight, const float* divisor, const float* column_scale,
-                       void* const* to);
+                       void* const* to, int32_t coming);
 };
 
 namespace scalar {

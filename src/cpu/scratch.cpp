@@ -42,6 +42,7 @@ class Carver {
 Scratch carve(Carver& carver, const Geometry& g) {
   Scratch it{};
   it.query_rows = carver.take<const char*>(g.max_rows);
+  it.results = carver.take<void*>(g.max_rows);
   it.query_scale = carver.take<float>(g.max_rows);
   it.visible_begin = carver.take<int32_t>(g.max_rows);
   it.visible_end = carver.take<int32_t>(g.max_rows);

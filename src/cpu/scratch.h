@@ -41,6 +41,7 @@ struct Geometry {
 struct Scratch {
   float* queries;           // [max_rows, head_dim], null with bytes of the kernel's own
   const char** query_rows;  // [max_rows] where the caller has them
+  void** results;           // [max_rows] where the caller wants them
   float* query_scale;       // [max_rows]
   int32_t* visible_begin;   // [max_rows]
   int32_t* visible_end;     // [max_rows]

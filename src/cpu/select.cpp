@@ -23,6 +23,7 @@ Kernels with_tiles(const TileKernels& tiles) {
   Kernels it = avx512::kKernels;
   it.padded_dim = tiles.padded_dim;
   it.attend = tiles.attend;
+  it.scaled_values_unit = tiles.scaled_values_unit;
   it.merge_states = tiles.merge_states;
   it.own_bytes = tiles.own_bytes;
   it.take_queries = tiles.take_queries;

@@ -42,14 +42,18 @@ inline void locate(const PagedRows& rows, int start, int begin, int end, uint64_
                    RowPointers& pointers) {
   for (int i = 0; i < begin; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
   for (int i = end; i < kTileKeys; ++i) pointers[i] = reinterpret_cast<const char*>(kZeros);
-  for (int i = begin; i < end;) {
-    const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
+  int page = (start + begin) / rows.page_size, offset = (start + begin) % rows.page_size;
+  const int64_t stride = rows.token_stride;
+  const int64_t reach = stride > kPrefetchReach ? stride : kPrefetchReach;
+  for (int i = begin; i < end; ++page, offset = 0) {
     const int count = smaller(end - i, rows.page_size - offset);
-    const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * rows.token_stride;
-    const int64_t reach = rows.token_stride > kPrefetchReach ? rows.token_stride : kPrefetchReach;
-    for (int64_t at = 0; at < count * rows.token_stride; at += reach) prefetch(row + at);
-    for (int j = 0; j < count; ++j, row += rows.token_stride) pointers[i + j] = row;
-    i += count;
+    const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * stride;
+    for (int64_t at = 0; at < count * stride; at += reach) prefetch(row + at);
+    const int stop = i + count;
+    for (; i + 8 <= stop; i += 8, row += 8 * stride)
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) pointers[i + j] = row + j * stride;
+    for (; i < stop; ++i, row += stride) pointers[i] = row;
   }
   // A key that no row sees is not read, whatever it holds.
   for (uint64_t hidden = ~any & seen_between(begin, end); hidden != 0; hidden &= hidden - 1)
@@ -63,17 +67,18 @@ inline void locate_scales(const PagedRows& rows, int start, int begin, int end, 
   const char* const one = reinterpret_cast<const char*>(&kOne);
   for (int i = 0; i < begin; ++i) pointers[i] = one;
   for (int i = end; i < kTileKeys; ++i) pointers[i] = one;
+  const int64_t stride = rows.scale_token_stride;
   for (int i = begin; i < end;) {
     const int page = (start + i) / rows.page_size, offset = (start + i) % rows.page_size;
     const int count = smaller(end - i, rows.page_size - offset);
-    const char* scale =
-        rows.scales + rows.pages[page] * rows.scale_page_stride + offset * rows.scale_token_stride;
-    for (int j = 0; j < count; ++j, scale += rows.scale_token_stride) {
-      prefetch(scale);
-      pointers[i + j] = (any >> (i + j) & 1) != 0 ? scale : one;
-    }
+    const char* scale = rows.scales + rows.pages[page] * rows.scale_page_stride + offset * stride;
+    for (int64_t at = 0; at<count * stride; at += stride> 64 ? stride : 64) prefetch(scale + at);
+    prefetch(scale + (count - 1) * stride);
+    for (int j = 0; j < count; ++j) pointers[i + j] = scale + j * stride;
     i += count;
   }
+  for (uint64_t hidden = ~any & seen_between(begin, end); hidden != 0; hidden &= hidden - 1)
+    pointers[__builtin_ctzll(hidden)] = one;
 }
 
 // Locates the keys of a tile that some row sees.
@@ -118,7 +123,18 @@ inline void each_tile(const AttendTask& task, const Work& work) {
 // Gathers the scales of a tile's rows, where there are any.
 inline const float* gather(const PagedRows& rows, const RowPointers& pointers, float* scales) {
   if (rows.scales == nullptr) return nullptr;
-  for (int i = 0; i < kTileKeys; ++i) __builtin_memcpy(scales + i, pointers[i], sizeof(float));
+  constexpr int kTogether = 16;  // that often lie one behind the other
+  constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+  for (int i = 0; i < kTileKeys; i += kTogether) {
+    int64_t apart = 0;
+    for (int j = 1; j < kTogether; ++j) apart |= pointers[i + j] - pointers[i] - j * kFloat;
+    if (apart == 0) {
+      __builtin_memcpy(scales + i, pointers[i], kTogether * sizeof(float));
+      continue;
+    }
+    for (int j = i; j < i + kTogether; ++j)
+      __builtin_memcpy(scales + j, pointers[j], sizeof(float));
+  }
   return scales;
 }
 

@@ -90,7 +90,6 @@ struct AttendParams {
 
   const struct ScheduleHeader* schedule = nullptr;    // see schedule.h
   const struct DecodeItem* decode_items = nullptr;    // [schedule->num_decode_items]
-  int32_t max_items = 1;                              // that decode_items has room for
   const struct PrefillTile* prefill_tiles = nullptr;  // [schedule->num_prefill_tiles]
   float* partial_out = nullptr;   // [slots, head_dim_v], a slot for each row, head and piece
   float* partial_ml = nullptr;    // [slots, 2]

@@ -20,15 +20,30 @@ inline constexpr int32_t kMaxDecodeRows = 64;
 // A request's keys are cut into at most kMaxSplits: a function of its length alone.
 inline constexpr int32_t kMaxSplits = 32;
 
+inline constexpr int32_t kMaxPieces = kMaxSplits * kLeaves;
+
 // Keys per split unless tuned otherwise.
 inline constexpr int32_t kSplitKeys = 1024;
 
+// A short request of few rows has short splits, of which the usual step has one worker attend all:
+// on an empty device a request is a chain of waits, and many workers shorten it. Caches of codes
+// are read too fast for what that costs in a full step, and keep the usual splits.
+inline constexpr int32_t kShortKeys = 1024, kShortRows = 8, kShortSplitKeys = 256;
+
 // What one decode item is. The cuts, and the order in which their states merge, are the same for
-// all three, so the choice, which is the step's, changes no bit.
+// all, so the choice, which is the step's, changes no bit.
 enum class Piece : int32_t {
   leaf,     // of a split: few requests on many multiprocessors
   split,    // the usual one
   request,  // all splits, one after the other: where partial states would not fit the workspace
+};
+
+// The step's choice, from many workers to few: what a long request is cut into, and a short one.
+enum class Fineness : int32_t {
+  leaves,             // leaves, leaves
+  leaves_and_splits,  // leaves, splits
+  splits,             // splits, the request
+  requests,           // the request, the request
 };
 
 inline constexpr int32_t kItemIsCausal = 1;
@@ -36,13 +51,20 @@ inline constexpr int32_t kItemIsPadding = 2;  // tokens of no request: out = 0, 
 
 inline constexpr int32_t kItemIsLeaf = 4;  // its piece is a leaf, not a split or the request
 
+// No block of the step has a second item. Whoever starts last among a request's pieces merges them:
+// then the others are running already, and it may wait for their states word by word.
+inline constexpr int32_t kItemIsAlone = 8;
+
+// A word of a partial state that has not been written yet: no arithmetic makes this NaN.
+inline constexpr uint32_t kNotYet = 0xffffffffu;
+
 // Up to rows-per-item rows of one request against one piece of its keys.
 struct alignas(16) DecodeItem {
   int32_t req;
   int32_t first_row;
   int32_t num_rows;     // in the item
-  int32_t piece;        // split of the request; as a leaf, kLeaves * split + leaf. Counted from the
-                        // split of row_keys_begin
+  int32_t piece;        // split of the request; as a leaf, leaves of a split * split + leaf.
+                        // Counted from the split of row_keys_begin
   int32_t num_pieces;   // that exist, of these rows
   int32_t first_slot;   // piece p leaves its states in slots first_slot + p * num_rows and behind
   int32_t query_start;  // first token of the request
@@ -87,6 +109,10 @@ struct ScheduleParams {
   int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;
+  bool has_short_splits = false;  // where the rule leaves it open
+  int32_t head_dim_v = 0;
+  float* partial_out = nullptr;  // [slots of all key heads, head_dim_v], as in AttendParams
+  float* partial_ml = nullptr;   // [slots of all key heads, 2]
   ScheduleHeader* header = nullptr;
   DecodeItem* decode_items = nullptr;    // [max_items]
   PrefillTile* prefill_tiles = nullptr;  // [max_prefill_tiles]

@@ -34,7 +34,11 @@ size_t max_slots(const Problem& problem) {
       std::min(split_count(split_rule_of(problem), limits.max_seq_len), kMaxSplits));
   const auto reqs = static_cast<size_t>(limits.max_reqs);
   const size_t useful = std::min<size_t>(rows * splits, 8 * kMaxSplits);
-  return std::max(reqs * std::max(useful, rows), rows * splits * size_t{kLeaves});
+  // Short requests in many pieces, while those are fewer than the blocks of a device.
+  const size_t pieces = size_t{kShortKeys / kLeastLeafKeys};
+  const size_t lone =
+      rows * std::min(reqs * pieces, 512 / static_cast<size_t>(problem.num_kv_heads) + pieces);
+  return std::max({reqs * std::max(useful, rows), rows * splits * size_t{kLeaves}, lone});
 }
 
 // Pieces of full batches; leaves while those are fewer than the blocks of a device.
@@ -70,31 +74,35 @@ void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t
   const Region& counters = prepared.map.find(kCounters);
   check_cuda(cudaMemsetAsync(prepared.workspace + counters.offset, 0, counters.size, stream),
              "clearing the counters of a step");
-  launch_schedule({.query_start_loc = batch.query_start_loc,
-                   .seq_lens = batch.seq_lens,
-                   .causal = batch.causal,
-                   .num_reqs = batch.num_reqs,
-                   .num_tokens = batch.num_tokens,
-                   .group = problem.group(),
-                   .rows_per_item = decode ? decode->config.rows : 8,
-                   .rows_per_tile = kernel.prefill->config.rows,
-                   .max_decode_rows = decode ? kMaxDecodeRows : 0,
-                   .num_kv_heads = problem.num_kv_heads,
-                   .num_decode_blocks = decode ? decode_blocks(*decode, num_sms) : 1,
-                   .max_items = clamp_to_int32(max_items(problem)),
-                   .max_slots = clamp_to_int32(max_slots(problem)),
-                   .mask = problem.mask,
-                   .splits = split_rule_of(problem),
-                   .header = prepared.region<ScheduleHeader>(kHeader),
-                   .decode_items = prepared.region<DecodeItem>(kDecodeItems),
-                   .prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles)},
-                  stream);
+  launch_schedule(
+      {.query_start_loc = batch.query_start_loc,
+       .seq_lens = batch.seq_lens,
+       .causal = batch.causal,
+       .num_reqs = batch.num_reqs,
+       .num_tokens = batch.num_tokens,
+       .group = problem.group(),
+       .rows_per_item = decode ? decode->config.rows : 8,
+       .rows_per_tile = kernel.prefill->config.rows,
+       .max_decode_rows = decode ? kMaxDecodeRows : 0,
+       .num_kv_heads = problem.num_kv_heads,
+       .num_decode_blocks = decode ? decode_blocks(*decode, num_sms) : 1,
+       .max_items = clamp_to_int32(max_items(problem)),
+       .max_slots = clamp_to_int32(max_slots(problem)),
+       .mask = problem.mask,
+       .splits = split_rule_of(problem),
+       .has_short_splits = problem.kv_format == PAGODA_KV_SAME && problem.tuning.num_splits == 0,
+       .head_dim_v = problem.head_dim_v,
+       .partial_out = prepared.region<float>(kPartialOut),
+       .partial_ml = prepared.region<float>(kPartialMl),
+       .header = prepared.region<ScheduleHeader>(kHeader),
+       .decode_items = prepared.region<DecodeItem>(kDecodeItems),
+       .prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles)},
+      stream);
 }
 
 void fill_step_pointers(const Prepared& prepared, AttendParams& params) {
   params.schedule = prepared.region<ScheduleHeader>(kHeader);
   params.decode_items = prepared.region<DecodeItem>(kDecodeItems);
-  params.max_items = clamp_to_int32(max_items(prepared.problem));
   params.prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles);
   params.partial_out = prepared.region<float>(kPartialOut);
   params.partial_ml = prepared.region<float>(kPartialMl);

@@ -13,11 +13,13 @@ pagoda_runner_test(sample)
 pagoda_runner_test(sched)
 
 # On machines without AVX-512 oneDNN has other kernels; the promises about bits are the same.
-foreach(isa AVX2 SSE41)
-  add_test(NAME engine_math_test_${isa} COMMAND engine_math_test --gtest_filter=Matrix.*)
-  set_tests_properties(engine_math_test_${isa} PROPERTIES
-    LABELS quick TIMEOUT 300 ENVIRONMENT DNNL_MAX_CPU_ISA=${isa})
-endforeach()
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  foreach(isa AVX2 SSE41)
+    add_test(NAME engine_math_test_${isa} COMMAND engine_math_test --gtest_filter=Matrix.*)
+    set_tests_properties(engine_math_test_${isa} PROPERTIES
+      LABELS quick TIMEOUT 300 ENVIRONMENT DNNL_MAX_CPU_ISA=${isa})
+  endforeach()
+endif()
 pagoda_runner_test(model SOURCES ${CMAKE_CURRENT_LIST_DIR}/random_model.cpp ${CMAKE_CURRENT_LIST_DIR}/tiny_models.cpp)
 pagoda_runner_test(runner LABELS ci TIMEOUT 900)
 

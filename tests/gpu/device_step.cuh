@@ -453,7 +453,6 @@ class DeviceStep {
     params.next_tile = next_tile_.get();
     params.schedule = header_.get();
     params.decode_items = items_.get();
-    params.max_items = max_items;
     params.prefill_tiles = tiles_.get();
     params.partial_out = partial_out_.get();
     params.partial_ml = partial_ml_.get();
@@ -474,6 +473,10 @@ class DeviceStep {
                        .max_slots = rows_in_slots,
                        .mask = spec.mask,
                        .splits = {.automatic = spec.split_keys, .num_splits = spec.num_splits},
+                       .has_short_splits = !is_quantised() && spec.num_splits == 0,
+                       .head_dim_v = spec.head_dim_v,
+                       .partial_out = partial_out_.get(),
+                       .partial_ml = partial_ml_.get(),
                        .header = header_.get(),
                        .decode_items = items_.get(),
                        .prefill_tiles = tiles_.get()};

@@ -31,6 +31,15 @@ __device__ inline void cp_async_16(uint32_t destination, const void* source, boo
                "l"(source), "r"(valid ? 16 : 0)
                : "memory");
 }
+// The same for bytes that are read once: in the second-level cache they make room for others first.
+__device__ inline void cp_async_16_once(uint32_t destination, const void* source, bool valid) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(
+                   destination),
+               "l"(source), "r"(valid ? 16 : 0), "l"(policy)
+               : "memory");
+}
 // 4 bytes, likewise.
 __device__ inline void cp_async_4(uint32_t destination, const void* source, bool valid) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(destination), "l"(source),
@@ -119,14 +128,15 @@ __device__ inline void fence_barrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+// Asks for the line of 128 bytes at `source` to be brought into the second-level cache, which sees
+// every later write: a hint that changes nothing.
+__device__ inline void prefetch_line(const void* source) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(source));
+}
+
 __device__ inline float load_shared(uint32_t address) {
   float x;
   asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(address) : "memory");
-  return x;
-}
-__device__ inline uint2 load_shared_8(uint32_t address) {
-  uint2 x;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(address) : "memory");
   return x;
 }
 __device__ inline uint4 load_shared_16(uint32_t address) {
@@ -135,6 +145,11 @@ __device__ inline uint4 load_shared_16(uint32_t address) {
                : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
                : "r"(address)
                : "memory");
+  return x;
+}
+__device__ inline uint2 load_shared_8(uint32_t address) {
+  uint2 x;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(address) : "memory");
   return x;
 }
 __device__ inline void store_shared_16(uint32_t address, const uint4& x) {
@@ -240,6 +255,33 @@ __device__ inline uint32_t atomic_increment_release(uint32_t* counter) {
   asm volatile("atom.release.gpu.global.add.u32 %0, [%1], 1;"
                : "=r"(before)
                : "l"(counter)
+               : "memory");
+  return before;
+}
+// Words that other blocks read or write at the same time, past the first-level cache.
+__device__ inline uint2 load_relaxed_8(const void* source) {
+  uint2 x;
+  asm volatile("ld.relaxed.gpu.global.v2.u32 {%0, %1}, [%2];"
+               : "=r"(x.x), "=r"(x.y)
+               : "l"(source)
+               : "memory");
+  return x;
+}
+__device__ inline void store_relaxed_16(void* to, const uint4& x) {
+  asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y),
+               "r"(x.z), "r"(x.w)
+               : "memory");
+}
+__device__ inline void store_relaxed_8(void* to, const uint2& x) {
+  asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(x.x), "r"(x.y)
+               : "memory");
+}
+__device__ inline uint32_t atomic_add_relaxed(uint32_t* counter, uint32_t n) {
+  maybe_delay();
+  uint32_t before;
+  asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(counter), "r"(n)
                : "memory");
   return before;
 }

@@ -48,14 +48,6 @@ __device__ inline void pin_registers(float (&d)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-// Keeps what `sum` was made of in front of a wait that follows. The assembler moves a wait to the
-// front of its straight-line code, behind which the work that was to run under the product would
-// then stand; it does not move it over a branch. sum is never below zero.
-__device__ inline void keep_before_wait(float sum) {
-  asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p trap;\n}\n" ::"f"(sum)
-               : "memory");
-}
-
 // A copy that stays behind what stands in front of it: `a` in registers of its own while a product
 // still reads those that the copy goes to.
 __device__ inline uint32_t moved(uint32_t x) {

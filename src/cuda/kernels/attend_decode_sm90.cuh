@@ -28,6 +28,7 @@
 // takes is counted from key 0, the cuts from the length (schedule.h), and rows do not meet.
 #pragma once
 
+#include "decode_awaited.cuh"
 #include "decode_finish.cuh"
 #include "decode_loader.cuh"
 #include "decode_stream.cuh"
@@ -47,15 +48,18 @@ __device__ void fetch_item(const Work<Tr>& work, int n) {
   mbarrier_arrive_after_copies(work.shared.item_full[slot]);
 }
 
-// The block's first item, before it is known whether there is one: the list has room for it.
+// By the warp that fetches: the block's share, and its first item.
 template <class Tr>
-__device__ void fetch_first_item(const AttendParams& params, typename Tr::Shared& shared) {
-  const int lane = threadIdx.x % 32;
-  const int index = min(static_cast<int>(blockIdx.x) / params.num_kv_heads, params.max_items - 1);
-  const auto* source = reinterpret_cast<const uint8_t*>(params.decode_items + index);
-  if (lane < static_cast<int>(sizeof(DecodeItem) / 16))
-    cp_async_16(shared_address(&shared.items[0]) + 16 * lane, source + 16 * lane, true);
-  mbarrier_arrive_after_copies(shared.item_full[0]);
+__device__ void take_share(const AttendParams& params, typename Tr::Shared& shared) {
+  const int4 header = __ldcg(reinterpret_cast<const int4*>(params.schedule));
+  const int all = header.x * params.num_kv_heads, stride = header.z, first = blockIdx.x;
+  const int num = first < min(all, stride) ? (all - first + stride - 1) / stride : 0;
+  if (threadIdx.x % 32 == 0) {
+    shared.num_items = num, shared.item_stride = stride;
+    shared.is_merger = false;
+  }
+  __syncwarp();
+  fetch_item(Work<Tr>(params, shared), 0);
 }
 
 template <class Tr>
@@ -95,17 +99,19 @@ class Finisher {
     for (int end = end_of_leaf(item, item.key_begin);; end = end_of_leaf(item, end)) {
       const int buffer = count_ % Tr::kStateBuffers;
       mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
-      merge_leaf<Tr>(shared, shared.states + buffer * Tr::kRowTiles, first_leaf, item.num_rows,
-                     count_, thread_, Tr::kClerks);
+      const bool is_last = end == item.key_end;
+      const Leaf leaf{.tiles_at = buffer * Tr::kRowTiles,
+                      .turn = count_,
+                      .split = split,
+                      .is_first = first_leaf,
+                      .ends_split = ends_split(item, end),
+                      .is_last = is_last};
+      finish_leaf<Tr>(work_.params, item, work_.head(n), shared, leaf, thread_, Tr::kClerks);
       meet();
       mbarrier_arrive_for_all(shared.state_empty[buffer], thread_ == 0);
       ++count_;
-      first_leaf = ends_split(item, end);
-      if (!first_leaf) continue;
-      const bool is_last = end == item.key_end;
-      finish_split<Tr>(work_.params, item, work_.head(n), shared, split++, is_last, count_, thread_,
-                       Tr::kClerks);
-      meet();
+      first_leaf = leaf.ends_split;
+      split += leaf.ends_split;
       if (is_last) return;
     }
   }
@@ -124,6 +130,25 @@ class Finisher {
     merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
+  // The block's only item, when no block has another (kItemIsAlone): who starts last among its
+  // pieces merges them.
+  __device__ void start_only_item() const {
+    const DecodeItem& item = work_.item(0);
+    if (item.num_pieces == 1) return;
+    if (thread_ == 0)
+      work_.shared.is_merger =
+          atomic_add_relaxed(arrivals_of_item(work_.params, item, work_.head(0)), 1) + 1 ==
+          static_cast<uint32_t>(item.num_pieces);
+    AwaitedMerge<Tr>(work_, thread_).find_others();
+  }
+  // After a meeting behind the start, when it is written.
+  __device__ void merge_only_item() const {
+    if (!work_.shared.is_merger) return;
+    if (thread_ == 0)
+      *arrivals_of_item(work_.params, work_.item(0), work_.head(0)) = 0;  // for the next launch
+    AwaitedMerge<Tr>(work_, thread_).run(count_);
+  }
+
   __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
 
  private:
@@ -136,8 +161,11 @@ template <class Tr>
 __device__ void run_clerks(const Work<Tr>& work) {
   const bool fetches = threadIdx.x % Tr::kClerks < 32;
   for (int n = 1; fetches && n < Tr::kItemsAhead; ++n) fetch_item(work, n);
+  wait_for_earlier_kernels();
   for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
+  work.wait_item(0);
+  if (work.is_alone()) finisher.start_only_item();
   const int last = work.num_items - 1;
   for (int n = 0; n <= last + 2; ++n) {
     if (fetches) fetch_item(work, n + Tr::kItemsAhead);
@@ -150,6 +178,7 @@ __device__ void run_clerks(const Work<Tr>& work) {
       finisher.write(n);
     else
       finisher.meet();
+    if (work.is_alone()) return finisher.merge_only_item();
   }
 }
 
@@ -180,42 +209,52 @@ __device__ void run_stream(const Work<Tr>& work) {
   auto& shared = work.shared;
   const int stream = threadIdx.x / 32, lane = threadIdx.x % 32;
   const uint32_t ring = shared_address(shared.ring[stream]);
+  if (lane == 0) shared.leaves_shared[stream] = 0;
+  __syncwarp();
   Loader<Tr> loader(work, ring);
   WarpState<Tr> state;
-  int stage = 0, entered = -1, count = 0;  // count: of leaves
+  int stage = 0;
+  int entered = -1;  // 2 n: item n's rows are known; 2 n + 1: its query is there too
   Rows<Tr> rows;
   QueryFragments<Tr> q;
   int tile = 0, end = 0;
   for (int n = 0; n < work.num_items;) {
     const DecodeItem& item = work.item(n);
-    if (entered != n) {
-      entered = n;
+    if (entered < 2 * n) {
+      entered = 2 * n;
       work.wait_item(n);
+      if (work.params.alibi_slopes) wait_for_earlier_kernels();
       rows = Rows<Tr>(work.params, item, work.head(n));
       const int first = item.key_begin / Tr::kTileKeys;
       tile = first + ((stream - first) & (Tr::kStreams - 1));
       end = item.key_begin;
-      work.wait_query(n);
-      load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
     }
     end = end_of_leaf(item, end);
     state.clear();
-    for (; tile * Tr::kTileKeys < end; tile += Tr::kStreams) {
-      loader.wait(n);
+    while (true) {
+      loader.fill(n);
+      if (entered == 2 * n) {
+        ++entered;
+        work.wait_query(n);
+        load_query<Tr>(q, work.shared.queries[n % Tr::kQueries]);
+      }
+      if (tile * Tr::kTileKeys >= end) break;
+      loader.wait();
       attend_tile<Tr>(work.params, rows, q, ring + stage * Tr::kStageBytes, tile * Tr::kTileKeys,
                       state);
       __syncwarp();  // all lanes have read the tile
       --loader.pending;
-      loader.load_next(n);
       stage = stage + 1 == Tr::kStages ? 0 : stage + 1;
+      tile += Tr::kStreams;
     }
+    const int count = shared.leaves_shared[stream];
     const int buffer = count % Tr::kStateBuffers;
     if (count >= Tr::kStateBuffers)
       mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
     share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
+    if (lane == 0) shared.leaves_shared[stream] = count + 1;
     __syncwarp();
     mbarrier_arrive_for_all(shared.state_full[buffer], lane == 0);
-    ++count;
     if (end == item.key_end) ++n;
   }
 }
@@ -235,15 +274,16 @@ __global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
     attend_decode(const __grid_constant__ AttendParams params) {
   extern __shared__ uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
-  const bool fetches = threadIdx.x / 32 == Tr::kStreams;
-  if (fetches && threadIdx.x % 32 == 0) init_barriers<Tr>(shared);
-  __syncwarp();
-  wait_for_earlier_kernels();
-  allow_next_kernel();
-  if (fetches) fetch_first_item<Tr>(params, shared);
-  const Work<Tr> work(params, shared);
+  // What a step's schedule and page table say is older than the kernel before this one, so all that
+  // follows from them alone happens while that one ends.
+  if (threadIdx.x / 32 == Tr::kStreams) {
+    if (threadIdx.x % 32 == 0) init_barriers<Tr>(shared);
+    __syncwarp();
+    take_share<Tr>(params, shared);
+  }
   __syncthreads();
-  if (work.num_items == 0) return;
+  const Work<Tr> work(params, shared);
+  if (work.num_items == 0) return wait_for_earlier_kernels();
   if (threadIdx.x < 32 * Tr::kStreams) {
     if constexpr (Tr::kBlocksPerSm == 2)
       take_registers<Tr::kStreamRegisters>();

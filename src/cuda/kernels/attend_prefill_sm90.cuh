@@ -6,7 +6,7 @@
 //   warp 0           takes work; keys by the copy engine, in boxes that never cross the border of a
 //                    page, two stages
 //   warp 1           values, likewise
-//   warps 2 and 3    queries, for the next tile while this one is multiplied
+//   warps 2 and 3    queries of the next two tiles; finished rows, from where their queries were
 //   warps 4 to 7     rows 0 to 63   (prefill_consumer.cuh)
 //   warps 8 to 11    rows 64 to 127
 //
@@ -14,6 +14,9 @@
 //   tensor cores   | S0 | O0  S0' | S1  O1 | ...
 //   group 0             softmax        softmax
 //   group 1                  softmax        softmax
+//
+// Between two tiles of work a group begins the values of the last keys and the scores of the next
+// tile's first, and hands its rows over while the latter are under way.
 //
 // Keys are visited from the last to the first, so the tiles that need a mask come together. Tiles
 // are counted from key 0 and never cut, so a row's bits depend on nothing but its request.

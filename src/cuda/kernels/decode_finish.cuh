@@ -67,6 +67,25 @@ __device__ void write_row(const AttendParams& params, const DecodeItem& item, in
         l == 0 ? -INFINITY : kLn2 * (m + log2f(l));
 }
 
+// A float as a word of a partial state: not what a word is before it is written.
+__device__ inline uint32_t written(float x) {
+  const uint32_t bits = __float_as_uint(x);
+  return bits == kNotYet ? bits >> 1 : bits;
+}
+__device__ inline uint4 words_of(const float4& x) {
+  return make_uint4(written(x.x), written(x.y), written(x.z), written(x.w));
+}
+__device__ inline float4 floats_of(const uint4& x) {
+  return make_float4(__uint_as_float(x.x), __uint_as_float(x.y), __uint_as_float(x.z),
+                     __uint_as_float(x.w));
+}
+__device__ inline bool is_written(const uint4& x) {
+  return x.x != kNotYet && x.y != kNotYet && x.z != kNotYet && x.w != kNotYet;
+}
+__device__ inline bool is_written(const uint2& x) {
+  return x.x != kNotYet && x.y != kNotYet;
+}
+
 // The partial states of an item's rows, for one key head.
 template <class Tr>
 struct Partials {
@@ -83,21 +102,25 @@ struct Partials {
     ml = reinterpret_cast<float2*>(params.partial_ml) + first;
   }
 
+  __device__ float* at(int piece, int row, int column) const {
+    return out + piece * out_stride + row * Tr::kHeadDimV + column;
+  }
+  __device__ float2* ml_at(int piece, int row) const { return ml + piece * ml_stride + row; }
+
   __device__ void write(int piece, int row, int column, const RowState& state) const {
-    float* to = out + piece * out_stride + row * Tr::kHeadDimV + column;
-    __stcg(reinterpret_cast<float4*>(to), state.o);
-    if (column == 0) __stcg(ml + piece * ml_stride + row, make_float2(state.m, state.l));
+    store_relaxed_16(at(piece, row, column), words_of(state.o));
+    if (column == 0)
+      store_relaxed_8(ml_at(piece, row), make_uint2(written(state.m), written(state.l)));
   }
   __device__ RowState read(int piece, int row, int column) const {
-    const float2 part = __ldcg(ml + piece * ml_stride + row);
-    return {part.x, part.y,
-            __ldcg(reinterpret_cast<const float4*>(out + piece * out_stride + row * Tr::kHeadDimV +
-                                                   column))};
+    const float2 part = __ldcg(ml_at(piece, row));
+    return {part.x, part.y, __ldcg(reinterpret_cast<const float4*>(at(piece, row, column)))};
   }
 };
 
 // Which pieces of an item's rows there are: numbers below `end`, of which leaves may be missing.
 struct Pieces {
+  int parts;      // numbers of a split
   int end, last;  // last: of those that exist
   int first_split, split_len, leaf_len;
   KeyRange keys;
@@ -108,17 +131,16 @@ struct Pieces {
         leaf_len(item.leaf_len),
         keys{item.row_keys_begin, item.row_keys_end} {
     const int num_splits = (keys.end - 1) / split_len - first_split + 1;
-    const bool leaves = item.flags & kItemIsLeaf;
-    end = leaves ? num_splits * kLeaves : num_splits;
-    last = leaves ? end - kLeaves + (keys.end - 1) % split_len / leaf_len : end - 1;
+    parts = item.flags & kItemIsLeaf ? (split_len - 1) / leaf_len + 1 : 1;
+    end = num_splits * parts;
+    last = end - parts + (parts > 1 ? (keys.end - 1) % split_len / leaf_len : 0);
   }
-  __device__ bool has(int piece, bool is_leaf) const {
-    return piece < end && (!is_leaf || has_leaf(piece));
+  __device__ bool has(int piece) const {
+    return piece < end && (parts == 1 || has_leaf(piece / parts, piece % parts));
   }
-  __device__ bool has_leaf(int piece) const {
-    const int in_split = piece % kLeaves * leaf_len;
-    const int left =
-        keys.end - (first_split + piece / kLeaves) * split_len;  // from the split's begin
+  __device__ bool has_leaf(int split, int leaf) const {
+    const int in_split = leaf * leaf_len;
+    const int left = keys.end - (first_split + split) * split_len;  // from its begin
     return in_split < min(split_len, left) &&
            min(in_split + leaf_len, split_len) > keys.begin - keys.end + left;
   }
@@ -172,88 +194,102 @@ __device__ void for_columns(int num_rows, int thread, int num_threads, Visit vis
     visit(i / kGroups, i % kGroups * 4);
 }
 
-// Merges the streams' states, a leaf, into the run: the split so far. turn: counts the leaves that
-// the block has seen.
+// A leaf that the streams have shared.
+struct Leaf {
+  int tiles_at;                        // in Shared::states
+  int turn;                            // counts the leaves that the block has seen
+  int split;                           // splits of the item in front of this one
+  bool is_first, ends_split, is_last;  // of its split; is_last: of the item
+};
+
+// Passes on a split. An item of several keeps the request so far in its slots.
 template <class Tr>
-__device__ void merge_leaf(typename Tr::Shared& shared, const typename Tr::StateTile* tiles,
-                           bool first, int num_rows, int turn, int thread, int num_threads) {
-  for_columns<Tr>(num_rows, thread, num_threads, [&](int row, int column) {
+__device__ void finish_split(const AttendParams& params, const DecodeItem& item, int head,
+                             typename Tr::Shared& shared, const Leaf& leaf, int row, int column,
+                             RowState state) {
+  const Partials<Tr> partials(params, item, head);
+  if (item.num_pieces > 1) {
+    if (!shared.is_merger) partials.write(item.piece, row, column, state);
+    return;
+  }
+  if (leaf.split > 0) {
+    const float2 so_far = shared.request_ml[leaf.split & 1][row];
+    state = merge({so_far.x, so_far.y, partials.read(0, row, column).o}, state);
+  }
+  if (leaf.is_last) return write_row<Tr>(params, item, head, row, column, state);
+  partials.write(0, row, column, state);
+  if (column == 0) shared.request_ml[leaf.split + 1 & 1][row] = make_float2(state.m, state.l);
+}
+
+// Merges the streams' states into the run, the split so far.
+template <class Tr>
+__device__ void finish_leaf(const AttendParams& params, const DecodeItem& item, int head,
+                            typename Tr::Shared& shared, const Leaf& leaf, int thread,
+                            int num_threads) {
+  for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
     RowState run = empty_state();
-    if (!first) {
-      const float2 ml = shared.run_ml[turn & 1][row];
+    if (!leaf.is_first) {
+      const float2 ml = shared.run_ml[leaf.turn & 1][row];
       run = {ml.x, ml.y, shared.run_out[row][column / 4]};
     }
-    run = merge(run, merge_streams<Tr>(tiles[row / 8], row % 8, column));
+    run = merge(run, merge_streams<Tr>(shared.states[leaf.tiles_at + row / 8], row % 8, column));
     shared.run_out[row][column / 4] = run.o;
-    if (column == 0) shared.run_ml[turn + 1 & 1][row] = make_float2(run.m, run.l);
+    if (column == 0) shared.run_ml[leaf.turn + 1 & 1][row] = make_float2(run.m, run.l);
+    if (leaf.ends_split) finish_split<Tr>(params, item, head, shared, leaf, row, column, run);
   });
 }
 
-// Passes the run on at the end of a split, by the threads that merged its last leaf. An item of
-// several splits keeps the request so far in its slots; `split` counts those in front of this one.
-template <class Tr>
-__device__ void finish_split(const AttendParams& params, const DecodeItem& item, int head,
-                             typename Tr::Shared& shared, int split, bool last, int turn,
-                             int thread, int num_threads) {
-  const Partials<Tr> partials(params, item, head);
-  for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
-    const float2 ml = shared.run_ml[turn & 1][row];
-    RowState state{ml.x, ml.y, shared.run_out[row][column / 4]};
-    if (item.num_pieces > 1) return partials.write(item.piece, row, column, state);
-    if (split > 0) {
-      const float2 so_far = shared.request_ml[split & 1][row];
-      state = merge({so_far.x, so_far.y, partials.read(0, row, column).o}, state);
-    }
-    if (last) return write_row<Tr>(params, item, head, row, column, state);
-    partials.write(0, row, column, state);
-    if (column == 0) shared.request_ml[split + 1 & 1][row] = make_float2(state.m, state.l);
-  });
+// How many of an item's pieces have started (kItemIsAlone) or are written.
+__device__ inline uint32_t* arrivals_of_item(const AttendParams& params, const DecodeItem& item,
+                                             int head) {
+  return params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head;
 }
 
 // Reports that this item's partial state is written; returns how many were before it. By one
 // thread, after a barrier of those that wrote.
 __device__ inline uint32_t arrive(const AttendParams& params, const DecodeItem& item, int head) {
-  return atomic_increment_release(
-      params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head);
+  return atomic_increment_release(arrivals_of_item(params, item, head));
 }
 
-// The pieces of one place (row, column), merged. In batches of kSplits splits whose loads are all
-// under way before the first is used, as each may take microseconds: so no load is conditional, and
-// those of pieces that do not exist repeat the last one.
-template <class Tr, int kSplits, int kParts>
-__device__ RowState merge_spot(const Partials<Tr>& partials, const Pieces& pieces, int row,
-                               int column) {
+// The splits of one place (row, column), merged. In batches whose loads are all under way before
+// the first is used, as each may take microseconds: so no load is conditional, and those of pieces
+// that do not exist repeat the last one.
+template <class Tr>
+__device__ RowState merge_splits(const Partials<Tr>& partials, const Pieces& pieces, int row,
+                                 int column) {
+  constexpr int kBatch = 4;
   RowState total = empty_state();
 #pragma unroll 1
-  for (int first = 0; first < pieces.end; first += kSplits * kParts) {
-    RowState part[kSplits * kParts];
+  for (int first = 0; first < pieces.end; first += kBatch) {
+    RowState part[kBatch];
 #pragma unroll
-    for (int i = 0; i < kSplits * kParts; ++i)
-      part[i] =
-          partials.read(pieces.has(first + i, kParts > 1) ? first + i : pieces.last, row, column);
+    for (int i = 0; i < kBatch; ++i)
+      part[i] = partials.read(min(first + i, pieces.last), row, column);
 #pragma unroll
-    for (int s = 0; s < kSplits; ++s) {
-      RowState split = empty_state();
-#pragma unroll
-      for (int i = s * kParts; i < (s + 1) * kParts; ++i) {
-        const bool real = pieces.has(first + i, kParts > 1);
-        split = merge(split, real ? part[i] : empty_state());
-      }
-      total = merge(total, split);
-    }
+    for (int i = 0; i < kBatch; ++i)
+      total = merge(total, first + i < pieces.end ? part[i] : empty_state());
   }
   return total;
 }
 
-template <class Tr, int kSplits, int kParts>
-__device__ void merge_pieces(const AttendParams& params, const DecodeItem& item, int head,
-                             int thread, int num_threads) {
-  const Partials<Tr> partials(params, item, head);
-  const Pieces pieces(item);
-  for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
-    write_row<Tr>(params, item, head, row, column,
-                  merge_spot<Tr, kSplits, kParts>(partials, pieces, row, column));
-  });
+// The same from leaves.
+template <class Tr>
+__device__ RowState merge_leaves(const Partials<Tr>& partials, const Pieces& pieces, int row,
+                                 int column) {
+  RowState total = empty_state();
+#pragma unroll 1
+  for (int split = 0; split * pieces.parts < pieces.end; ++split) {
+    RowState part[kLeaves];
+    const auto is_real = [&](int i) { return i < pieces.parts && pieces.has_leaf(split, i); };
+#pragma unroll
+    for (int i = 0; i < kLeaves; ++i)
+      part[i] = partials.read(is_real(i) ? split * pieces.parts + i : pieces.last, row, column);
+    RowState sum = empty_state();
+#pragma unroll
+    for (int i = 0; i < kLeaves; ++i) sum = merge(sum, is_real(i) ? part[i] : empty_state());
+    total = merge(total, sum);
+  }
+  return total;
 }
 
 // Merges the pieces of an item's rows into output rows.
@@ -261,12 +297,14 @@ template <class Tr>
 __device__ void merge_item(const AttendParams& params, const DecodeItem& item, int head, int thread,
                            int num_threads) {
   fence_acq_rel_gpu();
-  if (thread == 0)  // for the next launch
-    params.arrivals[static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head] = 0;
-  if (item.flags & kItemIsLeaf)
-    merge_pieces<Tr, 1, kLeaves>(params, item, head, thread, num_threads);
-  else
-    merge_pieces<Tr, 4, 1>(params, item, head, thread, num_threads);
+  if (thread == 0) *arrivals_of_item(params, item, head) = 0;  // for the next launch
+  const Partials<Tr> partials(params, item, head);
+  const Pieces pieces(item);
+  for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
+    write_row<Tr>(params, item, head, row, column,
+                  pieces.parts > 1 ? merge_leaves<Tr>(partials, pieces, row, column)
+                                   : merge_splits<Tr>(partials, pieces, row, column));
+  });
 }
 
 }  // namespace pagoda::cuda::decode

@@ -16,26 +16,17 @@ class Loader {
   int pending = 0;  // tiles on the way or not yet released
 
   __device__ Loader(const Work<Tr>& work, uint32_t ring)
-      : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {
-    for (int i = 0; i < Tr::kStages; ++i) load_next(0);
-  }
+      : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {}
 
-  // Copies the next tile into the ring, which must have room. `now` is the ordinal of the item that
+  // Copies the next tiles into the ring while it has room. `now` is the ordinal of the item that
   // the stream is at: items that the clerk cannot have brought yet are left for a later call.
-  __device__ void load_next(int now) {
-    if (tile_ >= end_tile_ && !enter_batch(now)) return;
-    const uint32_t destination = ring_ + stage_ * Tr::kStageBytes;
-    copy_tile(destination);
-    cp_async_commit();
-    stage_ = stage_ + 1 == Tr::kStages ? 0 : stage_ + 1;
-    ++pending;
-    ++position_;
-    tile_ += Tr::kStreams;
+  __device__ void fill(int now) {
+    while (pending < Tr::kStages && load_next(now)) {
+    }
   }
 
-  // Blocks until the oldest tile has arrived.
-  __device__ void wait(int now) {
-    while (pending == 0) load_next(now);
+  // Blocks until the oldest tile has arrived. There must be one.
+  __device__ void wait() const {
     if (pending == Tr::kStages)
       cp_async_wait<Tr::kStages - 1>();
     else
@@ -46,6 +37,26 @@ class Loader {
  private:
   static constexpr int kLookups = Tr::kTileKeys / kKeysPerLookup;  // of a tile
   static constexpr int kBatchTiles = 32 / kLookups;                // one lookup per lane
+
+  __device__ bool load_next(int now) {
+    if (tile_ >= end_tile_ && !enter_batch(now)) return false;
+    if (!has_started_) start();
+    copy_tile(ring_ + stage_ * Tr::kStageBytes);
+    cp_async_commit();
+    stage_ = stage_ + 1 == Tr::kStages ? 0 : stage_ + 1;
+    ++pending;
+    ++position_;
+    tile_ += Tr::kStreams;
+    return true;
+  }
+
+  // In front of the first tile.
+  __device__ void start() {
+    prefetch_first();
+    wait_for_earlier_kernels();
+    allow_next_kernel();
+    has_started_ = true;
+  }
 
   // Finds the batch behind the current one and asks for its pages.
   __device__ bool find_batch(int now) {
@@ -63,7 +74,7 @@ class Loader {
       const int tile = next_tile_ + lane_ / kLookups * Tr::kStreams;
       const int key = tile * Tr::kTileKeys + lane_ % kLookups * kKeysPerLookup;
       const bool used = key < item.key_end && key + kKeysPerLookup > item.key_begin;
-      next_page_ = used ? keys.page_of(key) : 0;
+      next_page_ = used ? keys.page_of_now(key) : 0;
       next_row_ = used ? keys.row_of(key) : 0;
       found_ = true;
     }
@@ -90,6 +101,31 @@ class Loader {
     found_ = false;
     find_batch(now);
     return true;
+  }
+
+  // Brings the ring's first tiles near while kernels that may still write keys run.
+  __device__ void prefetch_first() const {
+    const AttendParams& params = work_.params;
+#pragma unroll 1
+    for (int i = 0; i < Tr::kStages && i < kBatchTiles && tile_ + i * Tr::kStreams < end_tile_;
+         ++i) {
+      prefetch_rows<Tr::kKeyChunks>(i, keys_, key_at_, params.key.token_stride);
+      prefetch_rows<Tr::kValueChunks>(i, values_, value_at_, params.value.token_stride);
+    }
+  }
+  // i: tile of the batch
+  template <int kChunks>
+  __device__ void prefetch_rows(int i, const uint8_t* base, uint32_t at,
+                                int64_t token_stride) const {
+    constexpr int kLines = (kChunks + 7) / 8;  // of a row
+#pragma unroll
+    for (int first = 0; first < Tr::kTileKeys * kLines; first += 32) {
+      const int row = (first + lane_) / kLines, line = (first + lane_) % kLines;
+      const int key = (tile_ + i * Tr::kStreams) * Tr::kTileKeys + row;
+      const int64_t eight = __shfl_sync(~0u, at, kLookups * i + row / kKeysPerLookup);
+      if (row < Tr::kTileKeys && key >= key_begin_ && key < key_end_)
+        prefetch_line(base + eight * 16 + row % kKeysPerLookup * token_stride + 128 * line);
+    }
   }
 
   // Where this lane's eight keys lie, in units of 16 bytes, of which a cache has fewer than 2^32.
@@ -156,11 +192,14 @@ class Loader {
       constexpr int kRows = 32 / kChunks;
       const int row = lane_ / kChunks, chunk = lane_ % kChunks;
       const uint8_t* own = base + row * token_stride + 16 * chunk;
+      const uint8_t* source = own;
 #pragma unroll
-      for (int i = 0; i < kCopies / 32; ++i)
-        cp_async_16(destination + Tile::offset(kRows * i, row, chunk),
-                    own + place_of(kRows * i) + kRows * i % 8 * token_stride,
-                    is_seen(kRows * i + row));
+      for (int i = 0; i < kCopies / 32; ++i) {
+        if (kRows * i % kKeysPerLookup == 0) source = own + place_of(kRows * i);
+        cp_async_16_once(destination + Tile::offset(kRows * i, row, chunk), source,
+                         is_seen(kRows * i + row));
+        source += kRows * token_stride;
+      }
     } else {
       const int lane = recomputed(lane_);
 #pragma unroll
@@ -168,7 +207,7 @@ class Loader {
         const int copy = i * 32 + lane, row = copy / kChunks, chunk = copy % kChunks;
         const uint8_t* source = base + place_of(row) + row % 8 * token_stride + 16 * chunk;
         if (kCopies % 32 == 0 || copy < kCopies)
-          cp_async_16(destination + Tile::offset(row, chunk), source, is_seen(row));
+          cp_async_16_once(destination + Tile::offset(row, chunk), source, is_seen(row));
       }
     }
   }
@@ -177,6 +216,7 @@ class Loader {
   const uint32_t ring_;  // shared address
   const int stream_, lane_;
   int stage_ = 0;
+  bool has_started_ = false;
 
   // The batch that is being copied.
   int tile_ = 0, end_tile_ = 0, position_ = 0;  // tiles of keys; how many of the batch are done

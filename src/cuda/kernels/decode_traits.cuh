@@ -68,14 +68,21 @@ struct Traits {
     float2 request_ml[2][kRows];           // the same of an item of several splits
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
-    uint32_t arrivals_before;  // of the item last reported
+    uint32_t arrivals_before;              // of the item last reported
+    bool is_merger;                        // of the block's only item, see kItemIsAlone
+    uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
+    int32_t num_items, item_stride;        // see Work
+    int32_t leaves_shared[kStreams];       // by each stream so far; registers are few
   };
+  // Partial states that the ring has room for, four columns of a thread's at a time.
+  static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);
+  static constexpr int kPiecesAtOnce = kRingRoom < 32 ? kRingRoom : 32;
   static_assert(sizeof(Shared) <= 227 * 1024);
   static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
   // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
   // Clerks that multiply by scales at the end need some more.
   static constexpr int kMore = kIsQuantised ? 8 : 0;
-  static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 - kMore : 240;
+  static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 - kMore : 248;
   static constexpr int kClerkRegisters = kBlocksPerSm == 2 ? 80 + kMore : 128;
 };
 
@@ -99,13 +106,8 @@ struct Work {
   int num_items;  // of this block
 
   __device__ Work(const AttendParams& params, typename Tr::Shared& shared)
-      : params(params), shared(shared) {
-    const int all = params.schedule->num_decode_items * params.num_kv_heads;
-    const int first = blockIdx.x;
-    stride_ = params.schedule->num_decode_blocks;
-    num_items = first < min(all, stride_) ? (all - first + stride_ - 1) / stride_ : 0;
-  }
-  __device__ int index(int n) const { return blockIdx.x + n * stride_; }
+      : params(params), shared(shared), num_items(shared.num_items) {}
+  __device__ int index(int n) const { return blockIdx.x + n * shared.item_stride; }
   __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
   // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
   __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }
@@ -117,8 +119,8 @@ struct Work {
     mbarrier_wait(shared.query_full[n % Tr::kQueries], n / Tr::kQueries & 1);
   }
 
- private:
-  int stride_;
+  // To be asked when item 0 is there.
+  __device__ bool is_alone() const { return item(0).flags & kItemIsAlone; }
 };
 
 }  // namespace pagoda::cuda::decode

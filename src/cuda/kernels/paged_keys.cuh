@@ -25,6 +25,10 @@ struct PagedKeys {
   __device__ int32_t page_of(int first) const {
     return pages ? __ldg(pages + first / page_size) : 0;
   }
+  // The same past the first-level cache, where a line may be left from before the schedule.
+  __device__ int32_t page_of_now(int first) const {
+    return pages ? __ldcg(pages + first / page_size) : 0;
+  }
   __device__ int32_t row_of(int first) const {
     return pages ? first % page_size : first_row + first;
   }

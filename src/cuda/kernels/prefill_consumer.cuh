@@ -36,12 +36,12 @@ class Consumer {
   __device__ void run() {
     WorkReader<Tr> reader(shared_);
     const Work* work = reader.next();
-    if (kOverlaps && work) open(*work);
+    if (Tr::kOverlaps && work) open(*work);
     while (work) {
-      if constexpr (!kOverlaps) open(*work);
+      if constexpr (!Tr::kOverlaps) open(*work);
       attend(*work);
       const Work* next = reader.next();
-      if (kOverlaps && next)
+      if (Tr::kOverlaps && next)
         change_over(*work, *next);
       else
         close(*work);
@@ -52,8 +52,6 @@ class Consumer {
 
  private:
   using Work = typename Tr::Work;
-  // Whether a tile begins under the end of the one before; needs the queries of both.
-  static constexpr bool kOverlaps = Tr::kStaged;
 
   // What the thread knows of its rows.
   struct Rows {
@@ -92,10 +90,8 @@ class Consumer {
     const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
     wgmma_wait<0>();
     take_scores();
-    begin_states();
-    weigh_first(work, rows, p_);
+    weigh_first(work, rows);
     ++count_;
-    clear_output();
   }
 
   // From first weights to last weights.
@@ -127,48 +123,42 @@ class Consumer {
         if (--index < plain_begin) break;
       }
     }
-    if constexpr (!kOverlaps) release_query(query_.slot);
+    if constexpr (!Tr::kOverlaps) release_query(query_.slot);
     wait(shared_.value_full, count_ - 1);
     if (tiles.first < tiles.end - 1) clear_stale_values(work.tile, tiles.first);
   }
 
-  // From a tile's last weights to the next one's first: a step like any other, under whose products
-  // the softmax is hidden as well.
+  // From a tile's last weights to the next one's first. The output is written while the tensor
+  // cores are at the next scores.
   __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
     const int slot = query_.slot;
     query_.advance();
+    begin_values(p_);
     wait_for_query();
     wait(shared_.key_full, count_);
     begin_scores();
-    begin_values(p_);
     const Rows rows(next.tile, shared_.ranges[query_.slot], first_row(), group_);
-    const RowStates finished = states_;
-    begin_states();
-    wgmma_wait<1>();
+    finish_values<1>();
+    stage(finish(work), slot);
+    wgmma_wait<0>();
     take_scores();
-    Weights weights;
-    weigh_first(next, rows, weights);
-    keep_before_wait(states_.l[0] + states_.l[1]);
-    finish_values();
+    weigh_first(next, rows);
     ++count_;
-    stage(finish(work, finished), slot);
-    clear_output();
-    move(weights, p_);
   }
 
   // From a tile's last weights to its output, with nothing behind it.
   __device__ __forceinline__ void close(const Work& work) {
     query_.advance();
     begin_values(p_);
-    finish_values();
-    const Scales scales = finish(work, states_);
+    finish_values<0>();
+    const Scales scales = finish(work);
 #pragma unroll
     for (int e = 0; e < 2; ++e)
       store_row<Tr>(params_, work, first_row() + 8 * e, o_, scales.of_row[e], e);
   }
 
-  // The scores of tile `index`, which become `weights`, and the product of the values before it with
-  // theirs. kAllSeen: every row sees every key, and the logit is the scale alone.
+  // The scores of tile `index`, which become `weights`, and the product of the values before it
+  // with theirs. kAllSeen: every row sees every key, and the logit is the scale alone.
   template <bool kAllSeen>
   __device__ __forceinline__ void step(const Work& work, const Rows& rows, int index,
                                        const Weights& before, Weights& weights) {
@@ -187,15 +177,9 @@ class Consumer {
       sums = weigh(weights);
     }
     add_up(sums);
-    finish_values();
+    finish_values<0>();
     if (moves) rescale();
     ++count_;
-  }
-
-  __device__ void begin_states() { states_ = RowStates(); }
-  __device__ void clear_output() {
-#pragma unroll
-    for (float& o : o_) o = 0;
   }
 
   // ---- barriers -------------------------------------------------------------------------------
@@ -263,9 +247,10 @@ class Consumer {
     }
     wgmma_commit();
   }
-  // Until o is there.
+  // Until o is there; kPending products were begun after it.
+  template <int kPending>
   __device__ void finish_values() {
-    wgmma_wait<0>();
+    wgmma_wait<kPending>();
     pin_registers(o_);
     release(shared_.value_empty, count_ - 1);
   }
@@ -382,11 +367,15 @@ class Consumer {
     for (int i = 0; i < kWeights; ++i) to[i] = moved(from[i]);
   }
 
-  // The weights of a tile's first scores.
-  __device__ void weigh_first(const Work& work, const Rows& rows, Weights& weights) {
+  // The weights of a tile's first scores, against their maxima: a row that sees one key gets weight
+  // 1, and that key's values to the bit.
+  __device__ __forceinline__ void weigh_first(const Work& work, const Rows& rows) {
     finish_logits(work, rows, KeyTiles<Tr>(work.tile).end - 1);
+    states_ = RowStates();
     settle({INFINITY, INFINITY});
-    add_up(weigh(weights));
+    add_up(weigh(p_));
+#pragma unroll
+    for (float& o : o_) o = 0;
   }
 
   // Moves the references of those rows whose sums are too large; o is still to follow.
@@ -427,12 +416,12 @@ class Consumer {
     float of_row[2];
   };
 
-  __device__ __forceinline__ Scales finish(const Work& work, const RowStates& states) {
+  __device__ __forceinline__ Scales finish(const Work& work) {
     Scales scales;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float l = over_row(states.l[e], [](float a, float b) { return a + b; });
-      scales.of_row[e] = finish_state(params_, work, first_row() + 8 * e, states.reference[e], l);
+      const float l = over_row(states_.l[e], [](float a, float b) { return a + b; });
+      scales.of_row[e] = finish_state(params_, work, first_row() + 8 * e, states_.reference[e], l);
     }
     return scales;
   }

@@ -1,7 +1,7 @@
 // Device only. The end of a tile: rows, divided by their sums and rounded, to the output. Where
 // there is room for the queries of two tiles, a tile's rows take the place of its queries, row by
-// row, and leave from there by the warps that bring queries; otherwise the four threads that hold a
-// row exchange columns until each has sixteen bytes of it.
+// row, and leave from there by the warps that bring queries. Otherwise, and behind a block's last
+// tile, the four threads that hold a row exchange columns until each has sixteen bytes of it.
 #pragma once
 
 #include "../device/element.cuh"
@@ -44,8 +44,8 @@ __device__ inline uint8_t* out_of_row(const AttendParams& params, const TileRow&
 
 // ---- by way of shared memory ------------------------------------------------------------------
 
-// The sixteen rows of a warp, of which the first is row `first` of the tile, as wgmma leaves them in
-// `o`, to where its queries were. scale: of rows g and g + 8.
+// The sixteen rows of a warp, of which the first is row `first` of the tile, as wgmma leaves them
+// in `o`, to where its queries were. scale: of rows g and g + 8.
 template <class Tr>
 __device__ void stage_rows(uint8_t* queries, int first, const float* o, const float (&scale)[2]) {
   using E = Element<typename Tr::Type>;
@@ -63,8 +63,8 @@ __device__ void stage_rows(uint8_t* queries, int first, const float* o, const fl
 
 // By the warps that bring queries; thread: of kThreads, of which kLanes share a row.
 template <class Tr, int kThreads, int kLanes>
-__device__ void send_rows(const AttendParams& attend, const StagedRows& rows,
-                          const uint8_t* staged, int thread) {
+__device__ void send_rows(const AttendParams& attend, const StagedRows& rows, const uint8_t* staged,
+                          int thread) {
   const uint32_t source = shared_address(staged);
   const int num_rows = min(rows.end - rows.first, Tr::kRows);
 #pragma unroll 2

@@ -230,7 +230,7 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   StagedRows* const staged = shared.staged[threadIdx.x / 32 - 2];
   const auto take_place = [&](const StagedRows& next) {
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
-    if constexpr (!Tr::kStaged) return;
+    if constexpr (!Tr::kOverlaps) return;
     const StagedRows rows = staged[position.slot];
     if (rows.head >= 0)
       send_rows<Tr, 32 * Tr::kQueryWarps, kLanes>(attend, rows, shared.query[position.slot],

@@ -12,9 +12,9 @@
 
 namespace pagoda::cuda::prefill {
 
-// Keys of a tile that one of its rows does not see: as many in front, as many behind. Ranges of rows
-// move by no more than a key from row to row, so the counts are small, or all the same to a row that
-// sees nothing.
+// Keys of a tile that one of its rows does not see: as many in front, as many behind. Ranges of
+// rows move by no more than a key from row to row, so the counts are small, or all the same to a
+// row that sees nothing.
 struct HiddenEnds {
   uint16_t front, back;
 };
@@ -49,9 +49,10 @@ struct Traits {
     constexpr int kRoom = 224 * 1024 - kStages * (KeyTile::kBytes + ValueTile::kBytes);
     return kRoom / QueryTile::kBytes < 3 ? kRoom / QueryTile::kBytes : 3;
   }();
-  // Whether finished rows leave by way of their queries' place.
-  static constexpr bool kStaged = kQueries > 1;
-  static_assert(!kStaged || kHeadDimV <= kHeadDim);
+  // Whether a tile begins under the end of the one before, whose rows leave by way of their
+  // queries' place.
+  static constexpr bool kOverlaps = kQueries > 1;
+  static_assert(!kOverlaps || kHeadDimV <= kHeadDim);
   static constexpr int kTiles = 8;  // tiles of work between the producer and its readers
   static constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;
 

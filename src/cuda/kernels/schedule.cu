@@ -10,6 +10,7 @@ namespace pagoda::cuda {
 namespace {
 
 constexpr int kThreads = 1024;
+constexpr int kClearers = 24;         // blocks
 constexpr int kLengthClasses = 1024;  // of prefill tiles
 constexpr int kKeysPerClass = 128;
 
@@ -40,12 +41,36 @@ __device__ bool goes_to_decode(const ScheduleParams& params, const Request& requ
   return request.num_rows(params) <= params.max_decode_rows;
 }
 
+__device__ bool is_short(const ScheduleParams& params, const Request& request) {
+  return params.has_short_splits && request.seq_len <= kShortKeys &&
+         request.num_rows(params) <= kShortRows;
+}
+
+__device__ SplitRule rule_of(const ScheduleParams& params, const Request& request) {
+  SplitRule rule = with_at_most(params.splits, kMaxSplits, request.seq_len);
+  if (is_short(params, request)) rule.automatic = min(rule.automatic, kShortSplitKeys);
+  return rule;
+}
+
+__device__ Piece piece_of(const ScheduleParams& params, const Request& request, Fineness fineness) {
+  switch (fineness) {
+    case Fineness::leaves:
+      return Piece::leaf;
+    case Fineness::leaves_and_splits:
+      return is_short(params, request) ? Piece::split : Piece::leaf;
+    case Fineness::splits:
+      return is_short(params, request) ? Piece::request : Piece::split;
+    default:
+      return Piece::request;
+  }
+}
+
 // Where the keys of a request are cut.
 struct Cuts {
-  int split_len, leaf_len, leaves;  // leaves: of a split, at most kLeaves
+  int split_len, leaf_len, leaves;  // leaves: of a split
 
   __device__ Cuts(const ScheduleParams& params, const Request& request) {
-    const SplitRule rule = with_at_most(params.splits, kMaxSplits, request.seq_len);
+    const SplitRule rule = rule_of(params, request);
     const int64_t len = pagoda::split_len(rule, request.seq_len);
     split_len = static_cast<int>(min(len, int64_t{INT32_MAX}));
     leaf_len = static_cast<int>(min(pagoda::leaf_len(rule, len), int64_t{INT32_MAX}));
@@ -70,10 +95,20 @@ struct Cuts {
     if (piece == Piece::leaf) left = min(left, leaf_len - in_split % leaf_len);
     return begin + min(left, keys.end - begin);
   }
+  // Whether the piece that starts at `begin` is a split with fewer keys than a split may have. That
+  // is so of the first and of the last at most.
+  __device__ bool is_short(const KeyRange& keys, int begin, Piece piece) const {
+    return piece == Piece::split && end_of(keys, begin, piece) - begin < split_len;
+  }
+  __device__ int num_short(const KeyRange& keys, Piece piece) const {
+    const int last_begin = (keys.end - 1) / split_len * split_len;
+    return is_short(keys, keys.begin, piece) +
+           (last_begin > keys.begin && is_short(keys, last_begin, piece));
+  }
   // Its number, see DecodeItem.
   __device__ int number_of(const KeyRange& keys, int begin, Piece piece) const {
     const int split = begin / split_len - keys.begin / split_len;
-    if (piece == Piece::leaf) return split * kLeaves + begin % split_len / leaf_len;
+    if (piece == Piece::leaf) return split * leaves + begin % split_len / leaf_len;
     return piece == Piece::split ? split : 0;
   }
   // Rows of partial states that num_rows rows need.
@@ -81,7 +116,7 @@ struct Cuts {
     const int splits = num_splits(keys);
     if (piece == Piece::request) return splits > 1 ? num_rows : 0;
     if (num_pieces(keys, piece) == 1) return 0;
-    return num_rows * splits * (piece == Piece::leaf ? kLeaves : 1);
+    return num_rows * splits * (piece == Piece::leaf ? leaves : 1);
   }
 };
 
@@ -97,98 +132,145 @@ __device__ void for_rows(const ScheduleParams& params, const Request& request, V
 
 struct Sums {
   int items, slots;
+  int short_items;  // of the items, see Cuts
 };
 
-__device__ Sums sums_of(const ScheduleParams& params, int req, Piece piece) {
+__device__ Sums sums_of(const ScheduleParams& params, int req, Fineness fineness) {
   Sums sums{};
   if (req >= params.num_reqs) return sums;
   const Request request(params, req);
   if (!goes_to_decode(params, request)) return sums;
   const Cuts cuts(params, request);
+  const Piece piece = piece_of(params, request, fineness);
   for_rows(params, request, [&](int first, int last, const KeyRange& keys) {
     sums.items += cuts.num_pieces(keys, piece);
     sums.slots += cuts.num_slots(keys, piece, last - first + 1);
+    sums.short_items += cuts.num_short(keys, piece);
   });
   return sums;
 }
 
-// Writes the items of a request, in the order of rows, then of keys.
-__device__ void list_request(const ScheduleParams& params, int req, Piece piece, int index,
-                             int slot) {
+struct Sums64 {
+  int64_t items, slots;
+  int short_items;
+};
+
+// A choice for the step and what comes of it.
+struct Choice {
+  Fineness fineness;
+  int items, short_items;
+  bool alone;
+};
+
+// Where the items of a request go in the list: whole ones in front, in the order of rows, then of
+// keys; short ones behind them, so that the blocks end together.
+struct Places {
+  int whole, shorter, slot;
+};
+
+__device__ void list_request(const ScheduleParams& params, int req, const Choice& choice,
+                             Places places) {
   const Request request(params, req);
   const Cuts cuts(params, request);
+  const Piece piece = piece_of(params, request, choice.fineness);
+  const int flags =
+      request.flags | (piece == Piece::leaf ? kItemIsLeaf : 0) | (choice.alone ? kItemIsAlone : 0);
   for_rows(params, request, [&](int first, int last, const KeyRange& keys) {
     int begin = keys.begin;
     do {
       const int end = cuts.end_of(keys, begin, piece);
-      params.decode_items[index++] = {
-          .req = req,
-          .first_row = first,
-          .num_rows = last - first + 1,
-          .piece = cuts.number_of(keys, begin, piece),
-          .num_pieces = cuts.num_pieces(keys, piece),
-          .first_slot = slot,
-          .query_start = request.query_start,
-          .query_len = request.query_len,
-          .seq_len = request.seq_len,
-          .key_begin = begin,
-          .key_end = end,
-          .flags = request.flags | (piece == Piece::leaf ? kItemIsLeaf : 0),
-          .split_len = cuts.split_len,
-          .leaf_len = cuts.leaf_len,
-          .row_keys_begin = keys.begin,
-          .row_keys_end = keys.end};
+      const int index = cuts.is_short(keys, begin, piece) ? places.shorter++ : places.whole++;
+      params.decode_items[index] = {.req = req,
+                                    .first_row = first,
+                                    .num_rows = last - first + 1,
+                                    .piece = cuts.number_of(keys, begin, piece),
+                                    .num_pieces = cuts.num_pieces(keys, piece),
+                                    .first_slot = places.slot,
+                                    .query_start = request.query_start,
+                                    .query_len = request.query_len,
+                                    .seq_len = request.seq_len,
+                                    .key_begin = begin,
+                                    .key_end = end,
+                                    .flags = flags,
+                                    .split_len = cuts.split_len,
+                                    .leaf_len = cuts.leaf_len,
+                                    .row_keys_begin = keys.begin,
+                                    .row_keys_end = keys.end};
       begin = end;
     } while (begin < keys.end);
-    slot += cuts.num_slots(keys, piece, last - first + 1);
+    places.slot += cuts.num_slots(keys, piece, last - first + 1);
   });
 }
 
-// The step's choice: leaves while splits would leave half of the blocks without work, and whatever
-// fits the workspace.
-__device__ Piece choose_piece(const ScheduleParams& params, int* scratch) {
-  for (const Piece piece : {Piece::leaf, Piece::split}) {
-    const Piece coarse = Piece::split;
-    int64_t all = 0, all_coarse = 0, slots = 0;
-    for (int base = 0; base < params.num_reqs; base += kThreads) {
-      const Sums mine = sums_of(params, base + static_cast<int>(threadIdx.x), piece);
-      const Sums split =
-          piece == coarse ? mine : sums_of(params, base + static_cast<int>(threadIdx.x), coarse);
-      int total;
-      exclusive_sum(mine.items, total, scratch), all += total;
-      exclusive_sum(mine.slots, total, scratch), slots += total;
-      exclusive_sum(split.items, total, scratch), all_coarse += total;
-    }
-    const bool fits = all <= params.max_items && slots <= params.max_slots;
-    const bool wanted =
-        piece == coarse || 2 * all_coarse * params.num_kv_heads <= params.num_decode_blocks;
-    if (fits && wanted) return piece;
-  }
-  return Piece::request;
+__device__ int num_padding_items(const ScheduleParams& params) {
+  const int num_rows =
+      max(params.num_tokens - params.query_start_loc[params.num_reqs], 0) * params.group;
+  return (num_rows + params.rows_per_item - 1) / params.rows_per_item;
 }
 
-// Appends the items of all requests; returns their number.
-__device__ int list_decode_items(const ScheduleParams& params, int* scratch) {
-  const Piece piece = choose_piece(params, scratch);
-  int listed = 0, slots_used = 0;
+// Slots, of all key heads, that a step without second items may use.
+__device__ int64_t num_awaited_slots(const ScheduleParams& params) {
+  return min(int64_t{params.max_slots} * params.num_kv_heads,
+             int64_t{params.num_decode_blocks} * params.rows_per_item);
+}
+
+// The step's choice: the finest that leaves no block a second item; failing that leaves of long
+// requests while splits would leave half of the blocks without work; and whatever fits the
+// workspace.
+__device__ Choice choose_pieces(const ScheduleParams& params, bool mixed, int* scratch) {
+  const auto sum_up = [&](Fineness fineness) {
+    Sums64 sums{};
+    for (int base = 0; base < params.num_reqs; base += kThreads) {
+      const Sums mine = sums_of(params, base + static_cast<int>(threadIdx.x), fineness);
+      int total;
+      exclusive_sum(mine.items, total, scratch), sums.items += total;
+      exclusive_sum(mine.slots, total, scratch), sums.slots += total;
+      exclusive_sum(mine.short_items, total, scratch), sums.short_items += total;
+    }
+    return sums;
+  };
+  const int64_t heads = params.num_kv_heads, blocks = params.num_decode_blocks;
+  const Sums64 coarse = sum_up(Fineness::splits);
+  const bool has_idle_blocks = 2 * coarse.items * heads <= blocks;
+  for (const Fineness fineness :
+       {Fineness::leaves, Fineness::leaves_and_splits, Fineness::splits, Fineness::requests}) {
+    const bool is_fine = fineness < Fineness::splits;
+    if (is_fine && !has_idle_blocks) continue;
+    const Sums64 sums = fineness == Fineness::splits ? coarse : sum_up(fineness);
+    const bool alone = !mixed && params.rows_per_item <= 8 &&
+                       sums.slots * heads <= num_awaited_slots(params) &&
+                       (sums.items + num_padding_items(params)) * heads <= blocks;
+    const bool fits = sums.items <= params.max_items && sums.slots <= params.max_slots;
+    const bool wanted = fits && (fineness != Fineness::leaves || alone);
+    if (wanted || fineness == Fineness::requests)
+      return {fineness, static_cast<int>(sums.items), sums.short_items, alone};
+  }
+  return {};
+}
+
+// Writes the items of all requests; returns their number.
+__device__ int list_decode_items(const ScheduleParams& params, bool mixed, int* scratch) {
+  const Choice choice = choose_pieces(params, mixed, scratch);
+  Places next{0, choice.items - choice.short_items, 0};
   for (int base = 0; base < params.num_reqs; base += kThreads) {
     const int req = base + static_cast<int>(threadIdx.x);
-    const Sums mine = sums_of(params, req, piece);
-    int total, total_slots;
-    const int index = listed + exclusive_sum(mine.items, total, scratch);
-    const int slot = slots_used + exclusive_sum(mine.slots, total_slots, scratch);
-    if (mine.items > 0) list_request(params, req, piece, index, slot);
-    listed += total;
-    slots_used += total_slots;
+    const Sums mine = sums_of(params, req, choice.fineness);
+    int whole, shorter, slots;
+    Places own = next;
+    own.whole += exclusive_sum(mine.items - mine.short_items, whole, scratch);
+    own.shorter += exclusive_sum(mine.short_items, shorter, scratch);
+    own.slot += exclusive_sum(mine.slots, slots, scratch);
+    if (mine.items > 0) list_request(params, req, choice, own);
+    next = {next.whole + whole, next.shorter + shorter, next.slot + slots};
   }
-  return listed;
+  return choice.items;
 }
 
 // Tokens behind the last request.
 __device__ int list_padding(const ScheduleParams& params, int listed) {
   const int first = params.query_start_loc[params.num_reqs];
   const int num_rows = max(params.num_tokens - first, 0) * params.group;
-  const int num_items = (num_rows + params.rows_per_item - 1) / params.rows_per_item;
+  const int num_items = num_padding_items(params);
   for (int i = threadIdx.x; i < num_items; i += kThreads) {
     const int row = i * params.rows_per_item;
     params.decode_items[listed + i] = {.first_row = row,
@@ -201,13 +283,6 @@ __device__ int list_padding(const ScheduleParams& params, int listed) {
                                        .leaf_len = 1};
   }
   return num_items;
-}
-
-// Items behind the last that the blocks of the decode kernel fetch before they know how many there
-// are: nobody looks at them, but memory that is read has been written.
-__device__ void clear_unused_items(const ScheduleParams& params, int listed) {
-  const int end = min(params.max_items, params.num_decode_blocks);
-  for (int i = listed + threadIdx.x; i < end; i += kThreads) params.decode_items[i] = {};
 }
 
 template <class Visit>
@@ -272,30 +347,50 @@ __device__ int list_padding_tiles(const ScheduleParams& params, int listed) {
   return listed + num_tiles;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    make_schedule(const __grid_constant__ ScheduleParams params) {
-  wait_for_earlier_kernels();
-  allow_next_kernel();
+__device__ void make_lists(const ScheduleParams& params) {
   __shared__ int scratch[32];
   __shared__ int class_count[kLengthClasses];
   const bool decodes = params.max_decode_rows > 0;
-  const int num_requests_items = decodes ? list_decode_items(params, scratch) : 0;
-  const int num_padding_items = decodes ? list_padding(params, num_requests_items) : 0;
-  clear_unused_items(params, num_requests_items + num_padding_items);
   int num_tiles = list_prefill_tiles(params, class_count, scratch);
+  const int num_items = decodes ? list_decode_items(params, num_tiles > 0, scratch) : 0;
+  const int num_padding = decodes ? list_padding(params, num_items) : 0;
   if (!decodes) num_tiles = list_padding_tiles(params, num_tiles);
   // Beside prefill tiles some multiprocessors are left to those from the start.
   const int blocks = num_tiles == 0 ? params.num_decode_blocks : params.num_decode_blocks * 4 / 5;
   if (threadIdx.x == 0)
-    *params.header = {.num_decode_items = num_requests_items + num_padding_items,
+    *params.header = {.num_decode_items = num_items + num_padding,
                       .num_prefill_tiles = num_tiles,
                       .num_decode_blocks = blocks};
+}
+
+// Of a step without second items, see kItemIsAlone; the kernel that reads states takes them away.
+__device__ void clear_partial_states(const ScheduleParams& params) {
+  const int64_t slots = num_awaited_slots(params);
+  const int64_t first = (blockIdx.x - 1) * kThreads + threadIdx.x, step = kClearers * kThreads;
+  for (int64_t i = first; i < slots * params.head_dim_v; i += step)
+    params.partial_out[i] = __uint_as_float(kNotYet);
+  for (int64_t i = first; i < slots * 2; i += step) params.partial_ml[i] = __uint_as_float(kNotYet);
+}
+
+// The first block makes the lists. The next kernel comes when both are done, because attention
+// looks at the lists before it waits for anything.
+__global__ void __launch_bounds__(kThreads)
+    make_schedule(const __grid_constant__ ScheduleParams params) {
+  wait_for_earlier_kernels();
+  if (blockIdx.x == 0)
+    make_lists(params);
+  else
+    clear_partial_states(params);
+  __threadfence();
+  __syncthreads();
+  allow_next_kernel();
 }
 
 }  // namespace
 
 void launch_schedule(const ScheduleParams& params, cudaStream_t stream) {
-  launch(reinterpret_cast<const void*>(&make_schedule), {.blocks = 1, .threads = kThreads}, params,
+  launch(reinterpret_cast<const void*>(&make_schedule),
+         {.blocks = params.max_decode_rows > 0 ? 1 + kClearers : 1, .threads = kThreads}, params,
          stream, "launching the schedule kernel");
 }
 

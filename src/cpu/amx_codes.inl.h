@@ -1,0 +1,455 @@
+// Decode over a cache of 8-bit codes for up to four heads of a group, in tiles of keys that the
+// rows see whole, with nothing but scales. Codes pass through scratch on their way into tiles; what
+// is stored there cannot be loaded into a tile at once, and a product is long in coming. So
+// everything has its own stage, with conversions between the products:
+//
+//     products of queries and keys of unit u        each 64 dimensions followed by the conversion
+//     of
+//                                                   those of the keys of unit u + 1
+//     products of weights and values of unit u - 1  each 64 columns followed by the conversion of
+//                                                   those of the values of unit u
+//     softmax of unit u
+//
+// The rows are the columns of small tiles, so that a vector holds the scores of four keys and no
+// lane is idle, and values are paired while they are converted:
+//
+//     S^T [16 keys, 4 rows]      = rows of keys x packed queries
+//     O   [4 rows, 16 columns]  += weights x pairs of rows of values
+//
+// What is computed is that of amx_softmax.inl.h, number by number; other tiles go the way of
+// amx_few.inl.h.
+#pragma once
+
+#include "amx_few.inl.h"
+
+namespace pagoda::cpu::PAGODA_ISA {
+
+// 64 elements of a row become two vectors of the tiles' element. Whether codes were plain is asked
+// once for many; then these are loaded anew.
+template <class Convert>
+struct Codes {
+  static constexpr int kBytes = 1;
+  static constexpr bool kHasOthers = Convert::kMostPlain < 255;
+  __m512i strangest = _mm512_setzero_si512();
+
+  template <bool kPlain>
+  [[gnu::always_inline]] void load(const char* from, __m512i& low, __m512i& high) {
+    low = kPlain ? Convert::plain(from) : Convert::any(from);
+    high = kPlain ? Convert::plain(from + 32) : Convert::any(from + 32);
+    if (kPlain && kHasOthers) strangest = _mm512_max_epu8(strangest, Convert::strangeness(from));
+  }
+  [[gnu::always_inline]] bool were_plain() const {
+    return !kHasOthers || are_plain<Convert>(strangest);
+  }
+};
+
+// The tiles' own element, beside keys that are codes.
+struct Halves {
+  static constexpr int kBytes = 2;
+  template <bool>
+  [[gnu::always_inline]] void load(const char* from, __m512i& low, __m512i& high) {
+    low = _mm512_loadu_si512(from);
+    high = _mm512_loadu_si512(from + 64);
+  }
+  static bool were_plain() { return true; }
+};
+
+// Keys, Values: what 64 elements are loaded by; kChunks: of 32 columns of both
+template <class Keys, class Values, int kChunks>
+class DecodeOfCodes {
+ public:
+  // The group's state is elsewhere until enter().
+  DecodeOfCodes(const AttendTask& task, const Logits& logits, const AmxScratch& scratch)
+      : task_(task),
+        logits_(logits),
+        scratch_(scratch),
+        group_(group_of(task, 0)),
+        logit_scale_(scale_of_rows(task, logits)) {}
+
+  void enter() {
+    TileLayout layout;  // 0 and 1: scores; 2: queries; 3 and 4: keys, values; 5 and 6: outputs
+    for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kRows * 4);
+    for (int tile = 3; tile < 5; ++tile) layout.set(tile, kTileRows, kTileRowBytes);
+    for (int tile = 5; tile < 8; ++tile) layout.set(tile, kRows, kTileRowBytes);
+    configure_tiles(layout);
+    m_ = repeat_rows(load(group_.m));
+    l_ = repeat_rows(load(group_.l));
+    each_square([](float* columns, float* rows) { turn(columns, kGroupRows, rows, kWidth); });
+  }
+
+  void leave() {
+    add_values({nullptr, nullptr});
+    settle();
+    is_open_ = has_keys_ = false;
+    configure_full_tiles();
+    _mm_storeu_ps(group_.m, _mm512_castps512_ps128(m_.v));
+    _mm_storeu_ps(group_.l, _mm512_castps512_ps128(l_.v));
+    each_square([](float* columns, float* rows) { turn(rows, kWidth, columns, kGroupRows); });
+  }
+
+  // next: the tile that follows in the same way, or null
+  void attend(const Tile& tile, const Tile* next) {
+    float key_scales[kTileKeys], value_scales[kTileKeys];
+    const float* of_keys = gather(task_.keys, tile.key_scales, key_scales);
+    const float* of_values = gather(task_.values, tile.value_scales, value_scales);
+    if (!has_keys_)
+      for (int line = 0; line < kLines; ++line) convert_keys({tile.keys, tile.keys}, line);
+    const Tile& later = next != nullptr ? *next : tile;
+    for (int unit = 0; unit < kUnits; ++unit) {
+      const int first = unit * kUnitKeys;
+      const bool last = unit == kUnits - 1;
+      const Tile& after = last ? later : tile;  // has the next unit
+      const int at = last ? 0 : first + kUnitKeys;
+      has_keys_ = !last || next != nullptr;
+      multiply_keys({after.keys + at, later.keys + first});
+      add_values({tile.values + first, after.values + at});
+      weigh(of_keys != nullptr ? of_keys + first : nullptr,
+            of_values != nullptr ? of_values + first : nullptr);
+    }
+  }
+
+ private:
+  static constexpr int kRows = 4;
+  static constexpr int kVectors = kUnitKeys * kRows / kWidth;  // of scores; lane 4 k + r is row r
+
+  static constexpr int kDim = kChunks * kChunkDims;
+  static constexpr int kLines = kChunks / 2;  // of 64 elements of a row
+  static constexpr int kTiles = 2 * kChunks;  // of outputs and values
+
+  // Of a unit, and those to ask for meanwhile.
+  struct Rows {
+    const char* const* now;    // [32]
+    const char* const* ahead;  // [32]
+  };
+
+  // What a product is multiplied by to be a logit, where Logits has no single number for it.
+  static F32 scale_of_rows(const AttendTask& task, const Logits& logits) {
+    float rows[kGroupRows];
+    for (int r = 0; r < kGroupRows; ++r)
+      rows[r] = task.query_scale != nullptr ? task.query_scale[r < task.num_rows ? r : 0] : 1.0f;
+    return repeat_rows(logits.with_units(task.scale, 0) * load(rows));
+  }
+
+  // The first four rows' numbers for each of four keys.
+  static F32 repeat_rows(F32 rows) {
+    return {_mm512_broadcast_f32x4(_mm512_castps512_ps128(rows.v))};
+  }
+
+  // Scales of keys 4 i .. 4 i + 3, each in the lanes of its rows.
+  [[gnu::always_inline]] static F32 scales_of_keys(const float* scales, int i) {
+    const __m512i key = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    return {_mm512_permutexvar_ps(key, _mm512_broadcast_f32x4(_mm_loadu_ps(scales + 4 * i)))};
+  }
+
+  // The same of every key in all lanes of a row, by a commutative operation.
+  template <class Operation>
+  [[gnu::always_inline]] static F32 over_keys(F32 x, const Operation& operation) {
+    x = operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0xb1)});
+    return operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0x4e)});
+  }
+
+  // Four columns of four rows from one order into the other.
+  static void turn(const float* from, int from_stride, float* to, int to_stride) {
+    __m128 r[4];
+    for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(from + i * from_stride);
+    _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+    for (int i = 0; i < 4; ++i) _mm_storeu_ps(to + i * to_stride, r[i]);
+  }
+
+  // [2 x chunks][4 rows][16 columns], of the state and then of a unit's sums. Column n of tile t is
+  // 8 q + w of the 32 of its chunk, or 4 more for odd t, where n = 4 q + w.
+  float* outputs(int tile) const { return scratch_.sums + tile * kRows * kWidth; }
+  float* sums(int tile) const { return outputs(kTiles + tile); }
+
+  // body(columns, rows) for every four columns: where they stand in a state, [column][16 rows], and
+  // in outputs.
+  template <class Body>
+  void each_square(const Body& body) {
+    for (int t = 0; t < kTiles; ++t)
+      for (int n = 0; n < kWidth; n += 4)
+        body(group_.o + int64_t{t / 2 * kChunkDims + t % 2 * 4 + n * 2} * kGroupRows,
+             outputs(t) + n);
+  }
+
+  // Asks for line `number` of a unit's, in the order in which they lie: memory that is read in
+  // leaps of two lines comes a fifth slower.
+  template <class Element>
+  [[gnu::always_inline]] static void ask_for(const char* const* rows, int number) {
+    const char* line = rows[number / kLines] + number % kLines * 64 * Element::kBytes;
+#pragma GCC unroll 2
+    for (int i = 0; i < Element::kBytes; ++i) prefetch_near(line + 64 * i);
+  }
+
+  // Line number `line` of the keys of a unit becomes two columns of tiles, [2][chunks] of sixteen
+  // keys.
+  [[gnu::always_inline]] void convert_keys(const Rows& rows, int line) const {
+    if (!convert_keys<true>(rows, line)) convert_keys<false>(rows, line);
+  }
+  template <bool kPlain>
+  [[gnu::always_inline]] bool convert_keys(const Rows& rows, int line) const {
+    const int at = 64 * line * Keys::kBytes;
+    char* to = scratch_.keys + 2 * line * kTileBytes;
+    Keys loaded;
+    for (int half = 0; half < 2; ++half, to += kChunks * kTileBytes)
+#pragma GCC unroll 4
+      for (int j = 0; j < 16; ++j) {
+        ask_for<Keys>(rows.ahead, kUnitKeys * line + 16 * half + j);
+        __m512i low, high;
+        loaded.template load<kPlain>(rows.now[16 * half + j] + at, low, high);
+        _mm512_store_si512(to + j * kTileRowBytes, low);
+        _mm512_store_si512(to + kTileBytes + j * kTileRowBytes, high);
+      }
+    return loaded.were_plain();
+  }
+
+  // Of values four tiles, where the keys j and 16 + j stand in pairs.
+  [[gnu::always_inline]] void convert_values(const Rows& rows, int line) const {
+    if (!convert_values<true>(rows, line)) convert_values<false>(rows, line);
+  }
+  template <bool kPlain>
+  [[gnu::always_inline]] bool convert_values(const Rows& rows, int line) const {
+    const int at = 64 * line * Values::kBytes;
+    char* to = scratch_.values + 4 * line * kTileBytes;
+    Values loaded;
+#pragma GCC unroll 4
+    for (int j = 0; j < 16; ++j, to += kTileRowBytes) {
+      ask_for<Values>(rows.ahead, kUnitKeys * line + 2 * j);
+      ask_for<Values>(rows.ahead, kUnitKeys * line + 2 * j + 1);
+      __m512i a_low, a_high, b_low, b_high;
+      loaded.template load<kPlain>(rows.now[j] + at, a_low, a_high);
+      loaded.template load<kPlain>(rows.now[16 + j] + at, b_low, b_high);
+      _mm512_store_si512(to, _mm512_unpacklo_epi16(a_low, b_low));
+      _mm512_store_si512(to + kTileBytes, _mm512_unpackhi_epi16(a_low, b_low));
+      _mm512_store_si512(to + 2 * kTileBytes, _mm512_unpacklo_epi16(a_high, b_high));
+      _mm512_store_si512(to + 3 * kTileBytes, _mm512_unpackhi_epi16(a_high, b_high));
+    }
+    return loaded.were_plain();
+  }
+
+  // Scores of the unit whose keys are there. next: the keys of the one after
+  void multiply_keys(const Rows& next) {
+    const char *queries = scratch_.queries, *keys = scratch_.keys;
+    float* scores = scratch_.scores;
+    const bool converts = has_keys_;
+    clear_tile<0>();
+    clear_tile<1>();
+    for (int line = 0; line < kLines; ++line) {
+#pragma GCC unroll 2
+      for (int c = 2 * line; c < 2 * line + 2; ++c) {
+        load_tile<2>(queries + c * kTileBytes);
+        load_tile<3>(keys + c * kTileBytes);
+        product<0, 3, 2>();
+        load_tile<4>(keys + (kChunks + c) * kTileBytes);
+        product<1, 4, 2>();
+      }
+      if (converts) convert_keys(next, line);
+    }
+    store_tile<0>(scores, kRows * 4);
+    store_tile<1>(scores + 16 * kRows, kRows * 4);
+  }
+
+  bool has_range() const {
+    return kIsNarrow && task_.values.scales != nullptr;
+  }
+
+  // Products of the unit before, if there is one. next: the values of this one, or null
+  void add_values(const Rows& next) {
+    if (!is_open_) {
+      for (int line = 0; line < kLines && next.now != nullptr; ++line) convert_values(next, line);
+      return;
+    }
+    has_range() ? multiply_values<true>(next) : multiply_values<false>(next);
+    has_sums_ = has_range();
+  }
+
+  // With a range the sums start from zero, and settle() adds them.
+  template <bool kApart>
+  [[gnu::always_inline]] void multiply_values(const Rows& next) const {
+    const char* from = scratch_.values;
+    float* to = kApart ? sums(0) : outputs(0);
+    load_tile<7>(scratch_.weights);
+    for (int line = 0; line < kLines; ++line) {
+#pragma GCC unroll 2
+      for (int c = 0; c < 2; ++c, from += 2 * kTileBytes, to += 2 * kRows * kWidth) {
+        kApart ? clear_tile<5>() : load_tile<5>(to);
+        load_tile<3>(from);
+        product<5, 7, 3>();
+        kApart ? clear_tile<6>() : load_tile<6>(to + kRows * kWidth);
+        load_tile<4>(from + kTileBytes);
+        product<6, 7, 4>();
+        store_tile<5>(to);
+        store_tile<6>(to + kRows * kWidth);
+      }
+      if (next.now != nullptr) convert_values(next, line);
+    }
+  }
+
+  void settle() {
+    if (!has_sums_) return;
+    has_sums_ = false;
+    const float* from = sums(0);
+    float* to = outputs(0);
+    for (int i = 0; i < kTiles * kRows * kWidth; i += kWidth)
+      store(to + i, fma(load(from + i), range_, load(to + i)));
+  }
+
+  struct Scores {
+    F32 s[kVectors];
+
+    F32 highest(F32 logit_scale) const {
+      F32 most = s[0];
+      for (int i = 1; i < kVectors; ++i) most = max(s[i], most);
+      most = over_keys(most, [](F32 a, F32 b) { return max(a, b); });
+      return most * logit_scale - broadcast(kHeadroom);
+    }
+  };
+
+  // The softmax of the unit. Scales: [32] or null
+  void weigh(const float* key_scales, const float* value_scales) {
+    Scores it;
+#pragma GCC unroll 8
+    for (int i = 0; i < kVectors; ++i) {
+      it.s[i] = load(scratch_.scores + i * kWidth);
+      if (logits_.plain) continue;
+      if (key_scales != nullptr) it.s[i] = it.s[i] * scales_of_keys(key_scales, i);
+      it.s[i] = it.s[i] * logit_scale_;
+    }
+    const F32 lowest = broadcast(kMinusInfinity), scale = repeat_rows(logits_.logit_scale(0));
+    if (const Lanes fresh = equal(m_, lowest); __builtin_expect(fresh.bits != 0, false))
+      m_ = select(fresh, it.highest(scale), m_);
+    settle();  // in units of the range of before
+    range_ = range_of_unit(value_scales);
+    F32 sum = make_weights(it, value_scales);
+    const Lanes rising = less(broadcast(kMostSum), sum);
+    if (__builtin_expect(rising.bits != 0, false)) {
+      raise(rising, it.highest(scale));
+      sum = make_weights(it, value_scales);
+    }
+    l_ = l_ + sum;
+    is_open_ = true;
+  }
+
+  // range_of, for rows that see all keys. value_scales: [32] or null
+  static F32 range_of_unit(const float* value_scales) {
+    if (!kIsNarrow || value_scales == nullptr) return broadcast(1.0f);
+    const __m512i low = size_bits(_mm512_loadu_si512(value_scales));
+    const __m512i high = size_bits(_mm512_loadu_si512(value_scales + kWidth));
+    const __m512i most = _mm512_max_epu32(low, high);
+    return power_above(_mm512_set1_epi32(static_cast<int>(_mm512_reduce_max_epu32(most))));
+  }
+
+  // Stores them; returns their sum.
+  [[gnu::always_inline]] F32 make_weights(const Scores& it, const float* value_scales) const {
+    const F32 scale = repeat_rows(logits_.exponent_scale(0)), inverse = inverse_of_power(range_);
+    const F32 shift =
+        select(equal(m_, broadcast(kMinusInfinity)), broadcast(0.0f), m_ * broadcast(kLog2E));
+    F32 sum = broadcast(0.0f);
+    const auto one = [&](int i) __attribute__((always_inline)) {
+      const F32 p = exp2(fms(it.s[i], scale, shift));
+      sum = sum + p;
+      return value_scales != nullptr ? p * (scales_of_keys(value_scales, i) * inverse) : p;
+    };
+    __m512i pairs[kVectors / 2];
+#pragma GCC unroll 4
+    for (int i = 0; i < kVectors / 2; ++i) {
+      const F32 first = one(i);
+      pairs[i] = rounded_pair(first, one(kVectors / 2 + i));
+    }
+    store_weights(pairs, scratch_.weights);
+    return over_keys(sum, [](F32 a, F32 b) { return a + b; });
+  }
+
+  void raise(Lanes rising, F32 here) {
+    const Lanes both{static_cast<__mmask16>(rising.bits & less(m_, here).bits)};
+    const F32 before = m_, log2e = broadcast(kLog2E);
+    m_ = select(both, here, before);
+    const F32 rescale = select(both, exp2(before * log2e - m_ * log2e), broadcast(1.0f));
+    l_ = l_ * rescale;
+    float factors[kWidth];
+    store(factors, rescale);
+    for (int t = 0; t < kTiles; ++t)
+      for (int r = 0; r < kRows; ++r)
+        store(outputs(t) + r * kWidth, load(outputs(t) + r * kWidth) * broadcast(factors[r]));
+  }
+
+  // Pairs of weights, [4 rows][16 pairs], from vectors of pairs of [4 keys][4 rows].
+  [[gnu::always_inline]] static void store_weights(const __m512i (&pairs)[kVectors / 2], char* to) {
+    const __m512i by_row = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i c[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) c[i] = _mm512_permutexvar_epi32(by_row, pairs[i]);
+    const __m512i a = _mm512_shuffle_i32x4(c[0], c[1], 0x88);
+    const __m512i b = _mm512_shuffle_i32x4(c[0], c[1], 0xdd);
+    const __m512i d = _mm512_shuffle_i32x4(c[2], c[3], 0x88);
+    const __m512i e = _mm512_shuffle_i32x4(c[2], c[3], 0xdd);
+    _mm512_store_si512(to, _mm512_shuffle_i32x4(a, d, 0x88));
+    _mm512_store_si512(to + kTileRowBytes, _mm512_shuffle_i32x4(b, e, 0x88));
+    _mm512_store_si512(to + 2 * kTileRowBytes, _mm512_shuffle_i32x4(a, d, 0xdd));
+    _mm512_store_si512(to + 3 * kTileRowBytes, _mm512_shuffle_i32x4(b, e, 0xdd));
+  }
+
+  const AttendTask& task_;
+  const Logits& logits_;
+  const AmxScratch& scratch_;
+  const Group group_;
+  const F32 logit_scale_;
+  F32 m_, l_, range_;
+
+  bool has_keys_ = false;  // of the next unit, converted
+  bool is_open_ = false;   // there is a unit whose weights and values wait
+  bool has_sums_ = false;  // there are sums of the unit before, not yet added
+};
+
+inline bool serves_codes(const AttendTask& task) {
+  constexpr int kMostRows = 4;
+  return task.num_rows <= kMostRows && task.softcap == 0 && task.bias == Bias::none &&
+         task.score.apply == nullptr && is_code(task.key_element) &&
+         (task.head_dim == 64 || task.head_dim == 128 || task.head_dim == 256) &&
+         task.head_dim_v == task.head_dim;
+}
+
+template <class Keys, class Values, int kChunks>
+inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
+  const Logits logits(task, scratch.query_units);
+  const Group group = group_of(task, 0);
+  float* outputs = outputs_of(task, scratch, group);
+  DecodeOfCodes<Keys, Values, kChunks> decode(task, logits, scratch);
+  const auto is_whole = [&](const Tile& tile) {
+    return tile.seen.any == ~uint64_t{0} && tile.seen.is_uniform() && tile.first == 0 &&
+           tile.last == task.num_rows;
+  };
+  bool is_inside = false;
+  to_outputs(group, task.head_dim_v, outputs);
+  each_tile(task, [&](Tile& tile, const Tile* next) {
+    const bool whole = is_whole(tile);
+    if (whole && !is_inside) {
+      from_outputs(outputs, task.head_dim_v, group);
+      decode.enter();
+    } else if (!whole && is_inside) {
+      decode.leave();
+      to_outputs(group, task.head_dim_v, outputs);
+    }
+    is_inside = whole;
+    if (!whole) return attend_few_tile(task, logits, scratch, tile, next);
+    decode.attend(tile, next != nullptr && is_whole(*next) ? next : nullptr);
+  });
+  is_inside ? decode.leave() : from_outputs(outputs, task.head_dim_v, group);
+}
+
+template <class Keys, class Values>
+inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
+  if (task.head_dim == 64) return attend_codes_as<Keys, Values, 2>(task, scratch);
+  if (task.head_dim == 128) return attend_codes_as<Keys, Values, 4>(task, scratch);
+  attend_codes_as<Keys, Values, 8>(task, scratch);
+}
+
+// For tasks that serves_codes() admits.
+inline void attend_codes(const AttendTask& task, const AmxScratch& scratch) {
+  using Int8 = Codes<Int8ToHalves>;
+  using E4m3 = Codes<E4m3ToHalves>;
+  if (task.key_element == Element::e4m3) return attend_codes_as<E4m3, E4m3>(task, scratch);
+  if (task.value_element == Element::int8) return attend_codes_as<Int8, Int8>(task, scratch);
+  attend_codes_as<Int8, Halves>(task, scratch);
+}
+
+}  // namespace pagoda::cpu::PAGODA_ISA
