@@ -48,7 +48,8 @@ struct AmxScratch {
     zeros = take(value_tiles * kTileBytes);
     run_scores = reinterpret_cast<float*>(take(4 * kUnitKeys * kTileRowBytes));
     weights = take(4 * 4 * kTileBytes);
-    sums = reinterpret_cast<float*>(take(larger(4, 2 * static_cast<int>(value_tiles)) * kTileBytes));
+    sums =
+        reinterpret_cast<float*>(take(larger(4, 2 * static_cast<int>(value_tiles)) * kTileBytes));
     outputs = reinterpret_cast<float*>(take(kMaxFewRows / kGroupRows * value_tiles * kTileBytes));
     spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
     queries = take(groups * key_chunks * kTileBytes);
