@@ -102,8 +102,8 @@ struct RangeLanes {
       to[i] = task.visible_end[first + (i < rows ? i : 0)];
     }
     begin = _mm512_loadu_si512(from);
-    count = _mm512_max_epi32(_mm512_sub_epi32(_mm512_loadu_si512(to), begin),
-                             _mm512_setzero_si512());
+    count =
+        _mm512_max_epi32(_mm512_sub_epi32(_mm512_loadu_si512(to), begin), _mm512_setzero_si512());
   }
 };
 

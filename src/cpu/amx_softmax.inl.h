@@ -193,8 +193,8 @@ inline __m512i positions_of(const AttendTask& task, const Group& group) {
   return y * p * inverse;
 }
 
-// cap * tanh(s / cap). Most logits are small beside the cap, where a polynomial is enough: tanh x is
-// x (1 + z p(z)) with z = x^2, within 2^-24 for |x| up to 0.75.
+// cap * tanh(s / cap). Most logits are small beside the cap, where a polynomial is enough: tanh x
+// is x (1 + z p(z)) with z = x^2, within 2^-24 for |x| up to 0.75.
 constexpr float kMostNear = 0.5625f;
 
 [[gnu::always_inline]] inline F32 capped_near(F32 s, F32 inverse_cap, F32& z) {
