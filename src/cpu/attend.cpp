@@ -507,7 +507,7 @@ class ItemRun {
   const int64_t split_len_;
   int64_t query_head_bytes_ = 0, out_head_bytes_ = 0;  // from head to head
   bool query_has_scales_ = false;                      // of tokens
-  MaskLists lists_{};  // of a batch with a block mask
+  MaskLists lists_{};                                  // of a batch with a block mask
 };
 
 // Tokens behind the last request belong to none.
