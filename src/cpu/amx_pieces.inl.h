@@ -2,9 +2,9 @@
 //
 // Memory is read at full speed only by the machine's own prefetcher, which follows ascending
 // addresses within 4 KiB. Loads of tiles jump from row to row, so what it follows is made for it:
-// the first line of a piece is touched long before (it also finds the translation), and one line in
-// four shortly before. Naming every line is no faster from memory and costs a third of the speed
-// from the second-level cache (docs/kernels/cpu-amx.md).
+// the first line of a piece is touched long before (it also finds the translation), and every other
+// line shortly before. Every line is slower for wide rows and for narrow ones, one line in four for
+// narrow ones (docs/kernels/cpu-amx.md).
 #pragma once
 
 #include "amx_pack.inl.h"
@@ -76,7 +76,7 @@ class Pieces {
 class LinesAhead {
  public:
   // A line of so many is named.
-  static constexpr int kStep = 256;  // bytes
+  static constexpr int kStep = 128;  // bytes
 
   // Two pieces, of the parts `first` and the next.
   void add(int first, const PagedRows& rows, const char* const* pieces) {

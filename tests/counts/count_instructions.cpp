@@ -26,7 +26,8 @@ namespace {
 constexpr int kCannotTrace = 77;
 
 enum class Call { kAttend, kUpdate };
-enum class On { kAll, kTiles };  // instruction sets
+// Instruction sets: every one, those with tiles, those with tiles of f16.
+enum class On { kAll, kTiles, kHalfTiles };
 
 struct Case {
   std::string name;
@@ -59,9 +60,11 @@ std::vector<Case> cases() {
       {"prefill/bf16/window16_sinks", On::kTiles, prefill({.sinks = true, .window = 16})},
       {"prefill/bf16/d80", On::kTiles, prefill({.head_dim = 80})},
       {"prefill/bf16/kv_fp8", On::kTiles, prefill({.kv_format = PAGODA_KV_FP8_E4M3})},
+      {"prefill/f16", On::kHalfTiles, prefill({.dtype = PAGODA_F16})},
       {"prefill/bf16/mask", On::kTiles, prefill({.mask = "q >= k && (q - k) % 3 != 1"})},
       {"prefill/bf16/score", On::kTiles, prefill({.score = "30 * tanh(score / 30)"})},
       {"decode/bf16", On::kAll, decode({})},
+      {"decode/f16", On::kHalfTiles, decode({.dtype = PAGODA_F16})},
       {"decode/bf16/4queries", On::kTiles, decode({.query_len = 4})},
       {"decode/bf16/kv_fp8", On::kAll, decode({.kv_format = PAGODA_KV_FP8_E4M3})},
       {"decode/bf16/kv_int8", On::kAll, decode({.kv_format = PAGODA_KV_INT8_TOKEN})},
@@ -125,13 +128,19 @@ bool machine_has(const std::string& isa) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+// Tiles of f16 have their own code for f16 and for codes; the rest is that of "amx" there.
+bool runs_on(const Case& c, const std::string& isa) {
+  if (isa == "amx_fp16") return c.on == On::kHalfTiles || c.shape.kv_format != PAGODA_KV_SAME;
+  return c.on == On::kAll || (c.on == On::kTiles && isa == "amx");
+}
+
 void print_counts(const std::vector<std::string>& isas) {
   std::printf("{\n \"compiler\": \"%s\",\n \"counts\": {", __VERSION__);
   const char* separator = "";
   for (const std::string& isa : isas) {
     if (!machine_has(isa)) continue;
     for (const Case& c : cases()) {
-      if (c.on == On::kTiles && isa != "amx") continue;
+      if (!runs_on(c, isa)) continue;
       const auto steps = count(c, isa);
       if (!steps) continue;
       std::printf("%s\n  \"%s/%s\": %lld", separator, isa.c_str(), c.name.c_str(),
@@ -153,6 +162,6 @@ int main(int argc, char** argv) {
     return pagoda::bench::kCannotTrace;
   }
   std::vector<std::string> isas(argv + 1, argv + argc);
-  if (isas.empty()) isas = {"avx2", "avx512", "amx"};
+  if (isas.empty()) isas = {"avx2", "avx512", "amx", "amx_fp16"};
   pagoda::bench::print_counts(isas);
 }
