@@ -2,7 +2,6 @@
 #pragma once
 
 #include "amx_codes.inl.h"
-#include "amx_decode.inl.h"
 #include "amx_pipeline.inl.h"
 #include "amx_run.inl.h"
 
@@ -58,7 +57,6 @@ inline void attend(const AttendTask& task) {
   if (attend_in_pipeline(task, scratch)) return;
   if (!task.continues) clear(task);
   if (serves_codes(task)) return attend_codes(task, scratch);
-  if (SmallGroup::serves(task)) return attend_decode(task, scratch);
   attend_few(task, scratch);
 }
 
