@@ -112,7 +112,6 @@ class DecodeOfCodes {
   static constexpr int kRows = 4;
   static constexpr int kVectors = kUnitKeys * kRows / kWidth;  // of scores; lane 4 k + r is row r
 
-  static constexpr int kDim = kChunks * kChunkDims;
   static constexpr int kLines = kChunks / 2;  // of 64 elements of a row
   static constexpr int kTiles = 2 * kChunks;  // of outputs and values
 
