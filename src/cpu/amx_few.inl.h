@@ -211,7 +211,7 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
     F32 rescale;
     if (plan_rise(task, group, tile.start + first, scores, rescale))
       rescale_outputs(rescale, task.head_dim_v, outputs);
-    if (weigh(group, logits, value_scales, seen, tile.start, first, range, scores,
+    if (weigh(group, logits, value_scales, seen, first, range, scores,
               WeightsInWords{scratch.rounded}, rescale, [&] { upcoming.advance(kLinesBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
     spread_weights(scratch.rounded, scratch.weights);

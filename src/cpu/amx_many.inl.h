@@ -235,7 +235,7 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     F32 rescale;
     if (plan_rise(task, group, tile.start + first, scores[g], rescale))
       rescale_columns(rescale, chunks_v, group.o);
-    if (weigh(group, logits, value_scales, seen[g], tile.start, first, range[g], scores[g],
+    if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g],
               WeightsInPairs{scratch.weights + g * kTileBytes}, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;

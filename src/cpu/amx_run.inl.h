@@ -81,7 +81,7 @@ class Run {
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
     for (int g = 0; g < 2; ++g)
-      start_rows(task_, group[g], logits_.logit_scale(group[g].first), first_key(it), scores(0, g));
+      start_rows(group[g], logits_.logit_scale(group[g].first), scores(0, g));
     if (!is_product_[parity_] && is_planned(task_, first_key(it))) plan(it);
     if constexpr (kQuick) take_up(*it.pair);
     is_far_ = false;
@@ -111,7 +111,7 @@ class Run {
     const Lanes rising = rising_rows(sum);
     if (rising.bits != 0) {
       const F32 scale = logits_.logit_scale(group.first);
-      const F32 factor = raise_maximum(task_, group, rising, scale, first_key(it), scores(0, g));
+      const F32 factor = raise_maximum(group, rising, scale, scores(0, g));
       if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
     }
     return again(it, g);

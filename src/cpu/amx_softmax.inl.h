@@ -313,25 +313,12 @@ inline F32 growth_of(const AttendTask& task, const Group& group, int first_key, 
     rate = rate + as_floats(_mm512_loadu_si512(values));
   }
   const F32 growth = rate * min(broadcast(keys), left);
-  return max(broadcast(0.0f), min(broadcast(kMostAhead), growth));
+  return max(broadcast(0.0f), min(broadcast(kMostPlanned), growth));
 }
 
-// Near a number whose product with log2(e) is a float as well, but for 2^-28 of it: j * 7050 / 2^15
-// becomes j * 10171 / 2^15. An m that is far from the largest logit would otherwise leave its
-// rounding in lse.
-inline F32 snapped(F32 m) {
-  constexpr float kStep = 7050.0f / 0x1p15f;
-  return round_to_int(m * broadcast(1.0f / kStep)) * broadcast(kStep);
-}
-
-// What m is set to for a unit. Where logits grow, later keys have larger ones, so it is set ahead
-// of them: as far as weights of what was seen so far remain numbers.
-inline F32 highest_of(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
-                      const float* scores) {
-  constexpr float kKeysAhead = 512;
-  const F32 highest = largest_of(scores) * logit_scale - broadcast(kHeadroom);
-  if (!is_growing(task)) return highest;
-  return snapped(highest + growth_of(task, group, first_key, kKeysAhead));
+// What m is set to for a unit.
+inline F32 highest_of(F32 logit_scale, const float* scores) {
+  return largest_of(scores) * logit_scale - broadcast(kHeadroom);
 }
 
 // Rows that have seen nothing take the maximum of their first unit. Their l and o are 0.
@@ -339,11 +326,10 @@ inline Lanes fresh_rows(const Group& group) {
   return equal(load(group.m), broadcast(kMinusInfinity));
 }
 
-inline void start_rows(const AttendTask& task, const Group& group, F32 logit_scale, int first_key,
-                       const float* scores) {
+inline void start_rows(const Group& group, F32 logit_scale, const float* scores) {
   const Lanes fresh = fresh_rows(group);
   if (fresh.bits == 0) return;
-  const F32 highest = highest_of(task, group, logit_scale, first_key, scores);
+  const F32 highest = highest_of(logit_scale, scores);
   store(group.m, select(fresh, highest, load(group.m)));
 }
 
@@ -362,9 +348,8 @@ inline F32 set_maximum(const Group& group, Lanes rows, F32 to) {
 }
 
 // m of these rows rises to what the unit asks for.
-inline F32 raise_maximum(const AttendTask& task, const Group& group, Lanes rising, F32 logit_scale,
-                         int first_key, const float* scores) {
-  const F32 here = highest_of(task, group, logit_scale, first_key, scores);
+inline F32 raise_maximum(const Group& group, Lanes rising, F32 logit_scale, const float* scores) {
+  const F32 here = highest_of(logit_scale, scores);
   const Lanes lower = less(load(group.m), here);
   return set_maximum(group, {static_cast<__mmask16>(rising.bits & lower.bits)}, here);
 }
@@ -394,7 +379,7 @@ inline bool plan_rise(const AttendTask& task, const Group& group, int first_key,
   if (!is_planned(task, first_key)) return false;
   const Lanes rows = planned_rows(task, group, first_key, largest_of(scores));
   if (rows.bits == 0) return false;
-  rescale = set_maximum(group, rows, highest_of(task, group, broadcast(1.0f), first_key, scores));
+  rescale = set_maximum(group, rows, max(load(group.m), highest_of(broadcast(1.0f), scores)));
   return true;
 }
 
@@ -474,14 +459,14 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
 // The whole softmax of a unit of a tile. Returns whether m of a row rose; then `rescale` is for o.
 template <class Weights, class Beside>
 inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
-                  const Seen& seen, int tile_start, int first, F32 range, const float* scores,
+                  const Seen& seen, int first, F32 range, const float* scores,
                   const Weights& weights, F32& rescale, const Beside& beside) {
   const F32 logit_scale = logits.logit_scale(group.first);
-  start_rows(logits.task, group, logit_scale, tile_start + first, scores);
+  start_rows(group, logit_scale, scores);
   F32 sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, beside);
   const Lanes rising = rising_rows(sum);
   if (rising.bits != 0) {
-    rescale = raise_maximum(logits.task, group, rising, logit_scale, tile_start + first, scores);
+    rescale = raise_maximum(group, rising, logit_scale, scores);
     sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, [] {});
   }
   store(group.l, load(group.l) + sum);
