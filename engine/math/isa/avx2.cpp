@@ -170,14 +170,7 @@ void multiply_format(const Panel& panel, const CodedRows& rows, int64_t first, i
   }
 }
 
-using MultiplyFormat = void (*)(const Panel&, const CodedRows&, int64_t, int64_t, const PanelOut&);
-
-// In the order of PanelFormat.
-constexpr MultiplyFormat kMultiply[kNumPanelFormats] = {
-    multiply_format<PanelFormat::kQ4_0>, multiply_format<PanelFormat::kQ4_1>,
-    multiply_format<PanelFormat::kQ5_0>, multiply_format<PanelFormat::kQ5_1>,
-    multiply_format<PanelFormat::kQ8_0>, multiply_format<PanelFormat::kQ4_K>,
-    multiply_format<PanelFormat::kQ5_K>, multiply_format<PanelFormat::kQ6_K>};
+#include "engine/math/isa/formats.inl.h"
 
 void multiply(const Panel& panel, const CodedRows& rows, int64_t first, int64_t count,
               const PanelOut& out) {
