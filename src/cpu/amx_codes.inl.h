@@ -21,6 +21,7 @@
 #pragma once
 
 #include "amx_few.inl.h"
+#include "amx_transpose.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
 
@@ -373,18 +374,10 @@ class DecodeOfCodes {
 
   // Pairs of weights, [4 rows][16 pairs], from vectors of pairs of [4 keys][4 rows].
   [[gnu::always_inline]] static void store_weights(const __m512i (&pairs)[kVectors / 2], char* to) {
-    const __m512i by_row = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    __m512i c[4];
+    __m512i rows[kRows];
+    transpose_4(pairs, rows);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) c[i] = _mm512_permutexvar_epi32(by_row, pairs[i]);
-    const __m512i a = _mm512_shuffle_i32x4(c[0], c[1], 0x88);
-    const __m512i b = _mm512_shuffle_i32x4(c[0], c[1], 0xdd);
-    const __m512i d = _mm512_shuffle_i32x4(c[2], c[3], 0x88);
-    const __m512i e = _mm512_shuffle_i32x4(c[2], c[3], 0xdd);
-    _mm512_store_si512(to, _mm512_shuffle_i32x4(a, d, 0x88));
-    _mm512_store_si512(to + kTileRowBytes, _mm512_shuffle_i32x4(b, e, 0x88));
-    _mm512_store_si512(to + 2 * kTileRowBytes, _mm512_shuffle_i32x4(a, d, 0xdd));
-    _mm512_store_si512(to + 3 * kTileRowBytes, _mm512_shuffle_i32x4(b, e, 0xdd));
+    for (int r = 0; r < kRows; ++r) _mm512_store_si512(to + r * kTileRowBytes, rows[r]);
   }
 
   const AttendTask& task_;
