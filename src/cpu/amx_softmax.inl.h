@@ -377,9 +377,10 @@ inline Lanes planned_rows(const AttendTask& task, const Group& group, int first_
 inline bool plan_rise(const AttendTask& task, const Group& group, int first_key,
                       const float* scores, F32& rescale) {
   if (!is_planned(task, first_key)) return false;
-  const Lanes rows = planned_rows(task, group, first_key, largest_of(scores));
+  const F32 largest = largest_of(scores);
+  const Lanes rows = planned_rows(task, group, first_key, largest);
   if (rows.bits == 0) return false;
-  rescale = set_maximum(group, rows, max(load(group.m), highest_of(broadcast(1.0f), scores)));
+  rescale = set_maximum(group, rows, max(load(group.m), largest - broadcast(kHeadroom)));
   return true;
 }
 

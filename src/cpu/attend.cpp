@@ -439,12 +439,6 @@ class ItemRun {
     void* to;
   };
 
-  // With ALiBi m may be far from the result, which then is a small difference of large numbers.
-  float lse_of_row(float m, float l) const {
-    if (call_.problem().score.alibi == Alibi::none) return lse_of(m, l);
-    return static_cast<float>(lse_of<double>(m, l));
-  }
-
   // The sink joins here, once, as a state with m = sink, l = 1 and no output.
   Finished finish_state(State total, int32_t row, int64_t head) const {
     const TensorView& lse = call_.operands.lse;
@@ -458,7 +452,7 @@ class ItemRun {
       m = larger;
     }
     if (lse) {
-      const float it = lse_of_row(m, l);
+      const float it = lse_of(m, l);
       lse_at(lse, head, token) = std::isnan(it) ? std::numeric_limits<float>::quiet_NaN() : it;
     }
     return {.weight = weight, .divisor = l, .to = scratch_.results[row]};
