@@ -24,7 +24,7 @@ compile strides src/core/strides.cpp "" &
 compile schedule src/cuda/kernels/schedule.cu ""
 wait
 compile check_steps tests/gpu/check_steps.cu "" &
-compile check_attend tests/gpu/check_attend.cu "" &
+compile check_attend tests/gpu/check_attend.cu "--default-stream per-thread" &
 compile bench_attend bench/gpu/bench_attend.cu ""
 wait
 objects="$out/obj/instantiate_*.o $out/obj/general_*.o $out/obj/kernel_table.o $out/obj/tensor_map.o $out/obj/strides.o

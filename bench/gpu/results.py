@@ -7,6 +7,7 @@ tools/check_gpu_results.py can hold it against the tree.
 import concurrent.futures
 import datetime
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -14,8 +15,9 @@ import subprocess
 import sys
 
 CASES_PER_FAMILY = 50_000
+TOOLS = ("memcheck", "synccheck", "initcheck")
+SHARES = 4  # processes of the sanitizer, side by side
 FAMILIES = ("decode", "prefill", "general", "codes", "mask")
-PROCESSES = 10  # the checks wait for the host more than for the device
 
 
 def describe(programs):
@@ -33,24 +35,26 @@ def run(*command):
 
 
 def check_family(programs, family, cases):
-    """Random steps against the reference in double precision, spread over processes by seed."""
-    share = -(-cases // PROCESSES)
-    with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
-        runs = list(pool.map(lambda i: run(programs / "check_attend", share, 1 + i * share, family),
-                             range(PROCESSES)))
-    counts = [re.search(r"(\d+) cases, (\d+) failed; worst error: out ([\d.]+), lse ([\d.]+)",
-                        done.stdout) for done in runs]
-    found = [match.groups() for match in counts if match]
-    return {"family": family, "cases": sum(int(m[0]) for m in found),
-            "failed": sum(int(m[1]) for m in found) + PROCESSES - len(found),
-            "worst_out": max((float(m[2]) for m in found), default=None),
-            "worst_lse": max((float(m[3]) for m in found), default=None)}
+    """Random steps against the reference in double precision."""
+    done = run(programs / "check_attend", cases, 1, family, max(2, os.cpu_count() - 2))
+    found = re.search(r"(\d+) cases, (\d+) failed; worst error: out ([\d.]+), lse ([\d.]+)", done.stdout)
+    return {"family": family, "cases": int(found[1]) if found else 0,
+            "failed": int(found[2]) if found else 1,
+            "worst_out": float(found[3]) if found else None,
+            "worst_lse": float(found[4]) if found else None}
 
 
-def sanitize(programs, tool):
-    done = run("compute-sanitizer", "--tool", tool, programs / "check_attend", 60, 1)
-    found = re.search(r"ERROR SUMMARY: (\d+) errors", done.stdout)
-    return {"cases": 60, "errors": int(found.group(1)) if found else None}
+def sanitize(programs, tool, family="rows", cases=None):
+    """One of the sanitizer's tools on random steps; "rows": on every row of the kernel table."""
+    count = run(programs / "check_attend", 1, 1, family)
+    cases = cases or int(re.search(r"(\d+) rows", count.stdout)[1])
+    share = -(-cases // SHARES)
+    with concurrent.futures.ThreadPoolExecutor(SHARES) as pool:
+        texts = list(pool.map(lambda i: run("compute-sanitizer", "--tool", tool, programs / "check_attend",
+                                            share, i * share, family).stdout, range(SHARES)))
+    found = [re.search(r"ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (\d+) hazard", text) for text in texts]
+    return {"cases": share * SHARES, "steps": family,
+            "errors": sum(int(m[1] or m[2]) for m in found) if all(found) else None}
 
 
 def test(programs, cases):
@@ -59,7 +63,8 @@ def test(programs, cases):
     result["steps"] = json.loads(steps.stdout.splitlines()[-1])
     result["failed"] = sum(f["failed"] for f in result["families"]) + (steps.returncode != 0)
     if shutil.which("compute-sanitizer"):
-        result["sanitizer"] = {tool: sanitize(programs, tool) for tool in ("memcheck", "synccheck", "initcheck")}
+        result["sanitizer"] = {tool: sanitize(programs, tool) for tool in TOOLS}
+        result["sanitizer"]["racecheck"] = sanitize(programs, "racecheck", "general", 8)
         result["failed"] += sum(found["errors"] != 0 for found in result["sanitizer"].values())
     if (programs / "check_capi").exists():
         capi = run(programs / "check_capi", 100)

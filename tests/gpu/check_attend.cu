@@ -1,10 +1,15 @@
-// Random steps against the reference: check_attend [cases] [first seed] [family], with family one
-// of decode, prefill, general (kernel), codes (quantised caches) and mask (block masks). Prints the
-// steps that fail with the seed that makes them again, and a summary. Returns 1 if any failed.
+// Random steps against the reference: check_attend [cases] [first seed] [family] [threads], with
+// family one of decode, prefill, general (kernel), codes (quantised caches), mask (block masks) and
+// rows (case after case the next row of the kernel table), or "". Prints the steps that fail with
+// the seed that makes them again, and a summary. Returns 1 if any failed. Threads take cases in
+// turn, each in a stream of its own: the file is compiled with a default stream per thread, and
+// kernels are started in it by name.
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
+#include <mutex>
 #include <string>
+#include <thread>
 
 #include "reference.cuh"
 #include "run_step.cuh"
@@ -96,6 +101,33 @@ StepSpec random_step(uint64_t seed, const std::string& family) {
   return spec;
 }
 
+// A step that the kernel of one row of the table serves.
+StepSpec step_of_row(uint64_t seed) {
+  const std::vector<KernelEntry>& rows = kernel_entries();
+  const KernelConfig& config = rows[seed % rows.size()].config;
+  const bool general = config.phase == Phase::general, decode = config.phase == Phase::decode;
+  StepSpec spec = random_step(seed, general ? "general" : decode ? "decode" : "prefill");
+  spec.dtype = config.dtype;
+  spec.head_dim = config.head_dim, spec.head_dim_v = config.head_dim_v;
+  if (decode) {
+    spec.rows_per_item = config.rows;
+    for (auto format : {PAGODA_KV_SAME, PAGODA_KV_FP8_E4M3, PAGODA_KV_FP8_E4M3_TOKEN,
+                        PAGODA_KV_INT8_KEYS, PAGODA_KV_INT8_TOKEN, PAGODA_KV_INT8_CHANNEL_V}) {
+      const KvFormat codes = kv_format_of(format);
+      if (codes.key.code == config.key && codes.value.code == config.value) spec.kv_format = format;
+    }
+    if (spec.kv_format != PAGODA_KV_SAME && spec.page_size == 0) spec.page_size = 16;
+  } else {  // more rows than decode takes
+    spec.query_lens[0] = std::max(spec.query_lens[0], kMaxDecodeRows + 1);
+    spec.seq_lens[0] = std::max(spec.seq_lens[0], spec.query_lens[0]);
+  }
+  return spec;
+}
+
+StepSpec step_of(uint64_t seed, const std::string& family) {
+  return family == "rows" ? step_of_row(seed) : random_step(seed, family);
+}
+
 std::string text_of(const StepSpec& spec) {
   char text[400];
   std::snprintf(text, sizeof text,
@@ -114,29 +146,96 @@ std::string text_of(const StepSpec& spec) {
   return result;
 }
 
+struct Finding {
+  Comparison comparison;
+  bool repeats = true;  // the second run had the bits of the first
+  bool ok() const { return comparison.ok() && repeats; }
+};
+
+template <int = 0>
+__global__ void count_differing(const uint16_t* a, const uint16_t* b, size_t count,
+                                unsigned* differing) {
+  for (size_t i = blockIdx.x * size_t(blockDim.x) + threadIdx.x; i < count;
+       i += size_t(gridDim.x) * blockDim.x)
+    if (a[i] != b[i]) atomicAdd(differing, 1);
+}
+
+bool has_same_out(const DeviceStep& step, const DeviceArray<uint8_t>& first) {
+  const DeviceArray<unsigned> differing(std::vector<unsigned>{0});
+  count_differing<><<<256, 256>>>(reinterpret_cast<const uint16_t*>(first.get()),
+                                  reinterpret_cast<const uint16_t*>(step.out.get()),
+                                  first.size() / 2, differing.get());
+  return differing.host()[0] == 0;
+}
+
 // Out and lse after the kernels; twice, since the second run finds what the first left behind.
-bool check(uint64_t seed, const std::string& family, Comparison& worst) {
-  const StepSpec spec = random_step(seed, family);
+Finding check(const StepSpec& spec) {
+  const cudaStream_t stream = cudaStreamPerThread;
   const DeviceStep step(spec);
-  if (step.num_tokens == 0) return true;
+  if (step.num_tokens == 0) return {};
   const StepRunner runner(step);
-  runner.schedule(nullptr);
-  std::vector<uint8_t> first;
+  runner.schedule(stream);
+  const DeviceArray<uint8_t> first(step.out.size());
   for (int run = 0; run < 2; ++run) {
     step.poison_outputs();
-    runner.attend(0, nullptr);
-    check_cuda(cudaDeviceSynchronize(), "attending");
-    if (run == 0) first = step.out.host();
+    runner.attend(0, stream);
+    check_cuda(cudaStreamSynchronize(stream), "attending");
+    if (run == 0)
+      check_cuda(cudaMemcpyAsync(first.get(), step.out.get(), first.size(),
+                                 cudaMemcpyDeviceToDevice, stream),
+                 "keeping the first result");
   }
-  const Comparison result = compare_with_reference(step);
-  const bool same = first == step.out.host();
-  if (!result.ok() || !same)
+  return {compare_with_reference(step), has_same_out(step, first)};
+}
+
+// What all threads share.
+class Report {
+ public:
+  void add(uint64_t seed, const StepSpec& spec, const Finding& found) {
+    const std::lock_guard lock(mutex_);
+    const Comparison& errors = found.comparison;
+    worst.worst_out = std::max(worst.worst_out, errors.worst_out);
+    worst.worst_lse = std::max(worst.worst_lse, errors.worst_lse);
+    if (found.ok()) return;
+    ++failed;
     std::printf("seed %llu: out %.3g lse %.3g of the bound%s: %s\n",
-                static_cast<unsigned long long>(seed), result.worst_out, result.worst_lse,
-                same ? "" : ", second run differs", text_of(spec).c_str());
-  worst.worst_out = std::max(worst.worst_out, result.worst_out);
-  worst.worst_lse = std::max(worst.worst_lse, result.worst_lse);
-  return result.ok() && same;
+                static_cast<unsigned long long>(seed), errors.worst_out, errors.worst_lse,
+                found.repeats ? "" : ", second run differs", text_of(spec).c_str());
+  }
+  void add_exception(uint64_t seed, const StepSpec& spec, const std::exception& error) {
+    const std::lock_guard lock(mutex_);
+    failed += kTooMany;  // an error of the device stays
+    std::printf("seed %llu: %s\n  %s\n", static_cast<unsigned long long>(seed), error.what(),
+                text_of(spec).c_str());
+  }
+
+  static constexpr int kTooMany = 12;
+  std::atomic<int> failed = 0;
+  Comparison worst;
+
+ private:
+  std::mutex mutex_;
+};
+
+void check_cases(std::atomic<int>& next, int cases, uint64_t first, const std::string& family,
+                 Report& report) {
+  for (int i = next++; i < cases && report.failed < Report::kTooMany; i = next++) {
+    const StepSpec spec = step_of(first + i, family);
+    try {
+      report.add(first + i, spec, check(spec));
+    } catch (const std::exception& error) {
+      return report.add_exception(first + i, spec, error);
+    }
+  }
+}
+
+void use_pool() {
+  arrays_come_from_a_pool = true;
+  cudaMemPool_t pool;
+  uint64_t keep = UINT64_MAX;
+  check_cuda(cudaDeviceGetDefaultMemPool(&pool, 0), "asking for the pool");
+  check_cuda(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep),
+             "keeping memory in the pool");
 }
 
 }  // namespace
@@ -145,18 +244,16 @@ int main(int argc, char** argv) {
   const int cases = argc > 1 ? std::atoi(argv[1]) : 200;
   const uint64_t first = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
   const std::string family = argc > 3 ? argv[3] : "";
-  int failed = 0;
-  Comparison worst;
-  for (int i = 0; i < cases && failed < 12; ++i) {
-    try {
-      failed += !check(first + i, family, worst);
-    } catch (const std::exception& error) {
-      std::printf("seed %llu: %s\n  %s\n", static_cast<unsigned long long>(first + i), error.what(),
-                  text_of(random_step(first + i, family)).c_str());
-      return 1;
-    }
-  }
-  std::printf("%d cases, %d failed; worst error: out %.3f, lse %.3f of the bound\n", cases, failed,
-              worst.worst_out, worst.worst_lse);
-  return failed > 0;
+  const int num_threads = argc > 4 ? std::atoi(argv[4]) : 1;
+  if (num_threads > 1) use_pool();
+  Report report;
+  std::atomic<int> next = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < num_threads; ++t)
+    threads.emplace_back([&] { check_cases(next, cases, first, family, report); });
+  for (std::thread& thread : threads) thread.join();
+  std::printf("%d cases, %d failed; worst error: out %.3f, lse %.3f of the bound; %zu rows\n",
+              cases, report.failed.load(), report.worst.worst_out, report.worst.worst_lse,
+              kernel_entries().size());
+  return report.failed > 0;
 }

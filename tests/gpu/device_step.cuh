@@ -43,12 +43,20 @@ struct StepSpec {
   int mask_tile_q = 64, mask_heads = 1;
 };
 
+// Whether arrays come from a pool, which is for many threads on one device: each cudaFree would
+// wait for all of them. Set before the first array is made.
+inline bool arrays_come_from_a_pool = false;
+
 template <class T>
 class DeviceArray {
  public:
   DeviceArray() = default;
   explicit DeviceArray(size_t count) : count_(count) {
-    if (count) check_cuda(cudaMalloc(&data_, count * sizeof(T)), "allocating");
+    if (count == 0) return;
+    const size_t bytes = count * sizeof(T);
+    check_cuda(arrays_come_from_a_pool ? cudaMallocAsync(&data_, bytes, nullptr)
+                                       : cudaMalloc(&data_, bytes),
+               "allocating");
   }
   explicit DeviceArray(const std::vector<T>& host) : DeviceArray(host.size()) {
     if (count_)
@@ -61,7 +69,7 @@ class DeviceArray {
     std::swap(count_, other.count_);
     return *this;
   }
-  ~DeviceArray() { cudaFree(data_); }
+  ~DeviceArray() { arrays_come_from_a_pool ? cudaFreeAsync(data_, nullptr) : cudaFree(data_); }
 
   T* get() const { return static_cast<T*>(data_); }
   size_t size() const { return count_; }

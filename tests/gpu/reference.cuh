@@ -1,19 +1,12 @@
 // The oracle on the device: the formulas in double, one block per query and head, from the
-// definitions of src/core alone.
+// definitions of src/core alone, and what of a step's results differs from them.
 #pragma once
 
 #include <cmath>
-#include <cstring>
 
 #include "device_step.cuh"
 
 namespace pagoda::cuda {
-
-struct ReferenceOut {
-  float* out;        // [num_tokens, num_heads, head_dim_v]
-  float* magnitude;  // as out: sum of p |v|, the scale of every rounding error
-  float* lse;        // [num_heads, num_tokens]
-};
 
 __device__ inline double load_element(const void* row, int64_t index, Dtype dtype) {
   return dtype == PAGODA_BF16
@@ -28,12 +21,26 @@ __device__ inline double load_cached(const void* row, int64_t index, Dtype dtype
   return load_element(row, index, dtype);
 }
 
+// Eight numbers of a cache in one access; rows are multiples of eight numbers, and aligned so.
+__device__ inline void load_cached8(const void* row, int index, Dtype dtype, Code code,
+                                    double (&to)[8]) {
+  alignas(16) uint8_t bytes[16];
+  if (code == Code::same)
+    *reinterpret_cast<uint4*>(bytes) = static_cast<const uint4*>(row)[index / 8];
+  else
+    *reinterpret_cast<uint2*>(bytes) = static_cast<const uint2*>(row)[index / 8];
+  for (int i = 0; i < 8; ++i) to[i] = load_cached(bytes, i, dtype, code);
+}
+
 struct ReferenceParams {
   AttendParams p;
   ScheduleParams s;
   Score score;
   Dtype dtype;
   int head_dim, head_dim_v, num_heads;
+  const void* out;   // [num_tokens, num_heads, head_dim_v], what is held against the formulas
+  const float* lse;  // [num_heads, num_tokens] or nullptr
+  float* worst;      // [2] largest error of out and of lse, over their bounds; not negative
 };
 
 __device__ inline const uint8_t* key_row(const AttendParams& p, const KeyView& view, int req,
@@ -68,78 +75,145 @@ __device__ inline bool is_shown(const AttendParams& p, int req, int within, int 
   return false;
 }
 
-template <int = 0>
-__global__ void reference_attend(ReferenceParams r, ReferenceOut to) {
-  constexpr int kThreads = 128;
-  __shared__ double weight[kThreads];
+constexpr int kReferenceThreads = 128;
+
+// The largest, or the sum, of a number of each thread, for all threads.
+template <class Combine>
+__device__ double over_block(double value, Combine combine) {
+  __shared__ double of_warp[kReferenceThreads / 32];
+  for (int lane = 16; lane > 0; lane /= 2)
+    value = combine(value, __shfl_xor_sync(0xffffffff, value, lane));
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
+  __syncthreads();
+  value = of_warp[0];
+  for (int w = 1; w < kReferenceThreads / 32; ++w) value = combine(value, of_warp[w]);
+  return value;
+}
+
+// NaN is the worst of all errors.
+__device__ inline void note_error(float* worst, double error) {
+  float value = isnan(error) ? INFINITY : static_cast<float>(error);
+  if (value > *worst) atomicMax(reinterpret_cast<int*>(worst), __float_as_int(value));
+}
+
+// One row of the softmax in pieces of 128 keys: a thread for each key, then for each column.
+struct ReferenceRow {
+  double m = -INFINITY, l = 0;
+  double o[2] = {}, a[2] = {};  // columns thread and thread + 128; a: sums of sizes
+
+  __device__ double move_to(double next) {
+    const double rescale = next == -INFINITY ? 1 : m == -INFINITY ? 0 : exp(m - next);
+    m = next, l *= rescale;
+    for (int c = 0; c < 2; ++c) o[c] *= rescale, a[c] *= rescale;
+    return rescale;
+  }
+};
+
+struct ReferenceKeys {
+  double query[256];  // of this row
+  double weight[kReferenceThreads];
+  double scale[kReferenceThreads];  // of values
+  const uint8_t* value[kReferenceThreads];
+};
+
+__device__ inline double reference_logit(const ReferenceParams& r, const ReferenceKeys& shared,
+                                         int req, int kv_head, double slope, int position,
+                                         int key) {
   const AttendParams& p = r.p;
-  const int token = blockIdx.x, head = blockIdx.y, thread = threadIdx.x;
-  int req = 0;
-  while (req < r.s.num_reqs && token >= r.s.query_start_loc[req + 1]) ++req;
-  double m = -INFINITY, l = 0, o[4] = {}, a[4] = {};
-  if (req < r.s.num_reqs) {
-    const int query_len = r.s.query_start_loc[req + 1] - r.s.query_start_loc[req];
-    const int seq_len = r.s.seq_lens[req];
-    const int position = seq_len - query_len + token - r.s.query_start_loc[req];
-    const Mask mask = mask_of_request(p.mask, r.s.causal ? r.s.causal[req] != 0 : p.mask.causal);
-    const KeyRange keys = visible_keys(mask, position, seq_len);
-    const auto* q = static_cast<const uint8_t*>(p.query) + token * p.query_token_stride +
-                    head * p.query_head_stride;
-    const double slope = p.alibi_slopes ? p.alibi_slopes[head] : 0;
-    for (int first = keys.begin; first < keys.end; first += kThreads) {
-      const int key = first + thread;
-      double s = -INFINITY;
-      if (key < keys.end && is_shown(p, req, token - r.s.query_start_loc[req], key, head)) {
-        const uint8_t* k = key_row(p, p.key, req, key, head / p.group.value);
-        double dot = 0;
-        for (int i = 0; i < r.head_dim; ++i)
-          dot += load_element(q, i, r.dtype) * load_cached(k, i, r.dtype, p.key_format.code);
-        dot *= scale_at(p, p.key_scale, req, key, head / p.group.value);
-        s = logit<double>(r.score, dot, slope, position, key);
-      }
-      weight[thread] = s;
-      __syncthreads();
-      double next = m;
-      for (int i = 0; i < kThreads; ++i) next = fmax(next, weight[i]);
-      const double rescale = next == -INFINITY ? 1 : m == -INFINITY ? 0 : exp(m - next);
-      __syncthreads();
-      weight[thread] = s == -INFINITY ? 0 : exp(s - next);
-      __syncthreads();
-      m = next, l *= rescale;
-      for (int c = 0; c < 4; ++c) o[c] *= rescale, a[c] *= rescale;
-      const int count = min(kThreads, keys.end - first);
-      for (int i = 0; i < count; ++i) {
-        l += weight[i];
-        if (weight[i] == 0) continue;
-        const int kv_head = head / p.group.value;
-        const uint8_t* v = key_row(p, p.value, req, first + i, kv_head);
-        const double scale = scale_at(p, p.value_scale, req, first + i, kv_head);
-        for (int c = 0; c < 4; ++c)
-          if (thread + c * kThreads < r.head_dim_v) {
-            const double value =
-                load_cached(v, thread + c * kThreads, r.dtype, p.value_format.code) * scale *
-                out_scale_of(p, kv_head, thread + c * kThreads);
-            o[c] += weight[i] * value, a[c] += weight[i] * fabs(value);
-          }
-      }
-      __syncthreads();
-    }
-    if (p.sinks) {
-      const double sink = p.sinks[head], next = fmax(m, sink);
-      const double rescale = m == -INFINITY ? 0 : exp(m - next);
-      l = l * rescale + exp(sink - next);
-      for (int c = 0; c < 4; ++c) o[c] *= rescale, a[c] *= rescale;
-      m = next;
+  const uint8_t* k = key_row(p, p.key, req, key, kv_head);
+  double dot[2] = {};
+  for (int i = 0; i < r.head_dim; i += 8) {
+    double element[8];
+    load_cached8(k, i, r.dtype, p.key_format.code, element);
+    for (int j = 0; j < 8; ++j) dot[j % 2] += shared.query[i + j] * element[j];
+  }
+  return logit<double>(r.score, (dot[0] + dot[1]) * scale_at(p, p.key_scale, req, key, kv_head),
+                       slope, position, key);
+}
+
+__device__ inline void add_values(const ReferenceParams& r, const ReferenceKeys& shared, int count,
+                                  ReferenceRow& row) {
+  for (int c = 0; c < 2; ++c) {
+    const int column = threadIdx.x + c * kReferenceThreads;
+    if (column >= r.head_dim_v) return;
+#pragma unroll 8
+    for (int i = 0; i < count; ++i) {
+      const double value =
+          shared.scale[i] * load_cached(shared.value[i], column, r.dtype, r.p.value_format.code);
+      row.o[c] += shared.weight[i] * value, row.a[c] += shared.weight[i] * fabs(value);
     }
   }
-  const int64_t row = int64_t(token) * r.num_heads + head;
-  for (int c = 0; c < 4; ++c)
-    if (thread + c * kThreads < r.head_dim_v) {
-      const int64_t at = row * r.head_dim_v + thread + c * kThreads;
-      to.out[at] = l > 0 ? o[c] / l : 0;
-      to.magnitude[at] = l > 0 ? a[c] / l : 0;
+}
+
+__device__ inline void attend_row(const ReferenceParams& r, int req, int token, int head,
+                                  ReferenceKeys& shared, ReferenceRow& row) {
+  const AttendParams& p = r.p;
+  const int thread = threadIdx.x, kv_head = head / p.group.value;
+  const int within = token - r.s.query_start_loc[req];
+  const int query_len = r.s.query_start_loc[req + 1] - r.s.query_start_loc[req];
+  const int seq_len = r.s.seq_lens[req], position = seq_len - query_len + within;
+  const Mask mask = mask_of_request(p.mask, r.s.causal ? r.s.causal[req] != 0 : p.mask.causal);
+  const KeyRange keys = visible_keys(mask, position, seq_len);
+  const auto* q = static_cast<const uint8_t*>(p.query) + token * p.query_token_stride +
+                  head * p.query_head_stride;
+  for (int i = thread; i < r.head_dim; i += kReferenceThreads)
+    shared.query[i] = load_element(q, i, r.dtype);
+  __syncthreads();
+  const double slope = p.alibi_slopes ? p.alibi_slopes[head] : 0;
+  for (int first = keys.begin; first < keys.end; first += kReferenceThreads) {
+    const int key = first + thread, count = min(kReferenceThreads, keys.end - first);
+    double s = -INFINITY;
+    if (thread < count) {
+      if (is_shown(p, req, within, key, head))
+        s = reference_logit(r, shared, req, kv_head, slope, position, key);
+      shared.value[thread] = key_row(p, p.value, req, key, kv_head);
+      shared.scale[thread] = scale_at(p, p.value_scale, req, key, kv_head);
     }
-  if (thread == 0) to.lse[int64_t(head) * r.s.num_tokens + token] = l > 0 ? m + log(l) : -INFINITY;
+    row.move_to(fmax(row.m, over_block(s, [](double x, double y) { return fmax(x, y); })));
+    const double weight = s == -INFINITY ? 0 : exp(s - row.m);
+    shared.weight[thread] = weight;
+    row.l += over_block(weight, [](double x, double y) { return x + y; });
+    add_values(r, shared, count, row);
+    __syncthreads();
+  }
+  if (p.sinks) {
+    const double sink = p.sinks[head];
+    row.move_to(fmax(row.m, sink));
+    row.l += exp(sink - row.m);
+  }
+}
+
+// out: two roundings of the element type per product and result, of the magnitude that was summed;
+// lse: float arithmetic.
+__device__ inline void compare_row(const ReferenceParams& r, int token, int head,
+                                   const ReferenceRow& row) {
+  const double unit = r.dtype == PAGODA_BF16 ? 0x1p-7 : 0x1p-10;
+  const int64_t first = (int64_t(token) * r.num_heads + head) * r.head_dim_v;
+  for (int c = 0; c < 2; ++c) {
+    const int column = threadIdx.x + c * kReferenceThreads;
+    if (column >= r.head_dim_v) break;
+    const double scale = out_scale_of(r.p, head / r.p.group.value, column);
+    const double want = row.l > 0 ? row.o[c] * scale / row.l : 0;
+    const double size = row.l > 0 ? row.a[c] * fabs(scale) / row.l : 0;
+    const double got = load_element(r.out, first + column, r.dtype);
+    note_error(&r.worst[0], fabs(got - want) / (unit * size + 1e-6));
+  }
+  if (threadIdx.x != 0 || !r.lse) return;
+  const double want = row.l > 0 ? row.m + log(row.l) : -INFINITY;
+  const double got = r.lse[int64_t(head) * r.s.num_tokens + token];
+  if (got != want) note_error(&r.worst[1], fabs(got - want) / (2e-5 + 2e-6 * fabs(want)));
+}
+
+template <int = 0>
+__global__ void reference_attend(ReferenceParams r) {
+  __shared__ ReferenceKeys shared;
+  const int token = blockIdx.x, head = blockIdx.y;
+  int req = 0;
+  while (req < r.s.num_reqs && token >= r.s.query_start_loc[req + 1]) ++req;
+  ReferenceRow row;
+  if (req < r.s.num_reqs) attend_row(r, req, token, head, shared, row);
+  compare_row(r, token, head, row);
 }
 
 struct Comparison {
@@ -148,38 +222,19 @@ struct Comparison {
   bool ok() const { return worst_out <= 1 && worst_lse <= 1; }
 };
 
-// out: two roundings of the element type per product and result, of the magnitude that was summed;
-// lse: float arithmetic. NaN fails.
+// NaN fails.
 inline Comparison compare_with_reference(const DeviceStep& step) {
   const StepSpec& spec = step.spec;
-  const size_t rows = size_t(step.num_tokens) * spec.num_heads;
-  DeviceArray<float> out(rows * spec.head_dim_v), magnitude(rows * spec.head_dim_v), lse(rows);
-  const ReferenceParams params{step.layer(0), step.schedule_params, spec.score,    spec.dtype,
-                               spec.head_dim, spec.head_dim_v,      spec.num_heads};
-  reference_attend<><<<dim3(step.num_tokens, spec.num_heads), 128>>>(
-      params, {out.get(), magnitude.get(), lse.get()});
-  check_cuda(cudaDeviceSynchronize(), "running the reference");
-  const auto want = out.host(), scale = magnitude.host(), want_lse = lse.host();
-  const auto got_bits = step.out.host();
-  const auto got_lse = step.lse.host();
-  const double unit = spec.dtype == PAGODA_BF16 ? 0x1p-7 : 0x1p-10;
-  Comparison worst;
-  for (size_t i = 0; i < want.size(); ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, &got_bits[2 * i], 2);
-    const float got = spec.dtype == PAGODA_BF16 ? to_float(Bfloat16{bits}) : to_float(Half{bits});
-    const double bound = unit * scale[i] + 1e-6;
-    const double error = std::abs(got - want[i]) / bound;
-    if (!(error <= worst.worst_out)) worst.worst_out = std::isnan(error) ? INFINITY : error;
-  }
-  if (spec.needs_lse)
-    for (size_t i = 0; i < want_lse.size(); ++i) {
-      if (got_lse[i] == want_lse[i]) continue;
-      const double error =
-          std::abs(got_lse[i] - want_lse[i]) / (2e-5 + 2e-6 * std::abs(want_lse[i]));
-      if (!(error <= worst.worst_lse)) worst.worst_lse = std::isnan(error) ? INFINITY : error;
-    }
-  return worst;
+  const DeviceArray<float> worst(std::vector<float>(2, 0.0f));
+  const ReferenceParams params{
+      step.layer(0),  step.schedule_params, spec.score,
+      spec.dtype,     spec.head_dim,        spec.head_dim_v,
+      spec.num_heads, step.out.get(),       spec.needs_lse ? step.lse.get() : nullptr,
+      worst.get()};
+  reference_attend<><<<dim3(step.num_tokens, spec.num_heads), kReferenceThreads>>>(params);
+  check_cuda(cudaGetLastError(), "running the reference");
+  const std::vector<float> errors = worst.host();
+  return {errors[0], errors[1]};
 }
 
 }  // namespace pagoda::cuda
