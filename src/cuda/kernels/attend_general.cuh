@@ -25,11 +25,11 @@ namespace pagoda::cuda::general {
 // again: registers are short.
 template <class Tr>
 struct Rows {
-  int first;               // packed row
-  int all_begin, all_end;  // keys that every row sees
-  bool any;                // whether there are rows
+  int first;  // packed row
+  bool any;   // whether there are rows
 
-  __device__ Rows(const AttendParams& params, const PrefillTile& tile) {
+  __device__ Rows(const AttendParams& params, typename Tr::Shared& shared,
+                  const PrefillTile& tile) {
     const int context = tile.seq_len - tile.query_len;
     const int num_rows = tile.query_len * params.group.value;
     first = tile.first_row + static_cast<int>(threadIdx.x) / 32 * Tr::kWarpRows;
@@ -38,8 +38,9 @@ struct Rows {
     const KeyRange all = all_visible(mask_of_request(params.mask, tile.flags & kItemIsCausal),
                                      context + params.group.divide(first),
                                      context + params.group.divide(last), tile.seq_len);
-    all_begin = max(all.begin, tile.key_begin);
-    all_end = min(all.end, tile.key_end);
+    if (threadIdx.x % 32 == 0)  // read behind the meeting that each tile of keys has
+      shared.seen_by_all[threadIdx.x / 32] = {max(all.begin, tile.key_begin),
+                                              min(all.end, tile.key_end)};
   }
   // Row g + 8 e of the t-th sixteen.
   __device__ int packed(int t, int e) const {
@@ -54,7 +55,7 @@ class Worker {
       : params_(params), shared_(shared), loader_(params, shared) {}
 
   __device__ void attend(const PrefillTile& tile, int head) {
-    const Rows<Tr> rows(params_, tile);
+    const Rows<Tr> rows(params_, shared_, tile);
     clear();
     if (tile.key_begin < tile.key_end) {
       load_query(tile, head);
@@ -187,7 +188,8 @@ class Worker {
       for_scores([&](int, int, int, float& s) { s *= score.scale; });
     else
       apply_score(rows, tile, head, index);
-    if (index * Tr::kKeys < rows.all_begin || (index + 1) * Tr::kKeys > rows.all_end)
+    const KeyRange all = shared_.seen_by_all[threadIdx.x / 32];
+    if (index * Tr::kKeys < all.begin || (index + 1) * Tr::kKeys > all.end)
       hide_unseen(rows, tile, index);
   }
 

@@ -13,14 +13,17 @@ class MaskWalk {
                       const PrefillTile& tile, int head)
       : mask_(params.block_mask), shared_(shared) {
     const int packed = tile.first_row + static_cast<int>(threadIdx.x);
-    if (threadIdx.x >= Tr::kRows || packed >= tile.query_len * params.group.value) return;
+    if (threadIdx.x >= Tr::kRows) return;
+    auto& [entry, end, first_word] = shared_.walk[threadIdx.x];
+    entry = end = 0;
+    if (packed >= tile.query_len * params.group.value) return;
     const PackedRow place(params, packed, head);
     const int64_t mask_head = int64_t{place.query_head} * mask_.num_heads / params.num_heads;
     // The number of tiles is read here, so that a replayed graph follows another mask.
     const int64_t list = mask_head * mask_.tile_start[mask_.num_reqs] + mask_.tile_start[tile.req] +
                          place.token / mask_.tile_q;
-    entry_ = mask_.row_start[list], end_ = mask_.row_start[list + 1];
-    first_word_ = int64_t{place.token % mask_.tile_q} * (mask_.tile_kv / 32);
+    entry = mask_.row_start[list], end = mask_.row_start[list + 1];
+    first_word = place.token % mask_.tile_q * (mask_.tile_kv / 32);
   }
 
   // The first tile of keys from `index` on of which some row sees a key, below `end`; otherwise
@@ -43,12 +46,14 @@ class MaskWalk {
     const int64_t key = int64_t{index} * Tr::kKeys;
     const int32_t tile_kv = mask_.tile_kv;
     bits = 0;
-    while (entry_ < end_ && (int64_t{mask_.tile[entry_]} + 1) * tile_kv <= key) ++entry_;
-    if (entry_ >= end_) return INT32_MAX;
-    const int64_t first = int64_t{mask_.tile[entry_]} * tile_kv;
+    if (threadIdx.x >= Tr::kRows) return INT32_MAX;
+    auto& [entry, end, first_word] = shared_.walk[threadIdx.x];
+    while (entry < end && (int64_t{mask_.tile[entry]} + 1) * tile_kv <= key) ++entry;
+    if (entry >= end) return INT32_MAX;
+    const int64_t first = int64_t{mask_.tile[entry]} * tile_kv;
     if (first > key) return static_cast<int>(first / Tr::kKeys);
-    const int32_t at = mask_.bits_at[entry_];
-    bits = at < 0 ? ~0u : mask_.bits[at + first_word_ + (key - first) / 32];
+    const int32_t at = mask_.bits_at[entry];
+    bits = at < 0 ? ~0u : mask_.bits[int64_t{at} + first_word + (key - first) / 32];
     return bits ? index : index + 1;
   }
 
@@ -63,8 +68,6 @@ class MaskWalk {
 
   const BlockTiles& mask_;
   typename Tr::Shared& shared_;
-  int32_t entry_ = 0, end_ = 0;  // of the row's list; none for rows that do not exist
-  int64_t first_word_ = 0;       // of the row within a tile's bits
 };
 
 }  // namespace pagoda::cuda::general

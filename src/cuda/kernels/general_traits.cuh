@@ -33,12 +33,19 @@ struct Traits {
   struct Ring {
     alignas(128) uint8_t stages[2][kKeys * Tile::kRowBytes];
   };
+  // Where a row is in its list of the block mask's tiles; an empty list for rows that do not exist.
+  struct Walk {
+    int32_t entry, end;
+    int32_t first_word;  // of the row within a tile's bits
+  };
   struct Shared {
     alignas(128) uint8_t query[kRows * KeyTile::kRowBytes];
     Ring<KeyTile> key;
     Ring<ValueTile> value;
     float key_scale[2][kKeys], value_scale[2][kKeys];
-    uint32_t words[3][kRows];  // of the block mask: this tile's and the next two's
+    uint32_t words[3][kRows];      // of the block mask: this tile's and the next two's
+    Walk walk[kRows];              // each by its own thread; not in registers, which are short
+    KeyRange seen_by_all[kWarps];  // keys that all rows of a warp see
     int32_t next[kWarps];
   };
   static_assert(sizeof(Shared) <= 99 * 1024);  // what the smaller chips of 8.x have
