@@ -136,7 +136,7 @@ typedef struct pagoda_context_options {
   int32_t device;          /* CUDA device number */
   const char* backend;     /* "cuda", "cpu", "reference"; NULL: the best one present */
   int32_t num_threads;     /* CPU; 0: all cores this process may use */
-  const char* isa;         /* CPU: "scalar", "avx2", "avx512", "amx", "neon"; NULL: the best here */
+  const char* isa;         /* CPU: "scalar", "avx2", "avx512", "amx", "amx_fp16", "neon"; or NULL */
   const pagoda_comm* comm; /* comm.h: the ranks that share sequences; NULL: this one alone. Copied;
                               pagoda_comm_destroy comes after the context's end */
   pagoda_run_tasks run_tasks; /* CPU: num_threads tasks at a time run on the host's threads, and

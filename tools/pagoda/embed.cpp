@@ -93,7 +93,7 @@ void add_embed(CLI::App& app) {
       ->type_name("NAME");
   command
       ->add_option("--isa", flags->embedder.isa,
-                   "of attention on the CPU: scalar, avx2, avx512, amx, neon")
+                   "of attention on the CPU: scalar, avx2, avx512, amx, amx_fp16, neon")
       ->type_name("NAME");
   auto* json = command->add_flag("--json", flags->json, "a line of JSON for each text");
   command

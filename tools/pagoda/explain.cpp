@@ -199,7 +199,7 @@ void add_explain(CLI::App& app) {
   command->add_option("--num-splits", flags->num_splits, "0: automatic")->capture_default_str();
   command->add_option("--kernel", flags->kernel, "by name");
   command->add_option("--backend", flags->backend, "by name; the best one present");
-  command->add_option("--isa", flags->isa, "CPU: scalar, avx2, avx512, amx, neon");
+  command->add_option("--isa", flags->isa, "CPU: scalar, avx2, avx512, amx, amx_fp16, neon");
   command->add_option("--threads", flags->threads, "CPU; 0: all cores")->capture_default_str();
   command->callback([flags] { print_explanation(*flags); });
 }

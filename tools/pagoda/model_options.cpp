@@ -28,7 +28,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--backend", runner.backend, "of attention: cpu, reference")
       ->type_name("NAME");
   command
-      .add_option("--isa", runner.isa, "of attention on the CPU: scalar, avx2, avx512, amx, neon")
+      .add_option("--isa", runner.isa,
+                  "of attention on the CPU: scalar, avx2, avx512, amx, amx_fp16, neon")
       ->type_name("NAME");
   command
       .add_option("--product-isa", runner.product_isa,
