@@ -58,6 +58,8 @@ gpu-programs:
 	bench/gpu/build.sh build/gpu
 
 gpu-test: gpu-programs
+	bench/gpu/build.sh build/gpu/delays 128 -DPAGODA_DELAYS
+	bench/gpu/build.sh build/gpu/racecheck 128 -DPAGODA_RACECHECK
 	python3 bench/gpu/results.py test build/gpu results/gpu_test.json
 
 gpu-bench: gpu-programs

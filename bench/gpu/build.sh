@@ -1,13 +1,14 @@
 #!/bin/sh
 # Builds the stand-alone GPU check and benchmark into the folder $1, with the static CUDA runtime, so
 # that they can be carried to a machine that has the device but not the project.
-# $2: a single head dimension to build, for a quick turn.
+# $2: a single head dimension to build, for a quick turn; $3: flags of a build that looks for races
+# (docs/testing.md).
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 out=$1
 shards=4
 flags="-std=c++20 -O3 --expt-relaxed-constexpr -I$root/include
-  -DPAGODA_NUM_SHARDS=$shards ${2:+-DPAGODA_ONLY_HEAD_DIM=$2}"
+  -DPAGODA_NUM_SHARDS=$shards ${2:+-DPAGODA_ONLY_HEAD_DIM=$2} ${3:-}"
 only_sm90="-gencode=arch=compute_90a,code=sm_90a"
 mkdir -p "$out/obj"
 compile() { # object, source, flags

@@ -62,9 +62,16 @@ def test(programs, cases):
     steps = run(programs / "check_steps", 100)
     result["steps"] = json.loads(steps.stdout.splitlines()[-1])
     result["failed"] = sum(f["failed"] for f in result["families"]) + (steps.returncode != 0)
+    if (programs / "delays").exists():  # warps sleep at random where they meet
+        delayed = run(programs / "delays" / "check_steps", 0, 1700)
+        counts = json.loads(delayed.stdout.splitlines()[-1])
+        result["delays"] = {"repeats": counts["repeats"], "failed": counts["repeats_failed"]}
+        result["failed"] += delayed.returncode != 0
     if shutil.which("compute-sanitizer"):
         result["sanitizer"] = {tool: sanitize(programs, tool) for tool in TOOLS}
-        result["sanitizer"]["racecheck"] = sanitize(programs, "racecheck", "general", 8)
+        for family, own in (("general", programs), ("decode", programs / "racecheck")):
+            if (own / "check_attend").exists():
+                result["sanitizer"][f"racecheck of {family}"] = sanitize(own, "racecheck", family, 8)
         result["failed"] += sum(found["errors"] != 0 for found in result["sanitizer"].values())
     if (programs / "check_capi").exists():
         capi = run(programs / "check_capi", 100)
