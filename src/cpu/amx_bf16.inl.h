@@ -15,8 +15,6 @@ constexpr bool kIsNarrow = false;
 // The sum of a unit's weights above which m rises, and how far below the largest logit it is set.
 constexpr float kMostSum = 256.0f;
 constexpr float kHeadroom = 0.0f;
-// How much a bias may add over the next units for which m rises in time, at most.
-constexpr float kMostPlanned = 24.0f;
 
 // The logarithm of scaled_values_unit of kernels.h.
 constexpr int kScaledValuesExponent = 0;

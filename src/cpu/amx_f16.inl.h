@@ -18,8 +18,6 @@ constexpr bool kIsNarrow = true;
 // top: what is lost of one that is small is below 2^-32 of it.
 constexpr float kMostSum = 32768.0f;
 constexpr float kHeadroom = 6.0f;
-// How much a bias may add over the next units for which m rises in time, at most.
-constexpr float kMostPlanned = 0.0f;
 
 // The logarithm of scaled_values_unit of kernels.h. Numbers of f16 and codes are small beside the
 // largest float; values with scales need not be, and with such weights their sums would overflow.

@@ -202,15 +202,13 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
                scratch.scores, upcoming);
   if (!logits.plain) make_logits(logits, group, scales, tile.start, units, scratch.scores);
   float* outputs = outputs_of(task, scratch, group);
-  for (int unit = 0; unit < units; ++unit) {
-    const int first = unit * kUnitKeys;
+  for (int i = 0; i < units; ++i) {
+    const int unit = task.descends ? units - 1 - i : i, first = unit * kUnitKeys;
     float* scores = scratch.scores + first * kGroupRows;
     hide(seen, first, kUnitKeys, scores);
     const float* value_scales = scales.values != nullptr ? scales.values + first : nullptr;
     const F32 range = range_of(value_scales, seen, first);
     F32 rescale;
-    if (plan_rise(task, group, tile.start + first, scores, rescale))
-      rescale_outputs(rescale, task.head_dim_v, outputs);
     if (weigh(group, logits, value_scales, seen, first, range, scores,
               WeightsInWords{scratch.rounded}, rescale, [&] { upcoming.advance(kLinesBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
@@ -252,9 +250,10 @@ inline void attend_few(const AttendTask& task, const AmxScratch& scratch) {
     const Group group = group_of(task, row);
     to_outputs(group, task.head_dim_v, outputs_of(task, scratch, group));
   }
-  each_tile(task, [&](Tile& tile, const Tile* next) {
+  const auto work = [&](Tile& tile, const Tile* next) {
     attend_few_tile(task, logits, scratch, tile, next);
-  });
+  };
+  task.descends ? each_tile<true>(task, work) : each_tile<false>(task, work);
   for (int row = 0; row < task.num_rows; row += kGroupRows) {
     const Group group = group_of(task, row);
     from_outputs(outputs_of(task, scratch, group), task.head_dim_v, group);

@@ -28,8 +28,8 @@ struct PackedTile {
 
 struct Pass {
   int count = 0;
-  bool is_first;  // states are not there yet
-  PackedTile tiles[kPassTiles];
+  bool is_first;                 // states are not there yet
+  PackedTile tiles[kPassTiles];  // in the order in which they are attended
 };
 
 inline TileScales scales_of(const AttendTask& task, const PackedTile& tile) {
@@ -233,8 +233,6 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     hide(seen[g], first, kUnitKeys, scores[g]);
     range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
-    if (plan_rise(task, group, tile.start + first, scores[g], rescale))
-      rescale_columns(rescale, chunks_v, group.o);
     if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g],
               WeightsInPairs{scratch.weights + g * kTileBytes}, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
@@ -280,8 +278,8 @@ inline void attend_units(const AttendTask& task, const Logits& logits, const Amx
     if (pair.group[g].rows > 0)
       make_logits(logits, pair.group[g], scales, tile.start + first, end - begin,
                   all[g] + first * kGroupRows);
-  for (int unit = begin; unit < end; ++unit) {
-    const int at = unit * kUnitKeys * kGroupRows;
+  for (int i = begin; i < end; ++i) {
+    const int unit = task.descends ? begin + end - 1 - i : i, at = unit * kUnitKeys * kGroupRows;
     attend_unit(task, logits, scratch, tile, pair, unit, seen, {all[0] + at, all[1] + at});
   }
 }

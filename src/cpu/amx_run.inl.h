@@ -82,7 +82,6 @@ class Run {
     const Group(&group)[2] = it.pair->group;
     for (int g = 0; g < 2; ++g)
       start_rows(group[g], logits_.logit_scale(group[g].first), scores(0, g));
-    if (!is_product_[parity_] && is_planned(task_, first_key(it))) plan(it);
     if constexpr (kQuick) take_up(*it.pair);
     is_far_ = false;
     F32 first = first_group(it, next), second = second_group(it);
@@ -128,19 +127,6 @@ class Run {
     return steps.sum();
   }
 
-  // The maxima rise that are known to do so soon, before the unit.
-  void plan(const PairUnit& it) {
-    for (int g = 0; g < 2; ++g) {
-      const Group& group = it.pair->group[g];
-      F32 factor;
-      if (!plan_rise(task_, group, first_key(it), scores(0, g), factor)) continue;
-      finish_all();
-      if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
-    }
-  }
-
-  // The polynomial of a soft-cap may fall by a rounding where its argument grows.
-  static constexpr float kMargin = 0x1p-4f;
   // Taken without quick logits after one that was not right: the next are likely to be likewise.
   static constexpr int kSlowUnits = 16;
 
@@ -198,7 +184,7 @@ class Run {
   void prepare(const PairUnit& it, int ahead) {
     bool& is_product = is_product_[parity_ ^ ahead];
     if (is_far_) slow_units_ = kSlowUnits;
-    is_product = kQuick && slow_units_ == 0 && !it.is_hidden && !needs_logits(it, ahead);
+    is_product = kQuick && slow_units_ == 0 && !it.is_hidden && !needs_logits(it);
     if (slow_units_ > 0) --slow_units_;
     if (!is_product && (it.is_hidden || !logits_.plain)) shape(it, ahead);
   }
@@ -210,23 +196,9 @@ class Run {
   }
 
   // Whether m of a row is going to be set before the unit's weights are computed.
-  bool needs_logits(const PairUnit& it, int ahead) {
+  static bool needs_logits(const PairUnit& it) {
     const Group(&group)[2] = it.pair->group;
-    if ((fresh_rows(group[0]).bits | fresh_rows(group[1]).bits) != 0) return true;
-    const int first = first_key(it), last = first + kUnitKeys - 1;
-    if (!is_planned(task_, first)) return false;
-    flush();
-    take_up(*it.pair);
-    unsigned rows = 0;
-    for (int g = 0; g < 2; ++g) {
-      const F32 most = largest_of(scores(ahead, g));
-      F32 size = broadcast(0.0f);
-      const F32 bound = max(quick_[g].logit(most, quick_[g].distance(first), size),
-                            quick_[g].logit(most, quick_[g].distance(last), size));
-      rows |= planned_rows(task_, group[g], first, bound + broadcast(kMargin)).bits;
-      rows |= less(broadcast(kMostNear), size).bits;
-    }
-    return rows != 0;
+    return (fresh_rows(group[0]).bits | fresh_rows(group[1]).bits) != 0;
   }
 
   void shape(const PairUnit& it, int ahead) {
@@ -355,13 +327,13 @@ inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {
   Tile tiles[2];
   int current = 0;
   TileStream stream(task);
-  bool found = stream.next(task.key_begin, tiles[current]);
+  bool found = stream.next(tiles[current]);
   if (!found && !task.continues) clear(task);
   for (pass.is_first = !task.continues; found; pass.is_first = false) {
     for (pass.count = 0; found && pass.count < kPassTiles; ++pass.count) {
       Tile& tile = tiles[current];
       Tile& next = tiles[1 - current];
-      found = stream.next(tile.start + kTileKeys, next);
+      found = stream.next(next);
       pack_tile(task, scratch, tile, pass.count, found ? &next : nullptr, pass.tiles[pass.count]);
       current = 1 - current;
     }

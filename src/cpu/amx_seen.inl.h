@@ -42,39 +42,57 @@ inline uint64_t keys_seen(const AttendTask& task, int start) {
   return any;
 }
 
-// The same as find_tile where rows see their ranges, taking all keys between the first and the last
-// that a row sees for seen: no mask hides a part of them.
-inline bool next_of_ranges(const AttendTask& task, int start, SeenTile from, Tile& tile) {
-  const int begin = larger(task.visible_begin[0], start);
-  const int end = task.visible_end[task.num_rows - 1];
-  if (begin >= end || begin >= task.key_end) return false;
-  from.start = begin / kTileKeys * kTileKeys;
-  from.first = 0;
-  from.last = task.num_rows;
-  from.any = seen_between(larger(task.visible_begin[0] - from.start, 0),
-                          smaller(smaller(end, task.key_end) - from.start, kTileKeys));
-  set_tile(task, from, tile);
+// A tile of which some row sees these keys.
+inline void take_tile(const AttendTask& task, int start, uint64_t any, Tile& tile) {
+  SeenTile seen = SeenTile::none(nullptr);
+  seen.start = start;
+  seen.last = task.num_rows;
+  seen.any = any;
+  set_tile(task, seen, tile);
+}
+
+// The first tile at or after `start`, or the last one at or before it, where rows see their ranges,
+// taking all keys between the first and the last that a row sees for seen: no mask hides a part of
+// them.
+inline bool next_of_ranges(const AttendTask& task, int start, Tile& tile) {
+  const int begin = larger(task.visible_begin[0], task.key_begin);
+  const int end = smaller(task.visible_end[task.num_rows - 1], task.key_end);
+  const int from = task.descends ? begin : larger(begin, start);
+  const int to = task.descends ? smaller(end, start + kTileKeys) : end;
+  if (from >= to) return false;
+  start = (task.descends ? to - 1 : from) / kTileKeys * kTileKeys;
+  const uint64_t any =
+      seen_between(larger(begin - start, 0), smaller(end - start, kTileKeys));
+  take_tile(task, start, any, tile);
   tile.halves = nullptr;
   return true;
 }
 
-// And where lists show tiles. halves: [num_lists, 2] of the tile that is found
-inline bool next_of_lists(const AttendTask& task, int start, SeenTile from, int32_t* halves,
-                          Tile& tile) {
-  const MaskLists& mask = *task.block_mask;
-  for (;; start += kTileKeys) {
+// Moves the lists to the first tile at or after `start`, or the last one at or before it, that some
+// list shows a part of. False: there is none.
+inline bool find_listed(const AttendTask& task, int& start) {
+  if (!task.descends) {
     start = next_listed(task, start);
-    if (start >= task.key_end) return false;
+    return start < task.key_end;
+  }
+  for (; start >= task.key_begin; start -= kTileKeys)
+    if (move_lists(*task.block_mask, start)) return true;
+  return false;
+}
+
+// And where lists show tiles. halves: [num_lists, 2] of the tile that is found
+inline bool next_of_lists(const AttendTask& task, int start, int32_t* halves, Tile& tile) {
+  const MaskLists& mask = *task.block_mask;
+  uint64_t any = 0;
+  for (;; start += task.descends ? -kTileKeys : kTileKeys) {
+    if (!find_listed(task, start)) return false;
     const bool touches =
         task.visible_begin[0] < start + kTileKeys && task.visible_end[task.num_rows - 1] > start;
-    if (touches && shows_all(mask)) return next_of_ranges(task, start, from, tile);
-    from.any = keys_seen(task, start);
-    if (from.any != 0) break;
+    if (touches && shows_all(mask)) return next_of_ranges(task, start, tile);
+    any = keys_seen(task, start);
+    if (any != 0) break;
   }
-  from.start = start;
-  from.first = 0;
-  from.last = task.num_rows;
-  set_tile(task, from, tile);
+  take_tile(task, start, any, tile);
   tile.halves = halves;
   keep_lists(mask, halves);
   return true;
@@ -83,20 +101,26 @@ inline bool next_of_lists(const AttendTask& task, int start, SeenTile from, int3
 // The tiles of which some row sees a key, one after the other.
 class TileStream {
  public:
-  explicit TileStream(const AttendTask& task) : task_(task) {}
+  explicit TileStream(const AttendTask& task)
+      : task_(task), start_(task.descends ? last_tile(task) : task.key_begin) {}
 
-  // The next one from `start` on.
-  bool next(int start, Tile& tile) {
-    const SeenTile none = SeenTile::none(nullptr);
-    if (task_.block_mask == nullptr) return next_of_ranges(task_, start, none, tile);
-    static_assert(kListedTiles > kPassTiles);  // those of a pass, and the one behind it
-    const int64_t size = int64_t{task_.block_mask->num_lists} * 2;
-    place_ = (place_ + 1) % kListedTiles;
-    return next_of_lists(task_, start, none, task_.block_mask->halves + place_ * size, tile);
+  bool next(Tile& tile) {
+    const bool found = find(tile);
+    if (found) start_ = tile.start + (task_.descends ? -kTileKeys : kTileKeys);
+    return found;
   }
 
  private:
+  bool find(Tile& tile) {
+    if (task_.block_mask == nullptr) return next_of_ranges(task_, start_, tile);
+    static_assert(kListedTiles > kPassTiles);  // those of a pass, and the one behind it
+    const int64_t size = int64_t{task_.block_mask->num_lists} * 2;
+    place_ = (place_ + 1) % kListedTiles;
+    return next_of_lists(task_, start_, task_.block_mask->halves + place_ * size, tile);
+  }
+
   const AttendTask& task_;
+  int start_;  // where to look for the next one
   int place_ = 0;
 };
 

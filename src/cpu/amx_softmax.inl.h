@@ -4,7 +4,6 @@
 // What a row computes for a unit of 32 keys, whatever path it takes and whatever stands beside it:
 //
 //     s     products of the row with the keys, over dimensions in steps of 32
-//     where logits grow with the key, at every fourth unit: m may rise ahead of that (plan_rise)
 //     if m is -inf: m = the largest logit of the keys it sees, less the headroom
 //     p     2^(s * scale * log2(e) - m * log2(e)); 0 for a key that it does not see
 //     sum   (p0 + p1) + (p2 + p3), where p_k sums the keys j = k mod 4 of the first sixteen, each
@@ -19,6 +18,10 @@
 // The maximum rises late so that it rises rarely, and nobody has to look for it: p then is up to
 // kMostSum, which neither floats nor the tiles' element mind. m is what was subtracted, as in
 // core/state.h, not the largest logit; the headroom of a narrow element uses all of its range.
+//
+// Units come in the order of their keys, or from the last to the first where task.descends: ALiBi
+// adds most to the keys nearest to the row, so m is there with the first unit and rises no more.
+// The other way round it would rise in nearly every unit.
 #pragma once
 
 #include "amx_score.inl.h"
@@ -295,27 +298,6 @@ inline F32 largest_of(const float* scores) {
   return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
 }
 
-// Whether logits may grow with the key in a way that is known.
-inline bool is_growing(const AttendTask& task) {
-  return task.bias == Bias::linear || (task.score.steps != nullptr && task.score.steps->grows);
-}
-
-// How far a linear bias or an expression still raises logits of keys behind a unit, within bounds:
-// up to a row's own position, and over at most `keys` of them. first_key: of the unit
-inline F32 growth_of(const AttendTask& task, const Group& group, int first_key, float keys) {
-  if (!is_growing(task) || group.rows == 0) return broadcast(0.0f);
-  const auto last = static_cast<int>(position_of_key(task, first_key + kUnitKeys - 1));
-  const F32 left = {
-      _mm512_cvtepi32_ps(_mm512_sub_epi32(positions_of(task, group), _mm512_set1_epi32(last)))};
-  F32 rate = per_row(task.bias == Bias::linear ? task.slope : nullptr, group, 0.0f);
-  if (const ScoreSteps* steps = task.score.steps; steps != nullptr) {
-    const uint32_t* values = steps->of_rows(steps->context, group.first, group.rows);
-    rate = rate + as_floats(_mm512_loadu_si512(values));
-  }
-  const F32 growth = rate * min(broadcast(keys), left);
-  return max(broadcast(0.0f), min(broadcast(kMostPlanned), growth));
-}
-
 // What m is set to for a unit.
 inline F32 highest_of(F32 logit_scale, const float* scores) {
   return largest_of(scores) * logit_scale - broadcast(kHeadroom);
@@ -352,36 +334,6 @@ inline F32 raise_maximum(const Group& group, Lanes rising, F32 logit_scale, cons
   const F32 here = highest_of(logit_scale, scores);
   const Lanes lower = less(load(group.m), here);
   return set_maximum(group, {static_cast<__mmask16>(rising.bits & lower.bits)}, here);
-}
-
-// Where logits grow, m rises before the sums of the units up to the next such place tell: they
-// would do so one after the other, and each time everything before has to be finished first.
-constexpr int kPlannedKeys = 4 * kUnitKeys;
-
-inline bool is_planned(const AttendTask& task, int first_key) {
-  return is_growing(task) && first_key % kPlannedKeys == 0;
-}
-
-// Rows that have a maximum, and would exceed it. largest: logits of the unit
-inline Lanes planned_rows(const AttendTask& task, const Group& group, int first_key, F32 largest) {
-  constexpr float kSlack = 5;  // below the logarithm of kMostSum
-  const F32 m = load(group.m);
-  const F32 soon =
-      largest - broadcast(kHeadroom) + growth_of(task, group, first_key, 3 * kUnitKeys);
-  const Lanes above = less(m + broadcast(kSlack), soon);
-  const Lanes seen = less(broadcast(kMinusInfinity), m);
-  return {static_cast<__mmask16>(above.bits & seen.bits)};
-}
-
-// Returns whether m of a row rose; then `rescale` is for o. scores: logits of the unit
-inline bool plan_rise(const AttendTask& task, const Group& group, int first_key,
-                      const float* scores, F32& rescale) {
-  if (!is_planned(task, first_key)) return false;
-  const F32 largest = largest_of(scores);
-  const Lanes rows = planned_rows(task, group, first_key, largest);
-  if (rows.bits == 0) return false;
-  rescale = set_maximum(group, rows, max(load(group.m), largest - broadcast(kHeadroom)));
-  return true;
 }
 
 // What is subtracted from the exponents. A maximum of -inf means that nothing was seen yet:

@@ -1,5 +1,5 @@
-// In which order amx_run.inl.h takes the units of a pass: those that a pair of groups sees, then
-// those of the next pair.
+// In which order amx_run.inl.h takes the units of a pass: those that a pair of groups sees, in the
+// task's order of keys, then those of the next pair.
 #pragma once
 
 #include "amx_beside.inl.h"
@@ -33,9 +33,9 @@ class UnitStream {
       if (!next_tile()) return false;
     const PackedTile& tile = pass_.tiles[tile_ - 1];
     constexpr uint64_t kAll = (uint64_t{1} << kUnitKeys) - 1;
-    const int first = unit_ * kUnitKeys;
+    const int unit = task_.descends ? --units_ : unit_++, first = unit * kUnitKeys;
     const bool is_hidden = (seen_.all >> first & kAll) != kAll;
-    to = {&tile, &pairs_[place_], unit_++, left(tile, first), is_hidden, is_alone_};
+    to = {&tile, &pairs_[place_], unit, left(tile, first), is_hidden, is_alone_};
     is_given_ = true;
     return true;
   }
@@ -93,8 +93,12 @@ class UnitStream {
 
   int left(const PackedTile& tile, int first) const {
     if (tile.halves != nullptr) return left_of_lists();
-    const int end =
-        smaller(task_.visible_end[last_row()], pass_.tiles[pass_.count - 1].start + kTileKeys);
+    const int last = pass_.tiles[pass_.count - 1].start;
+    if (task_.descends) {
+      const int begin = larger(task_.visible_begin[first_row()], last);
+      return larger(1, units_of(tile.start + first + kUnitKeys - begin));
+    }
+    const int end = smaller(task_.visible_end[last_row()], last + kTileKeys);
     return larger(1, units_of(end - tile.start - first));
   }
 
@@ -116,7 +120,8 @@ class UnitStream {
   PairOfGroups pairs_[2];
   int place_ = 0;
   bool is_given_ = false;
-  int row_ = 0, tile_ = 0, unit_ = 0, units_ = 0;
+  int row_ = 0, tile_ = 0;
+  int unit_ = 0, units_ = 0;  // of the tile, still to come: [unit_, units_)
   PairSeen seen_{};
   bool is_alone_ = false;
 };

@@ -103,7 +103,8 @@ class ItemRun {
         kv_head_(kv_head),
         split_len_(
             split_len(split_rule(call.problem(), call.kernels),
-                      local_len(call.problem().shard, call.batch().seq_lens[item.request]))) {}
+                      local_len(call.problem().shard, call.batch().seq_lens[item.request]))),
+        descends_(descends()) {}
 
   void run() {
     const State total = call_.geometry.state_at(scratch_.total, item_.num_rows);
@@ -261,6 +262,19 @@ class ItemRun {
     reaches(split) ? attend_one(split, state) : clear(state);
   }
 
+  // Whether logits rise towards a row's own position, as far as the request's model says: one
+  // answer for all rows of a head of keys.
+  bool descends() const {
+    const Problem& problem = call_.problem();
+    if (!call_.kernels.may_descend) return false;
+    if (problem.score_expr != nullptr &&
+        problem.score_expr->program.uses(mask::Variable::key))
+      return true;
+    if (problem.score.alibi == Alibi::none) return false;
+    const float* slopes = call_.layer.alibi_slopes + kv_head_ * group();
+    return std::all_of(slopes, slopes + group(), [](float slope) { return slope >= 0; });
+  }
+
   // Of a split that was just found to be reached. Goes on where the state was left if the item
   // begins within the split.
   void attend_one(int32_t split, State state) const {
@@ -293,6 +307,7 @@ class ItemRun {
          .values = rows_of(call_, values, item_.request, kv_head_),
          .key_begin = range.begin,
          .key_end = range.end,
+         .descends = descends_,
          .state = state,
          .continues = continues,
          .seen = scratch_.seen,
@@ -499,6 +514,7 @@ class ItemRun {
   const Item& item_;
   const int32_t kv_head_;
   const int64_t split_len_;
+  const bool descends_;
   int64_t query_head_bytes_ = 0, out_head_bytes_ = 0;  // from head to head
   bool query_has_scales_ = false;                      // of tokens
   MaskLists lists_{};                                  // of a batch with a block mask

@@ -68,8 +68,10 @@ PrefixRules rules_of(const Prepared& prepared, const Geometry& geometry, const S
                      int num_threads) {
   const Problem& problem = prepared.problem;
   const bool forced = problem.tuning.cascade > 0;
+  const Kernels& kernels = *static_cast<const CpuKernel&>(prepared.kernel).functions;
   return {.page_size = problem.page_size,
           .unit = kTileKeys,
+          .whole_splits = kernels.may_descend && problem.score.alibi != Alibi::none,
           .splits = splits,
           .mask = problem.mask,
           .shard = problem.shard,

@@ -108,10 +108,8 @@ struct ScoreSteps {
   const ScoreStep* steps;
   int32_t count;
   uint32_t* units;  // [units, 32, 16], aligned to 64; the first is not used
-  bool grows;       // scores depend on the key, so they may grow with it
   // [values, 16] and [values, kTileKeys] of the operands of each kind, until the next call. Lanes
-  // beyond the rows repeat the first. The first value of rows is about how much a score grows from
-  // one key to the next, a finite float from 0 on.
+  // beyond the rows repeat the first.
   const uint32_t* (*of_rows)(void* context, int32_t first_row, int32_t num_rows);
   const uint32_t* (*of_keys)(void* context, int32_t first_key);
   void* context;
@@ -133,11 +131,10 @@ struct State {
   float* o;  // [num_rows, padded head_dim_v], columns in the kernel's order; see row_group
 };
 
-// The list of one tile of queries of a block mask (src/mask/block_mask.h), and how far it is read:
-// tiles of keys are taken in ascending order.
+// The list of one tile of queries of a block mask (src/mask/block_mask.h), and how far it is read.
 struct MaskList {
-  const int32_t *tile, *tile_end;  // the entries not yet passed
-  const int32_t* bits_at;          // of the same entries
+  const int32_t *first, *tile, *tile_end;  // the entries, and those that do not end before the keys
+  const int32_t* bits_at;                  // of the latter
   // The two halves of the current kTileKeys keys. Where bits is null every row sees `all`.
   const uint32_t* bits[2];
   uint32_t all[2];
@@ -182,6 +179,11 @@ struct AttendTask {
 
   PagedRows keys, values;
   int32_t key_begin, key_end;  // of the split; key_begin is a multiple of kTileKeys
+
+  // Logits rise towards a row's own position, so a kernel whose maxima rise late takes the keys from
+  // the last to the first. Part of what a row's bits follow from: the same for all rows that share
+  // keys. Not together with `continues`.
+  bool descends;
 
   State state;     // written
   bool continues;  // the state of the split's earlier keys is there already; otherwise it is empty
@@ -269,6 +271,9 @@ struct Kernels {
 
   // Whether `attend` wants score expressions as steps.
   bool takes_score_steps = false;
+
+  // Whether `attend` heeds task.descends.
+  bool may_descend = false;
 
   // Of a kernel with groups of kRowPadding rows: `narrow` to bf16 or f16 for `count` rows of one at
   // once. o: of the group; weight, divisor: [kRowPadding]; column_scale: [head_dim_v] or null; to:

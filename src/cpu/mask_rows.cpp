@@ -55,7 +55,8 @@ bool narrow(const MaskedRows& rows, int32_t kv_head, int32_t begin, int32_t end,
       const int64_t index = mask.list_of(rows.request, tile, rows.mask_head(kv_head, i));
       const Entries entries = entries_within(mask, index, begin, end);
       any |= entries.size() > 0;
-      *list++ = {.tile = mask.tile + entries.begin,
+      *list++ = {.first = mask.tile + entries.begin,
+                 .tile = mask.tile + entries.begin,
                  .tile_end = mask.tile + entries.end,
                  .bits_at = mask.bits_at + entries.begin,
                  .bits = {},

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <climits>
-#include <limits>
 
 #include "../mask/ops.h"
 
@@ -134,7 +133,7 @@ size_t ScoreStepper::bytes(const mask::Program& program) {
   const size_t n = program.code.size();
   if (n > kMaxInstrs) return 0;
   return kMaxUnits * kUnitWords * sizeof(uint32_t) + aligned(n * sizeof(ScoreStep)) +
-         (n + 1) * sizeof(uint32_t) * kRowSlots * kRowPadding +
+         n * sizeof(uint32_t) * kRowSlots * kRowPadding +
          n * sizeof(uint32_t) * kKeySlots * kTileKeys + n * kTileKeys * sizeof(mask::Value);
 }
 
@@ -148,7 +147,7 @@ void ScoreStepper::lay_out(std::byte* memory) {
   steps_.units = reinterpret_cast<uint32_t*>(take(kMaxUnits * kUnitWords * sizeof(uint32_t)));
   code_ = reinterpret_cast<ScoreStep*>(take(aligned(n * sizeof(ScoreStep))));
   row_words_ =
-      reinterpret_cast<uint32_t*>(take((n + 1) * kRowSlots * kRowPadding * sizeof(uint32_t)));
+      reinterpret_cast<uint32_t*>(take(n * kRowSlots * kRowPadding * sizeof(uint32_t)));
   key_words_ = reinterpret_cast<uint32_t*>(take(n * kKeySlots * kTileKeys * sizeof(uint32_t)));
   columns_ = reinterpret_cast<mask::Value*>(take(n * kTileKeys * sizeof(mask::Value)));
 }
@@ -169,7 +168,6 @@ ScoreStepper::ScoreStepper(const mask::Program& program, const mask::Bindings& b
   steps_.of_rows = of_rows;
   steps_.of_keys = of_keys;
   steps_.context = this;
-  steps_.grows = program.uses(Variable::key);
 }
 
 // The head is of the row: rows of a group are of several.
@@ -269,8 +267,7 @@ void ScoreStepper::release_units(int32_t index) {
 }
 
 void ScoreStepper::mark_needed() {
-  instrs_[num_instrs_ - 1].needed |= kGrowth;
-  for (int32_t i = 1; i < num_row_values_; ++i) instrs_[row_values_[i]].needed |= kRows;
+  for (int32_t i = 0; i < num_row_values_; ++i) instrs_[row_values_[i]].needed |= kRows;
   for (int32_t i = 0; i < num_key_values_; ++i) instrs_[key_values_[i]].needed |= kKeys;
   for (int32_t i = num_instrs_; i-- > 0;) {
     const mask::Instr& instr = program_.code[static_cast<size_t>(i)];
@@ -288,34 +285,17 @@ void ScoreStepper::set_item(const ScoreItem& item) {
 const uint32_t* ScoreStepper::of_rows(void* self, int32_t first_row, int32_t num_rows) {
   ScoreStepper& it = *static_cast<ScoreStepper*>(self);
   const int slot = first_row / kRowPadding % kRowSlots;
-  uint32_t* words = it.row_words_ + int64_t{slot} * (it.num_instrs_ + 1) * kRowPadding;
+  uint32_t* words = it.row_words_ + int64_t{slot} * it.num_instrs_ * kRowPadding;
   if (it.row_tags_[slot] == first_row) return words;
   for (int32_t lane = 0; lane < kRowPadding; ++lane) {
     const int32_t row = first_row + (lane < num_rows ? lane : 0);
     it.lane_queries_[lane] = it.item_.positions[row];
     it.lane_heads_[lane] = it.item_.first_head + (it.item_.first_row + row) % it.item_.group;
   }
-  it.find_growth(reinterpret_cast<float*>(words));
   it.run_columns(kRows, kRowPadding);
-  it.store_columns(it.row_values_ + 1, it.num_row_values_ - 1, kRowPadding, words + kRowPadding);
+  it.store_columns(it.row_values_, it.num_row_values_, kRowPadding, words);
   it.row_tags_[slot] = first_row;
   return words;
-}
-
-// By how much more a score of 0 becomes at the row's own key than at one far behind.
-void ScoreStepper::find_growth(float* growth) {
-  constexpr int kKeysBehind = 512;
-  std::fill_n(growth, kRowPadding, 0.0f);
-  if (!steps_.grows) return;
-  const mask::Value* root = columns_ + int64_t{num_instrs_ - 1} * kTileKeys;
-  for (const int behind : {kKeysBehind, 0}) {
-    for (int lane = 0; lane < kRowPadding; ++lane) lane_keys_[lane] = lane_queries_[lane] - behind;
-    run_columns(kGrowth, kRowPadding);
-    for (int lane = 0; lane < kRowPadding; ++lane)
-      growth[lane] = root[lane].f / static_cast<float>(kKeysBehind) - growth[lane];
-  }
-  for (int lane = 0; lane < kRowPadding; ++lane)
-    if (!(growth[lane] >= 0 && growth[lane] <= std::numeric_limits<float>::max())) growth[lane] = 0;
 }
 
 const uint32_t* ScoreStepper::of_keys(void* self, int32_t first_key) {

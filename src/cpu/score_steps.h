@@ -40,11 +40,10 @@ class ScoreStepper {
 
   // What a value depends on.
   enum Side : uint8_t { kNothing = 0, kRows = 1, kKeys = 2, kBoth = 3 };
-  static constexpr uint8_t kGrowth = 4;
 
   struct Instr {
     Side side;
-    uint8_t needed;        // by the columns of rows, of keys, and kGrowth: of the growth
+    uint8_t needed;        // by the columns of rows, of keys
     int32_t last_use;      // of what depends on both: the last instruction that reads it
     ScoreOperand operand;  // where steps find it
   };
@@ -73,16 +72,16 @@ class ScoreStepper {
   ScoreSteps steps_{};
   ScoreItem item_{};
   const int num_instrs_;
-  int32_t num_row_values_ = 1, num_key_values_ = 0;  // the first of rows is how a score grows
+  int32_t num_row_values_ = 0, num_key_values_ = 0;
   uint32_t free_units_;
 
   Instr instrs_[kMaxInstrs];
-  int32_t row_values_[kMaxInstrs + 1], key_values_[kMaxInstrs];  // instructions
+  int32_t row_values_[kMaxInstrs], key_values_[kMaxInstrs];  // instructions
   int32_t row_tags_[kRowSlots], key_tags_[kKeySlots];            // first row, first key; -1: none
   int64_t lane_queries_[kTileKeys], lane_heads_[kTileKeys], lane_keys_[kTileKeys];
 
   ScoreStep* code_;       // [num_instrs]
-  uint32_t* row_words_;   // [kRowSlots, 1 + num_instrs, kRowPadding]
+  uint32_t* row_words_;   // [kRowSlots, num_instrs, kRowPadding]
   uint32_t* key_words_;   // [kKeySlots, num_instrs, kTileKeys]
   mask::Value* columns_;  // [num_instrs, kTileKeys]
 };

@@ -40,13 +40,15 @@ struct SeenTile {
   bool is_uniform() const { return any == all; }
 };
 
-// Moves a list to the keys [start, start + kTileKeys). Returns whether it shows any of them.
+// Moves a list to the keys [start, start + kTileKeys), from before or behind them. Returns whether
+// it shows any of them.
 inline bool move_list(const MaskLists& mask, MaskList& list, int start) {
   constexpr int kHalf = kTileKeys / 2;
-  while (list.tile < list.tile_end && (*list.tile + 1) * int64_t{mask.tile_kv} <= start) {
-    ++list.tile;
-    ++list.bits_at;
-  }
+  const auto ends_before = [&](const int32_t* tile) {
+    return (*tile + 1) * int64_t{mask.tile_kv} <= start;
+  };
+  for (; list.tile > list.first && !ends_before(list.tile - 1); --list.bits_at) --list.tile;
+  for (; list.tile < list.tile_end && ends_before(list.tile); ++list.bits_at) ++list.tile;
   const int32_t* entry = list.tile;
   const int32_t* bits_at = list.bits_at;
   bool shows = false;
@@ -89,6 +91,13 @@ inline bool shows_all(const MaskLists& mask) {
   return true;
 }
 
+// All of them. Returns whether one shows any of the keys.
+inline bool move_lists(const MaskLists& mask, int start) {
+  bool shows = false;
+  for (int i = 0; i < mask.num_lists; ++i) shows |= move_list(mask, mask.lists[i], start);
+  return shows;
+}
+
 // The first tile at or after `start` that a list has, or at least task.key_end.
 inline int next_listed(const AttendTask& task, int start) {
   if (start >= task.key_end) return start;
@@ -104,7 +113,7 @@ inline int next_listed(const AttendTask& task, int start) {
   if (shows) return start;
   if (next >= task.key_end) return task.key_end;
   const int found = static_cast<int>(next / kTileKeys * kTileKeys);
-  for (int i = 0; i < mask.num_lists; ++i) move_list(mask, mask.lists[i], found);
+  move_lists(mask, found);
   return found;
 }
 
@@ -132,21 +141,42 @@ inline void see(const AttendTask& task, SeenTile& tile) {
   for (int row = tile.first; row < tile.last; ++row) tile.all &= tile.words[row];
 }
 
+// Of the tile at `start`, to which the lists were moved. `tile` holds an earlier one. Returns whether
+// some row sees a key.
+inline bool see_at(const AttendTask& task, int start, SeenTile& tile) {
+  int& first = tile.range_first;
+  int& last = tile.range_last;
+  while (first < task.num_rows && task.visible_end[first] <= start) ++first;
+  while (last < task.num_rows && task.visible_begin[last] < start + kTileKeys) ++last;
+  if (first >= last) return false;
+  tile.start = start;
+  see(task, tile);
+  return tile.any != 0;
+}
+
 // The first tile at or after `start` of which some row sees a key; false: there is none. `tile`
 // holds an earlier one.
 inline bool find_seen(const AttendTask& task, int start, SeenTile& tile) {
   for (;; start += kTileKeys) {
     if (task.block_mask != nullptr) start = next_listed(task, start);
     if (start >= task.key_end) return false;
-    int& first = tile.range_first;
-    int& last = tile.range_last;
-    while (first < task.num_rows && task.visible_end[first] <= start) ++first;
-    while (last < task.num_rows && task.visible_begin[last] < start + kTileKeys) ++last;
-    if (first >= last) continue;
-    tile.start = start;
-    see(task, tile);
-    if (tile.any != 0) return true;
+    if (see_at(task, start, tile)) return true;
   }
+}
+
+// The last tile at or before `start`, likewise. `tile` may hold any.
+inline bool find_seen_before(const AttendTask& task, int start, SeenTile& tile) {
+  for (; start >= task.key_begin; start -= kTileKeys) {
+    if (task.block_mask != nullptr && !move_lists(*task.block_mask, start)) continue;
+    tile.range_first = tile.range_last = 0;
+    if (see_at(task, start, tile)) return true;
+  }
+  return false;
+}
+
+// That with the split's last key.
+inline int last_tile(const AttendTask& task) {
+  return (task.key_end - 1) / kTileKeys * kTileKeys;
 }
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -29,6 +29,7 @@ Kernels with_tiles(const TileKernels& tiles) {
   it.take_queries = tiles.take_queries;
   it.narrow_group = tiles.narrow_group;
   it.takes_score_steps = true;
+  it.may_descend = true;
   it.row_group = kRowPadding;
   it.split_keys = 16 * kTileKeys;
   it.max_rows = 1024;

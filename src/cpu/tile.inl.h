@@ -95,26 +95,30 @@ inline void set_tile(const AttendTask& task, const SeenTile& from, Tile& tile) {
   locate_scales(task.values, tile.start, tile.begin, tile.end, from.any, tile.value_scales);
 }
 
-// The first tile at or after `start` of which some row sees a key. `from` is an earlier one with
-// memory for the new one's words.
+// The first tile at or after `start` of which some row sees a key, or the last one at or before it.
+// `from` is the tile found before with memory for the new one's words.
+template <bool kDescends = false>
 inline bool find_tile(const AttendTask& task, int start, SeenTile from, Tile& tile) {
-  if (!find_seen(task, start, from)) return false;
+  if (!(kDescends ? find_seen_before(task, start, from) : find_seen(task, start, from)))
+    return false;
   set_tile(task, from, tile);
   return true;
 }
 
 // work(tile, next) for every tile of which some row sees a key, in order; next is null at the last.
 // Tiles are located one ahead of their use (see locate).
-template <class Work>
+template <bool kDescends = false, class Work>
 inline void each_tile(const AttendTask& task, const Work& work) {
+  constexpr int kStep = kDescends ? -kTileKeys : kTileKeys;
+  const int start = kDescends ? last_tile(task) : task.key_begin;
   Tile tiles[2];
   int current = 0;
-  bool found = find_tile(task, task.key_begin, SeenTile::none(task.seen), tiles[current]);
+  bool found = find_tile<kDescends>(task, start, SeenTile::none(task.seen), tiles[current]);
   while (found) {
     Tile& tile = tiles[current];
     Tile& next = tiles[1 - current];
     uint64_t* words = task.seen + static_cast<int64_t>(1 - current) * task.num_rows;
-    found = find_tile(task, tile.start + kTileKeys, tile.seen.with(words), next);
+    found = find_tile<kDescends>(task, tile.start + kStep, tile.seen.with(words), next);
     work(tile, found ? &next : nullptr);
     current = 1 - current;
   }

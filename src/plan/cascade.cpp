@@ -37,7 +37,7 @@ class Search {
     for (int32_t r = 0; r < batch_.num_reqs; ++r) {
       memory_.deepest[r] = -1;
       const bool fits = query_len(r) > 0 && query_len(r) <= rules_.max_query_len;
-      if (fits && num_keys(r) >= rules_.unit) memory_.order[count++] = r;
+      if (fits && num_keys(r) >= unit_of(r)) memory_.order[count++] = r;
     }
     return count;
   }
@@ -105,20 +105,30 @@ class Search {
     const SharedPrefix node = node_of(set, rest.page);
     if (is_wanted(node)) rest.parent = add(node);
     if (rest.parent >= 0 && memory_.nodes[rest.parent].level + 1 >= rules_.max_levels) return;
-    if (whole_units(int64_t{rest.page} * rules_.page_size) > node.key_end)
+    if (whole_units(rest, int64_t{rest.page} * rules_.page_size) > node.key_end)
       drop_short(rest, node.key_end);
     else
       sort_by_page(rest);
   }
 
-  int64_t whole_units(int64_t keys) const { return keys / rules_.unit * rules_.unit; }
+  // The same for all requests of a set.
+  int64_t unit_of(int32_t r) const {
+    return rules_.whole_splits ? split_len(rules_.splits, num_keys(r)) : rules_.unit;
+  }
+  int64_t whole_units(const PendingPrefix& set, int64_t keys) const {
+    const int64_t unit = unit_of(memory_.order[set.first_req]);
+    return keys / unit * unit;
+  }
 
   // Requests that end before their common pages do hold the others back: those go on without them.
   void drop_short(PendingPrefix set, int32_t key_end) {
     int32_t* order = memory_.order + set.first_req;
+    const auto reaches_beyond = [&](int32_t r) {
+      const int64_t unit = unit_of(r);
+      return num_keys(r) / unit * unit > key_end;
+    };
     set.num_reqs = static_cast<int32_t>(
-        std::partition(order, order + set.num_reqs,
-                       [&](int32_t r) { return whole_units(num_keys(r)) > key_end; }) -
+        std::partition(order, order + set.num_reqs, reaches_beyond) -
         order);
     if (set.num_reqs >= 2) memory_.pending[num_pending_++] = set;
   }
@@ -135,7 +145,7 @@ class Search {
       end = std::min<int64_t>(end, num_keys(r));
       node.num_tokens += query_len(r);
     }
-    node.key_end = std::max(node.key_begin, static_cast<int32_t>(whole_units(end)));
+    node.key_end = std::max(node.key_begin, static_cast<int32_t>(whole_units(set, end)));
     node.visible = {.begin = node.key_end, .end = node.key_begin};
     for (int32_t i = 0; i < set.num_reqs; ++i) {
       const KeyRange seen = seen_of(node, memory_.order[set.first_req + i]);

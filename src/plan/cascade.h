@@ -54,8 +54,9 @@ struct KeyShape {
 
 struct PrefixRules {
   int32_t page_size = 16;
-  int32_t unit = 64;  // ranges begin and end at multiples of so many keys
-  SplitRule splits;   // requests share only where they cut their keys alike
+  int32_t unit = 64;          // ranges begin and end at multiples of so many keys,
+  bool whole_splits = false;  // or where splits do
+  SplitRule splits;           // requests share only where they cut their keys alike
   Mask mask;
   Shard shard;  // keys are counted as this rank keeps them
   int32_t max_levels = 8;
