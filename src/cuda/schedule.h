@@ -55,6 +55,9 @@ inline constexpr int32_t kItemIsLeaf = 4;  // its piece is a leaf, not a split o
 // then the others are running already, and it may wait for their states word by word.
 inline constexpr int32_t kItemIsAlone = 8;
 
+// The halves of a tile are not neighbours; it is its block's only one.
+inline constexpr int32_t kTileIsPaired = 16;
+
 // A word of a partial state that has not been written yet: no arithmetic makes this NaN.
 inline constexpr uint32_t kNotYet = 0xffffffffu;
 
@@ -77,16 +80,23 @@ struct alignas(16) DecodeItem {
 };
 static_assert(sizeof(DecodeItem) == 64);
 
+// Where no block of the prefill kernel has a second tile, the step takes as long as its longest
+// tile, and the warp groups of a block share the tensor cores. So a tile's halves, which are a warp
+// group's each, are then rows that see many keys and rows that see few.
+inline constexpr int32_t kHalfTileRows = 64;
+
 // rows_per_tile rows of one request against all keys that they see.
 struct alignas(16) PrefillTile {
   int32_t req;
   int32_t first_row;
+  int32_t second_row;  // of the tile's second half; behind the request's last row: there is none
   int32_t query_start, query_len;
   int32_t seq_len;
   int32_t key_begin, key_end;
   int32_t flags;
+  int32_t unused[3];
 };
-static_assert(sizeof(PrefillTile) == 32);
+static_assert(sizeof(PrefillTile) == 48);
 
 struct alignas(16) ScheduleHeader {
   int32_t num_decode_items;
@@ -106,6 +116,7 @@ struct ScheduleParams {
   int32_t max_decode_rows = kMaxDecodeRows;  // 0: all requests, and padding, are tiles
   int32_t num_kv_heads = 1;
   int32_t num_decode_blocks = 1;         // of the launch
+  int32_t num_prefill_blocks = 0;        // likewise; 0: of a kernel without halves
   int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;

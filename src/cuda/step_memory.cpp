@@ -86,6 +86,7 @@ void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t
        .max_decode_rows = decode ? kMaxDecodeRows : 0,
        .num_kv_heads = problem.num_kv_heads,
        .num_decode_blocks = decode ? decode_blocks(*decode, num_sms) : 1,
+       .num_prefill_blocks = prefill_blocks(*kernel.prefill, num_sms),
        .max_items = clamp_to_int32(max_items(problem)),
        .max_slots = clamp_to_int32(max_slots(problem)),
        .mask = problem.mask,
