@@ -69,7 +69,8 @@ struct alignas(16) DecodeItem {
   int32_t piece;        // split of the request; as a leaf, leaves of a split * split + leaf.
                         // Counted from the split of row_keys_begin
   int32_t num_pieces;   // that exist, of these rows
-  int32_t first_slot;   // piece p leaves its states in slots first_slot + p * num_rows and behind
+  int32_t first_slot;   // piece p leaves its states in slots first_slot + p * num_rows and behind;
+                        // alone, in these or in the set of slots behind them all
   int32_t query_start;  // first token of the request
   int32_t query_len;
   int32_t seq_len;

@@ -60,8 +60,19 @@ class AwaitedMerge {
       if (!is_used) continue;
       const float2 ml = weights().total[row];
       write_row<Tr>(work_.params, item_, work_.head(0), row, column, {ml.x, ml.y, total});
-      clear(row, column);
     }
+  }
+
+  // Makes this piece's words unwritten in the set of slots that the launch before has used, for the
+  // next launch.
+  __device__ void clear_other_set() const {
+    const Partials<Tr> partials = this->partials(work_.shared.set ^ 1);
+    for_columns<Tr>(item_.num_rows, thread_, Tr::kClerks, [&](int row, int column) {
+      store_relaxed_16(partials.at(item_.piece, row, column),
+                       make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
+      if (column == 0)
+        store_relaxed_8(partials.ml_at(item_.piece, row), make_uint2(kNotYet, kNotYet));
+    });
   }
 
  private:
@@ -85,8 +96,10 @@ class AwaitedMerge {
   }
 
   // Made again where it is needed: registers are few.
-  __device__ Partials<Tr> partials() const {
-    return {work_.params, item_, work_.head(0)};
+  __device__ Partials<Tr> partials(int set) const {
+    Partials<Tr> partials(work_.params, item_, work_.head(0));
+    partials.choose_set(set, end_);
+    return partials;
   }
 
   // The pieces from `first` on that other blocks have: bit i for piece first + i.
@@ -104,7 +117,7 @@ class AwaitedMerge {
   __device__ void ask(int first, int row, int column) const {
     const int count = min(end_ - first, at_once_);
     const uint32_t set = others(first);
-    const Partials<Tr> partials = this->partials();
+    const Partials<Tr> partials = this->partials(work_.shared.set);
     const float* source = partials.at(first, row, column);
     uint32_t place = place_of(0);
 #pragma unroll 4
@@ -126,7 +139,7 @@ class AwaitedMerge {
     float2 ml[kLeaves];
   };
   __device__ Parts await_ml(int split, int row, const float2* own) const {
-    const Partials<Tr> partials = this->partials();
+    const Partials<Tr> partials = this->partials(work_.shared.set);
     Parts parts;
     uint2 words[kLeaves];
     bool is_other[kLeaves];
@@ -142,10 +155,9 @@ class AwaitedMerge {
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i) {
       if (!is_other[i]) continue;
-      float2* source = partials.ml_at(split * parts_ + i, row);
+      const float2* source = partials.ml_at(split * parts_ + i, row);
       while (!is_written(words[i])) words[i] = load_relaxed_8(source);
       parts.ml[i] = {__uint_as_float(words[i].x), __uint_as_float(words[i].y)};
-      store_relaxed_8(source, make_uint2(kNotYet, kNotYet));  // for the next launch
     }
     return parts;
   }
@@ -225,15 +237,6 @@ class AwaitedMerge {
       place += kParts * kPlaceStride;
     }
     return all_written;
-  }
-
-  // For the next launch.
-  __device__ void clear(int row, int column) const {
-    const Partials<Tr> partials = this->partials();
-    float* to = partials.at(0, row, column);
-#pragma unroll 4
-    for (int piece = 0; piece < end_; ++piece, to += partials.out_stride)
-      store_relaxed_16(to, make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
   }
 
   const Work<Tr>& work_;

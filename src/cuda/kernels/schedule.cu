@@ -198,7 +198,7 @@ __device__ void list_request(const ScheduleParams& params, int req, const Choice
                                     .row_keys_end = keys.end};
       begin = end;
     } while (begin < keys.end);
-    places.slot += cuts.num_slots(keys, piece, last - first + 1);
+    places.slot += cuts.num_slots(keys, piece, last - first + 1) * num_sets(choice.alone);
   });
 }
 
@@ -208,10 +208,14 @@ __device__ int num_padding_items(const ScheduleParams& params) {
   return (num_rows + params.rows_per_item - 1) / params.rows_per_item;
 }
 
+// Sets of slots that an item has; where it is alone, launches use them by turns.
+__device__ int num_sets(bool alone) {
+  return alone ? 2 : 1;
+}
 // Slots, of all key heads, that a step without second items may use.
 __device__ int64_t num_awaited_slots(const ScheduleParams& params) {
   return min(int64_t{params.max_slots} * params.num_kv_heads,
-             int64_t{params.num_decode_blocks} * params.rows_per_item);
+             int64_t{params.num_decode_blocks} * params.rows_per_item * num_sets(true));
 }
 
 // The step's choice: the finest that leaves no block a second item; failing that leaves of long
@@ -238,7 +242,7 @@ __device__ Choice choose_pieces(const ScheduleParams& params, bool mixed, int* s
     if (is_fine && !has_idle_blocks) continue;
     const Sums64 sums = fineness == Fineness::splits ? coarse : sum_up(fineness);
     const bool alone = !mixed && params.rows_per_item <= 8 &&
-                       sums.slots * heads <= num_awaited_slots(params) &&
+                       sums.slots * num_sets(true) * heads <= num_awaited_slots(params) &&
                        (sums.items + num_padding_items(params)) * heads <= blocks;
     const bool fits = sums.items <= params.max_items && sums.slots <= params.max_slots;
     const bool wanted = fits && (fineness != Fineness::leaves || alone);
@@ -259,7 +263,7 @@ __device__ int list_decode_items(const ScheduleParams& params, bool mixed, int* 
     Places own = next;
     own.whole += exclusive_sum(mine.items - mine.short_items, whole, scratch);
     own.shorter += exclusive_sum(mine.short_items, shorter, scratch);
-    own.slot += exclusive_sum(mine.slots, slots, scratch);
+    own.slot += exclusive_sum(mine.slots * num_sets(choice.alone), slots, scratch);
     if (mine.items > 0) list_request(params, req, choice, own);
     next = {next.whole + whole, next.shorter + shorter, next.slot + slots};
   }
