@@ -43,7 +43,7 @@ class AwaitedMerge {
       const int row = is_used ? i / kGroups : 0, column = i % kGroups * 4;
       float4 total{};
 #pragma unroll 1
-      for (int first = 0; first < end_;) {
+      for (int first = 0; first < end_; first += at_once_) {
         if (is_used) ask(first, row, column);
         if (!has_weights) {  // under way at the same time
           weigh(work_.shared.run_ml[turn & 1]);
@@ -52,10 +52,7 @@ class AwaitedMerge {
         }
         if (!is_used) break;
         await(first, row, column);
-        if (add_pieces(first, row, total))
-          first += at_once_;
-        else
-          first = 0, total = {};
+        add_pieces(first, row, total);
       }
       if (!is_used) continue;
       const float2 ml = weights().total[row];
@@ -127,11 +124,31 @@ class AwaitedMerge {
     }
     cp_async_commit();
   }
+  // Until they are all written.
   __device__ void await(int first, int row, int column) const {
     cp_async_wait<0>();
+    while (const uint32_t missing = unwritten(first)) {
+      const Partials<Tr> partials = this->partials(work_.shared.set);
+      for (uint32_t left = missing; left != 0; left &= left - 1) {
+        const int i = __ffs(left) - 1;
+        cp_async_16(place_of(i), partials.at(first + i, row, column), true);
+      }
+      cp_async_wait<0>();
+    }
     const int own = item_.piece - first;
     if (own >= 0 && own < at_once_)
       store_shared_16(place_of(own), words_of(work_.shared.run_out[row][column / 4]));
+  }
+
+  // Bit i: piece first + i.
+  __device__ uint32_t unwritten(int first) const {
+    const int count = min(end_ - first, at_once_);
+    const uint32_t place = place_of(0);
+    uint32_t set = 0;
+#pragma unroll 4
+    for (int i = 0; i < count; ++i)
+      set |= is_written(load_shared_16(place + i * kPlaceStride)) ? 0 : 1u << i;
+    return set;
   }
 
   // m and l of a lane's split.
@@ -200,9 +217,8 @@ class AwaitedMerge {
     sum.z = __fmaf_rn(weight.y, o.z, __fmul_rn(weight.x, sum.z));
     sum.w = __fmaf_rn(weight.y, o.w, __fmul_rn(weight.x, sum.w));
   }
-  // Adds the pieces from `first` on, whole splits. False if a word of them is not written yet: then
-  // the sum is nothing.
-  __device__ bool add_pieces(int first, int row, float4& total) const {
+  // Adds the pieces from `first` on, whole splits.
+  __device__ void add_pieces(int first, int row, float4& total) const {
     switch (parts_) {
       case 1:
         return add_splits<1>(first, row, total);
@@ -215,13 +231,12 @@ class AwaitedMerge {
     }
   }
   template <int kParts>
-  __device__ bool add_splits(int first, int row, float4& total) const {
+  __device__ void add_splits(int first, int row, float4& total) const {
     static_assert(kParts <= kLeaves && kLeaves == 4);
     const float2* of_pieces = &piece_weights(row)[first];
     const float2* of_splits = &weights().split[row][first / kParts];
     const float2* const end = of_pieces + min(end_ - first, at_once_);
     uint32_t place = place_of(0);
-    bool all_written = true;
 #pragma unroll 1
     for (; of_pieces != end; of_pieces += kParts) {
       uint4 words[kParts];
@@ -230,13 +245,11 @@ class AwaitedMerge {
       float4 split{};
 #pragma unroll
       for (int i = 0; i < kParts; ++i) {
-        all_written &= is_written(words[i]);
         add(split, of_pieces[i], floats_of(words[i]));
       }
       add(total, *of_splits++, split);
       place += kParts * kPlaceStride;
     }
-    return all_written;
   }
 
   const Work<Tr>& work_;
