@@ -168,6 +168,11 @@ struct Places {
   int whole, shorter, slot;
 };
 
+// Sets of slots that an item has; where it is alone, launches use them by turns.
+__device__ int num_sets(bool alone) {
+  return alone ? 2 : 1;
+}
+
 __device__ void list_request(const ScheduleParams& params, int req, const Choice& choice,
                              Places places) {
   const Request request(params, req);
@@ -208,10 +213,6 @@ __device__ int num_padding_items(const ScheduleParams& params) {
   return (num_rows + params.rows_per_item - 1) / params.rows_per_item;
 }
 
-// Sets of slots that an item has; where it is alone, launches use them by turns.
-__device__ int num_sets(bool alone) {
-  return alone ? 2 : 1;
-}
 // Slots, of all key heads, that a step without second items may use.
 __device__ int64_t num_awaited_slots(const ScheduleParams& params) {
   return min(int64_t{params.max_slots} * params.num_kv_heads,
