@@ -94,7 +94,7 @@ struct AttendParams {
   float* partial_out = nullptr;   // [slots, head_dim_v], a slot for each row, head and piece
   float* partial_ml = nullptr;    // [slots, 2]
   uint32_t* next_tile = nullptr;  // of prefill; 0 between launches
-  uint32_t* arrivals = nullptr;   // [slots], 0 between launches
+  uint32_t* arrivals = nullptr;   // [slots], no count in them between launches
 };
 
 // What the kernels that fetch keys with the copy engine are told besides.

@@ -80,6 +80,11 @@ inline int decode_blocks(const KernelEntry& kernel, int num_sms) {
   return kernel.blocks_per_sm * num_sms;
 }
 
+// That the schedule may count on; 0: the kernel does not know of halves.
+inline int prefill_blocks(const KernelEntry& kernel, int num_sms) {
+  return kernel.config.phase == Phase::prefill ? kernel.blocks_per_sm * num_sms : 0;
+}
+
 void launch_schedule(const ScheduleParams& params, cudaStream_t stream);
 void launch_update_cache(const CacheWriteParams& params, cudaStream_t stream);
 void launch_merge(const MergeParams& params, Dtype dtype, cudaStream_t stream);

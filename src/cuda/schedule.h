@@ -55,6 +55,9 @@ inline constexpr int32_t kItemIsLeaf = 4;  // its piece is a leaf, not a split o
 // then the others are running already, and it may wait for their states word by word.
 inline constexpr int32_t kItemIsAlone = 8;
 
+// The halves of a tile are not neighbours; it is its block's only one.
+inline constexpr int32_t kTileIsPaired = 16;
+
 // A word of a partial state that has not been written yet: no arithmetic makes this NaN.
 inline constexpr uint32_t kNotYet = 0xffffffffu;
 
@@ -66,7 +69,8 @@ struct alignas(16) DecodeItem {
   int32_t piece;        // split of the request; as a leaf, leaves of a split * split + leaf.
                         // Counted from the split of row_keys_begin
   int32_t num_pieces;   // that exist, of these rows
-  int32_t first_slot;   // piece p leaves its states in slots first_slot + p * num_rows and behind
+  int32_t first_slot;   // piece p leaves its states in slots first_slot + p * num_rows and behind;
+                        // alone, in these or in the set of slots behind them all
   int32_t query_start;  // first token of the request
   int32_t query_len;
   int32_t seq_len;
@@ -77,16 +81,23 @@ struct alignas(16) DecodeItem {
 };
 static_assert(sizeof(DecodeItem) == 64);
 
+// Where no block of the prefill kernel has a second tile, the step takes as long as its longest
+// tile, and the warp groups of a block share the tensor cores. So a tile's halves, which are a warp
+// group's each, are then rows that see many keys and rows that see few.
+inline constexpr int32_t kHalfTileRows = 64;
+
 // rows_per_tile rows of one request against all keys that they see.
 struct alignas(16) PrefillTile {
   int32_t req;
   int32_t first_row;
+  int32_t second_row;  // of the tile's second half; behind the request's last row: there is none
   int32_t query_start, query_len;
   int32_t seq_len;
   int32_t key_begin, key_end;
   int32_t flags;
+  int32_t unused[3];
 };
-static_assert(sizeof(PrefillTile) == 32);
+static_assert(sizeof(PrefillTile) == 48);
 
 struct alignas(16) ScheduleHeader {
   int32_t num_decode_items;
@@ -106,6 +117,7 @@ struct ScheduleParams {
   int32_t max_decode_rows = kMaxDecodeRows;  // 0: all requests, and padding, are tiles
   int32_t num_kv_heads = 1;
   int32_t num_decode_blocks = 1;         // of the launch
+  int32_t num_prefill_blocks = 0;        // likewise; 0: of a kernel without halves
   int32_t max_items = 0, max_slots = 0;  // what the arrays hold; slots of one key head
   Mask mask;
   SplitRule splits;

@@ -38,7 +38,9 @@ size_t max_slots(const Problem& problem) {
   const size_t pieces = size_t{kShortKeys / kLeastLeafKeys};
   const size_t lone =
       rows * std::min(reqs * pieces, 512 / static_cast<size_t>(problem.num_kv_heads) + pieces);
-  return std::max({reqs * std::max(useful, rows), rows * splits * size_t{kLeaves}, lone});
+  // Requests that have the device to themselves use two sets of slots by turns.
+  return std::max(reqs * std::max(useful, rows),
+                  2 * std::max(rows * splits * size_t{kLeaves}, lone));
 }
 
 // Pieces of full batches; leaves while those are fewer than the blocks of a device.
@@ -86,6 +88,7 @@ void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t
        .max_decode_rows = decode ? kMaxDecodeRows : 0,
        .num_kv_heads = problem.num_kv_heads,
        .num_decode_blocks = decode ? decode_blocks(*decode, num_sms) : 1,
+       .num_prefill_blocks = prefill_blocks(*kernel.prefill, num_sms),
        .max_items = clamp_to_int32(max_items(problem)),
        .max_slots = clamp_to_int32(max_slots(problem)),
        .mask = problem.mask,

@@ -170,9 +170,10 @@ class DeviceStep {
   }
 
   // num_decode_blocks: of the decode kernel's launch.
-  void schedule(int num_decode_blocks, cudaStream_t stream) const {
+  void schedule(int num_decode_blocks, int num_prefill_blocks, cudaStream_t stream) const {
     ScheduleParams own = schedule_params;
     own.num_decode_blocks = num_decode_blocks;
+    own.num_prefill_blocks = num_prefill_blocks;
     launch_schedule(own, stream);
   }
   AttendParams layer(int index) const {

@@ -21,7 +21,8 @@ class StepRunner {
   }
 
   void schedule(cudaStream_t stream) const {
-    step_.schedule(decode_ ? decode_blocks(*decode_, num_sms_) : 1, stream);
+    step_.schedule(decode_ ? decode_blocks(*decode_, num_sms_) : 1,
+                   prefill_ ? prefill_blocks(*prefill_, num_sms_) : 0, stream);
   }
   void attend(int layer, cudaStream_t stream) const {
     const bool decodes = decode_ && !step_.spec.only_prefill;

@@ -119,6 +119,12 @@ __device__ inline void copy_box_4d(uint32_t destination, const void* map, uint64
       "l"(map), "r"(shared_address(&barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
       : "memory");
 }
+// Asks for a box to be brought into the second-level cache: a hint like prefetch_line.
+__device__ inline void prefetch_box_4d(const void* map, int c0, int c1, int c2, int c3) {
+  asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %2, %3, %4}];" ::"l"(map),
+               "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+               : "memory");
+}
 // Orders this thread's accesses to shared memory before later ones of the copy engine and wgmma.
 __device__ inline void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

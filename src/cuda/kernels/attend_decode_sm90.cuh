@@ -56,7 +56,7 @@ __device__ void take_share(const AttendParams& params, typename Tr::Shared& shar
   const int num = first < min(all, stride) ? (all - first + stride - 1) / stride : 0;
   if (threadIdx.x % 32 == 0) {
     shared.num_items = num, shared.item_stride = stride;
-    shared.is_merger = false;
+    shared.is_merger = false, shared.set = 0;
   }
   __syncwarp();
   fetch_item(Work<Tr>(params, shared), 0);
@@ -126,7 +126,8 @@ class Finisher {
   __device__ void merge_if_last(int n) {
     if (n < 0 || work_.item(n).num_pieces == 1) return;
     const DecodeItem& item = work_.item(n);
-    if (work_.shared.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
+    const uint32_t before = work_.shared.arrivals_before & ~kSecondSet;
+    if (before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
     merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
@@ -135,17 +136,24 @@ class Finisher {
   __device__ void start_only_item() const {
     const DecodeItem& item = work_.item(0);
     if (item.num_pieces == 1) return;
-    if (thread_ == 0)
+    if (thread_ == 0) {
+      const uint32_t before =
+          atomic_add_relaxed(arrivals_of_item(work_.params, item, work_.head(0)), 1);
       work_.shared.is_merger =
-          atomic_add_relaxed(arrivals_of_item(work_.params, item, work_.head(0)), 1) + 1 ==
-          static_cast<uint32_t>(item.num_pieces);
-    AwaitedMerge<Tr>(work_, thread_).find_others();
+          (before & ~kSecondSet) + 1 == static_cast<uint32_t>(item.num_pieces);
+      work_.shared.set = before & kSecondSet ? 1 : 0;
+    }
+    const AwaitedMerge<Tr> merge(work_, thread_);
+    merge.find_others();
+    meet();
+    merge.clear_other_set();
   }
   // After a meeting behind the start, when it is written.
   __device__ void merge_only_item() const {
     if (!work_.shared.is_merger) return;
-    if (thread_ == 0)
-      *arrivals_of_item(work_.params, work_.item(0), work_.head(0)) = 0;  // for the next launch
+    if (thread_ == 0)  // for the next launch
+      *arrivals_of_item(work_.params, work_.item(0), work_.head(0)) =
+          work_.shared.set == 0 ? kSecondSet : 0;
     AwaitedMerge<Tr>(work_, thread_).run(count_);
   }
 

@@ -18,6 +18,9 @@
 // Between two tiles of work a group begins the values of the last keys and the scores of the next
 // tile's first, and hands its rows over while the latter are under way.
 //
+// What a step's schedule and page table say is older than the kernel before this one, so all that
+// follows from them alone happens while that one ends.
+//
 // Keys are visited from the last to the first, so the tiles that need a mask come together. Tiles
 // are counted from key 0 and never cut, so a row's bits depend on nothing but its request.
 #pragma once
@@ -55,10 +58,6 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     prefetch_tensor_map(&params.value_map);
     init_barriers<Tr>(shared);
   }
-  // A decode kernel has itself waited for those before it when it lets this one start, so what they
-  // wrote is there; and the two write different rows.
-  if (!params.beside_decode) wait_for_earlier_kernels();
-  allow_next_kernel();
   __syncthreads();
 
   if (threadIdx.x < 128) {
@@ -71,6 +70,8 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
       produce_queries<Tr>(params, shared);
   } else {
     take_registers<Tr::kConsumerRegisters>();
+    wait_for_inputs(params);
+    allow_next_kernel();
     Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
   }
   if (params.beside_decode) wait_for_earlier_kernels();  // who comes next waits for this one alone

@@ -43,7 +43,7 @@ class AwaitedMerge {
       const int row = is_used ? i / kGroups : 0, column = i % kGroups * 4;
       float4 total{};
 #pragma unroll 1
-      for (int first = 0; first < end_;) {
+      for (int first = 0; first < end_; first += at_once_) {
         if (is_used) ask(first, row, column);
         if (!has_weights) {  // under way at the same time
           weigh(work_.shared.run_ml[turn & 1]);
@@ -52,16 +52,24 @@ class AwaitedMerge {
         }
         if (!is_used) break;
         await(first, row, column);
-        if (add_pieces(first, row, total))
-          first += at_once_;
-        else
-          first = 0, total = {};
+        add_pieces(first, row, total);
       }
       if (!is_used) continue;
       const float2 ml = weights().total[row];
       write_row<Tr>(work_.params, item_, work_.head(0), row, column, {ml.x, ml.y, total});
-      clear(row, column);
     }
+  }
+
+  // Makes this piece's words unwritten in the set of slots that the launch before has used, for the
+  // next launch.
+  __device__ void clear_other_set() const {
+    const Partials<Tr> partials = this->partials(work_.shared.set ^ 1);
+    for_columns<Tr>(item_.num_rows, thread_, Tr::kClerks, [&](int row, int column) {
+      store_relaxed_16(partials.at(item_.piece, row, column),
+                       make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
+      if (column == 0)
+        store_relaxed_8(partials.ml_at(item_.piece, row), make_uint2(kNotYet, kNotYet));
+    });
   }
 
  private:
@@ -85,8 +93,10 @@ class AwaitedMerge {
   }
 
   // Made again where it is needed: registers are few.
-  __device__ Partials<Tr> partials() const {
-    return {work_.params, item_, work_.head(0)};
+  __device__ Partials<Tr> partials(int set) const {
+    Partials<Tr> partials(work_.params, item_, work_.head(0));
+    partials.choose_set(set, end_);
+    return partials;
   }
 
   // The pieces from `first` on that other blocks have: bit i for piece first + i.
@@ -104,7 +114,7 @@ class AwaitedMerge {
   __device__ void ask(int first, int row, int column) const {
     const int count = min(end_ - first, at_once_);
     const uint32_t set = others(first);
-    const Partials<Tr> partials = this->partials();
+    const Partials<Tr> partials = this->partials(work_.shared.set);
     const float* source = partials.at(first, row, column);
     uint32_t place = place_of(0);
 #pragma unroll 4
@@ -114,11 +124,31 @@ class AwaitedMerge {
     }
     cp_async_commit();
   }
+  // Until they are all written.
   __device__ void await(int first, int row, int column) const {
     cp_async_wait<0>();
+    while (const uint32_t missing = unwritten(first)) {
+      const Partials<Tr> partials = this->partials(work_.shared.set);
+      for (uint32_t left = missing; left != 0; left &= left - 1) {
+        const int i = __ffs(left) - 1;
+        cp_async_16(place_of(i), partials.at(first + i, row, column), true);
+      }
+      cp_async_wait<0>();
+    }
     const int own = item_.piece - first;
     if (own >= 0 && own < at_once_)
       store_shared_16(place_of(own), words_of(work_.shared.run_out[row][column / 4]));
+  }
+
+  // Bit i: piece first + i.
+  __device__ uint32_t unwritten(int first) const {
+    const int count = min(end_ - first, at_once_);
+    const uint32_t place = place_of(0);
+    uint32_t set = 0;
+#pragma unroll 4
+    for (int i = 0; i < count; ++i)
+      set |= is_written(load_shared_16(place + i * kPlaceStride)) ? 0 : 1u << i;
+    return set;
   }
 
   // m and l of a lane's split.
@@ -126,7 +156,7 @@ class AwaitedMerge {
     float2 ml[kLeaves];
   };
   __device__ Parts await_ml(int split, int row, const float2* own) const {
-    const Partials<Tr> partials = this->partials();
+    const Partials<Tr> partials = this->partials(work_.shared.set);
     Parts parts;
     uint2 words[kLeaves];
     bool is_other[kLeaves];
@@ -142,10 +172,9 @@ class AwaitedMerge {
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i) {
       if (!is_other[i]) continue;
-      float2* source = partials.ml_at(split * parts_ + i, row);
+      const float2* source = partials.ml_at(split * parts_ + i, row);
       while (!is_written(words[i])) words[i] = load_relaxed_8(source);
       parts.ml[i] = {__uint_as_float(words[i].x), __uint_as_float(words[i].y)};
-      store_relaxed_8(source, make_uint2(kNotYet, kNotYet));  // for the next launch
     }
     return parts;
   }
@@ -188,9 +217,8 @@ class AwaitedMerge {
     sum.z = __fmaf_rn(weight.y, o.z, __fmul_rn(weight.x, sum.z));
     sum.w = __fmaf_rn(weight.y, o.w, __fmul_rn(weight.x, sum.w));
   }
-  // Adds the pieces from `first` on, whole splits. False if a word of them is not written yet: then
-  // the sum is nothing.
-  __device__ bool add_pieces(int first, int row, float4& total) const {
+  // Adds the pieces from `first` on, whole splits.
+  __device__ void add_pieces(int first, int row, float4& total) const {
     switch (parts_) {
       case 1:
         return add_splits<1>(first, row, total);
@@ -203,13 +231,12 @@ class AwaitedMerge {
     }
   }
   template <int kParts>
-  __device__ bool add_splits(int first, int row, float4& total) const {
+  __device__ void add_splits(int first, int row, float4& total) const {
     static_assert(kParts <= kLeaves && kLeaves == 4);
     const float2* of_pieces = &piece_weights(row)[first];
     const float2* of_splits = &weights().split[row][first / kParts];
     const float2* const end = of_pieces + min(end_ - first, at_once_);
     uint32_t place = place_of(0);
-    bool all_written = true;
 #pragma unroll 1
     for (; of_pieces != end; of_pieces += kParts) {
       uint4 words[kParts];
@@ -218,22 +245,11 @@ class AwaitedMerge {
       float4 split{};
 #pragma unroll
       for (int i = 0; i < kParts; ++i) {
-        all_written &= is_written(words[i]);
         add(split, of_pieces[i], floats_of(words[i]));
       }
       add(total, *of_splits++, split);
       place += kParts * kPlaceStride;
     }
-    return all_written;
-  }
-
-  // For the next launch.
-  __device__ void clear(int row, int column) const {
-    const Partials<Tr> partials = this->partials();
-    float* to = partials.at(0, row, column);
-#pragma unroll 4
-    for (int piece = 0; piece < end_; ++piece, to += partials.out_stride)
-      store_relaxed_16(to, make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
   }
 
   const Work<Tr>& work_;

@@ -102,6 +102,11 @@ struct Partials {
     ml = reinterpret_cast<float2*>(params.partial_ml) + first;
   }
 
+  // To the second set of an item that is alone; num_pieces: of a set, those missing included.
+  __device__ void choose_set(int set, int num_pieces) {
+    out += set * num_pieces * out_stride, ml += set * num_pieces * ml_stride;
+  }
+
   __device__ float* at(int piece, int row, int column) const {
     return out + piece * out_stride + row * Tr::kHeadDimV + column;
   }
@@ -207,10 +212,11 @@ template <class Tr>
 __device__ void finish_split(const AttendParams& params, const DecodeItem& item, int head,
                              typename Tr::Shared& shared, const Leaf& leaf, int row, int column,
                              RowState state) {
-  const Partials<Tr> partials(params, item, head);
+  Partials<Tr> partials(params, item, head);
   if (item.num_pieces > 1) {
-    if (!shared.is_merger) partials.write(item.piece, row, column, state);
-    return;
+    if (shared.is_merger) return;
+    if (shared.set > 0) partials.choose_set(shared.set, Pieces(item).end);
+    return partials.write(item.piece, row, column, state);
   }
   if (leaf.split > 0) {
     const float2 so_far = shared.request_ml[leaf.split & 1][row];
@@ -239,7 +245,10 @@ __device__ void finish_leaf(const AttendParams& params, const DecodeItem& item, 
   });
 }
 
-// How many of an item's pieces have started (kItemIsAlone) or are written.
+// How many of an item's pieces have started (kItemIsAlone) or are written; and in the first bit which
+// set of slots an item that is alone uses in this launch. It has two, by turns: what is read in one
+// launch is made unwritten in the next, by those who have time.
+inline constexpr uint32_t kSecondSet = 0x80000000u;
 __device__ inline uint32_t* arrivals_of_item(const AttendParams& params, const DecodeItem& item,
                                              int head) {
   return params.arrivals + static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head;

@@ -70,6 +70,7 @@ struct Traits {
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
     uint32_t arrivals_before;              // of the item last reported
     bool is_merger;                        // of the block's only item, see kItemIsAlone
+    int32_t set;                           // of its slots, see kSecondSet
     uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
     int32_t num_items, item_stride;        // see Work
     int32_t leaves_shared[kStreams];       // by each stream so far; registers are few

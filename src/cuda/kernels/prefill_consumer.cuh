@@ -85,6 +85,7 @@ class Consumer {
   // A tile while nothing is under way: up to its first weights.
   __device__ __forceinline__ void open(const Work& work) {
     wait_for_query();
+    for (int i = KeyTiles<Tr>(work.tile).end - 1; i > last_tile(); --i) pass_by();
     wait(shared_.key_full, count_);
     begin_scores();
     const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
@@ -98,7 +99,7 @@ class Consumer {
   __device__ __forceinline__ void attend(const Work& work) {
     const KeyTiles<Tr> tiles(work.tile);
     const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
-    int index = tiles.end - 1;
+    int index = last_tile();
     wait(shared_.value_full, count_ - 1);
     clear_stale_values(work.tile, index);
 
@@ -125,7 +126,7 @@ class Consumer {
     }
     if constexpr (!Tr::kOverlaps) release_query(query_.slot);
     wait(shared_.value_full, count_ - 1);
-    if (tiles.first < tiles.end - 1) clear_stale_values(work.tile, tiles.first);
+    if (tiles.first < last_tile()) clear_stale_values(work.tile, tiles.first);
   }
 
   // From a tile's last weights to the next one's first. The output is written while the tensor
@@ -197,6 +198,18 @@ class Consumer {
   }
   __device__ void release_query(int slot) {
     if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_empty[slot]);
+  }
+
+  // Where the group begins, which it sees all of the tile's keys from; the other group of a paired
+  // tile begins with others.
+  __device__ int last_tile() const { return shared_.ranges[query_.slot].last_tile[group_]; }
+  // Leaves a tile of keys and values to the other group.
+  __device__ void pass_by() {
+    wait(shared_.key_full, count_);
+    release(shared_.key_empty, count_);
+    wait(shared_.value_full, count_);
+    release(shared_.value_empty, count_);
+    ++count_;
   }
 
   // ---- products -------------------------------------------------------------------------------
@@ -370,7 +383,7 @@ class Consumer {
   // The weights of a tile's first scores, against their maxima: a row that sees one key gets weight
   // 1, and that key's values to the bit.
   __device__ __forceinline__ void weigh_first(const Work& work, const Rows& rows) {
-    finish_logits(work, rows, KeyTiles<Tr>(work.tile).end - 1);
+    finish_logits(work, rows, last_tile());
     states_ = RowStates();
     settle({INFINITY, INFINITY});
     add_up(weigh(p_));

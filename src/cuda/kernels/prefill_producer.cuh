@@ -10,6 +10,12 @@
 
 namespace pagoda::cuda::prefill {
 
+// Until what other kernels write is there. A decode kernel has itself waited for those before it
+// when it lets this one start; and the two write different rows.
+__device__ inline void wait_for_inputs(const PrefillParams& params) {
+  if (!params.beside_decode) wait_for_earlier_kernels();
+}
+
 // A ring of tiles of keys or of values.
 template <class Tr, class Tile>
 struct TileRing {
@@ -39,6 +45,15 @@ class TileProducer {
     if (!work) return;
     const PagedKeys keys(params_.attend, work->tile.req);
     box_ = find_box(work->tile, keys, KeyTiles<Tr>(work->tile).end - 1);
+  }
+
+  // Brings near what was looked up, of the block's first work, while kernels that may still write
+  // it run.
+  __device__ void prefetch(int head) const {
+    if (box_.page < 0) return;
+#pragma unroll
+    for (int slab = 0; slab < Tile::kSlabs; ++slab)
+      prefetch_box_4d(&map_, slab * kSlabElements, box_.row, head, box_.page);
   }
 
   // find_next: says what work comes after this; called as soon as the first copy is under way.
@@ -72,7 +87,7 @@ class TileProducer {
     const int first = index * Tr::kKeys + lane_ * params_.box_rows;
     const bool used =
         lane_ < num_boxes_ && first < tile.seq_len && first + params_.box_rows > tile.key_begin;
-    return used ? Box{keys.page_of(first), keys.row_of(first)} : Box{};
+    return used ? Box{keys.page_of_now(first), keys.row_of(first)} : Box{};
   }
 
   __device__ void copy(const Box& box, int head) const {
@@ -100,20 +115,23 @@ class TileProducer {
 };
 
 // Hands out tiles of work in the order of the list, to whichever block asks first; one key head
-// after the other, so that what the blocks read at one time stays in the second-level cache.
+// after the other, so that what the blocks read at one time stays in the second-level cache. Where
+// no block gets a second tile, the longest of all heads go to the blocks that start first.
 template <class Tr>
 class WorkSource {
  public:
   __device__ WorkSource(const PrefillParams& params, typename Tr::Shared& shared)
       : params_(params),
         shared_(shared),
-        num_tiles_(params.attend.schedule->num_prefill_tiles),
-        total_(num_tiles_ * params.attend.num_kv_heads) {}
+        num_tiles_(__ldcg(&params.attend.schedule->num_prefill_tiles)),
+        total_(num_tiles_ * params.attend.num_kv_heads),
+        alone_(total_ <= static_cast<int>(gridDim.x)) {}
 
   // The index of this block's next piece of work, for lane 0, which does not wait for the answer
   // before it uses it. The first needs no counter.
   __device__ int first() const { return blockIdx.x; }
   __device__ int next() const {
+    if (alone_) return total_;
     if (threadIdx.x % 32 != 0) return 0;
     return static_cast<int>(atomicAdd(params_.attend.next_tile, 1u) + gridDim.x);
   }
@@ -128,10 +146,13 @@ class WorkSource {
     mbarrier_wait(shared_.work_empty[position_.slot], position_.parity ^ 1);
     auto& work = shared_.work[position_.slot];
     const bool any = index < total_;
+    const int inner = alone_ ? params_.attend.num_kv_heads : num_tiles_;
+    const int major = any ? index / inner : -1, minor = any ? index % inner : 0;
+    const auto* tile = reinterpret_cast<const int32_t*>(
+        &params_.attend.prefill_tiles[alone_ ? major : minor]);
     if (any && lane < static_cast<int>(sizeof(PrefillTile) / 4))
-      reinterpret_cast<int32_t*>(&work.tile)[lane] =
-          reinterpret_cast<const int32_t*>(&params_.attend.prefill_tiles[index % num_tiles_])[lane];
-    if (lane == 0) work.head = any ? index / num_tiles_ : -1;
+      reinterpret_cast<int32_t*>(&work.tile)[lane] = __ldcg(tile + lane);
+    if (lane == 0) work.head = alone_ && any ? minor : major;
     __syncwarp();
     if (lane == 0) mbarrier_arrive(shared_.work_full[position_.slot]);
     position_.advance();
@@ -142,6 +163,7 @@ class WorkSource {
   const PrefillParams& params_;
   typename Tr::Shared& shared_;
   const int num_tiles_, total_;
+  const bool alone_;
   RingPosition<Tr::kTiles> position_;
 };
 
@@ -179,6 +201,9 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
                                                   {shared.key, shared.key_full, shared.key_empty});
   bool more = source.publish(source.first());
   if (!more) return;
+  producer.look_up(&shared.work[0]);
+  producer.prefetch(shared.work[0].head);
+  wait_for_inputs(params);
   int ahead = source.next();
   const auto publish_one = [&] {
     if (!more) return;
@@ -189,7 +214,6 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
     const typename Tr::Work& work = shared.work[n % Tr::kTiles];
     return work.head >= 0 ? &work : nullptr;
   };
-  producer.look_up(piece(0));
   uint32_t n = 0;
   while (const typename Tr::Work* work = piece(n)) {
     producer.produce(*work, [&] {
@@ -208,6 +232,8 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   WorkReader<Tr> reader(shared);
   const typename Tr::Work* work = reader.next();
   producer.look_up(work);
+  if (work) producer.prefetch(work->head);
+  wait_for_inputs(params);
   while (work) {
     const typename Tr::Work* next = nullptr;
     producer.produce(*work, [&] { return next = reader.next(); });
@@ -248,16 +274,17 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
     find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
                     32 * Tr::kQueryWarps);
+    wait_for_inputs(params);  // in front of the first alone
     const uint32_t destination = shared_address(shared.query[position.slot]);
-    for (int row = first_row; row < Tr::kRows; row += kRowsAtOnce) {
-      const bool real = tile.first_row + row < tile.query_len * attend.group.value;
-      const PackedRow packed(attend, tile.first_row + (real ? row : 0), head);
+    for (int index = first_row; index < Tr::kRows; index += kRowsAtOnce) {
+      const TileRow row(attend, tile, head, index);
       const auto* source = static_cast<const uint8_t*>(attend.query) +
-                           int64_t{tile.query_start + packed.token} * attend.query_token_stride +
-                           packed.query_head * attend.query_head_stride;
+                           int64_t{tile.query_start + row.token} * attend.query_token_stride +
+                           row.query_head * attend.query_head_stride;
 #pragma unroll
       for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
-        cp_async_16(destination + Tr::QueryTile::offset(row, chunk), source + 16 * chunk, real);
+        cp_async_16(destination + Tr::QueryTile::offset(index, chunk), source + 16 * chunk,
+                    row.real);
     }
     cp_async_commit();
     cp_async_wait<0>();

@@ -14,7 +14,8 @@ struct TileRow {
 
   // index: in the tile.
   __device__ TileRow(const AttendParams& params, const PrefillTile& tile, int head, int index) {
-    const int packed = tile.first_row + index;
+    const int packed =
+        (index < kHalfTileRows ? tile.first_row : tile.second_row - kHalfTileRows) + index;
     const PackedRow row(params, packed, head);
     token = row.token, query_head = row.query_head;
     real = packed < tile.query_len * params.group.value;
@@ -42,11 +43,19 @@ __device__ void find_ranges(const AttendParams& params, const PrefillTile& tile,
                           static_cast<uint16_t>(min(tile.key_end - seen.end, 0xffff))};
   }
   if (thread >= Tr::kGroups) return;
-  const int last_real = tile.query_len * params.group.value - tile.first_row - 1;
-  const int first = 64 * thread, last = max(min(first + 63, last_real), first);
+  const int first_row = thread == 0 ? tile.first_row : tile.second_row;
+  const int last_real = tile.query_len * params.group.value - first_row - 1;
+  const int first = kHalfTileRows * thread;
+  const int last = first + max(min(kHalfTileRows - 1, last_real), 0);
+  const int first_position = TileRow(params, tile, 0, first).position(tile);
+  const int last_position = TileRow(params, tile, 0, last).position(tile);
   ranges.of_all[thread] =
-      within(tile, all_visible(mask, TileRow(params, tile, 0, first).position(tile),
-                               TileRow(params, tile, 0, last).position(tile), tile.seq_len));
+      within(tile, all_visible(mask, first_position, last_position, tile.seq_len));
+  const KeyTiles<Tr> tiles(tile);
+  ranges.last_tile[thread] = tiles.end - 1;
+  if (!(tile.flags & kTileIsPaired)) return;
+  const KeyRange any = within(tile, any_visible(mask, first_position, last_position, tile.seq_len));
+  ranges.last_tile[thread] = last_real < 0 || any.empty() ? tiles.first : (any.end - 1) / Tr::kKeys;
 }
 
 }  // namespace pagoda::cuda::prefill

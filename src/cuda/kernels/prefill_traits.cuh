@@ -61,10 +61,12 @@ struct Traits {
     int32_t head;  // of the keys; below 0: there is no more work
     int32_t unused[3];
   };
+  static_assert(kRows == kGroups * kHalfTileRows);
   // Which of the tile's keys each row sees, and which all rows of a warp group do.
   struct Ranges {
     HiddenEnds of_row[kRows];
     KeyRange of_all[kGroups];
+    int32_t last_tile[kGroups];  // of keys, that a warp group begins with
   };
   struct Shared {
     alignas(1024) uint8_t query[kQueries][QueryTile::kBytes];

@@ -168,6 +168,11 @@ struct Places {
   int whole, shorter, slot;
 };
 
+// Sets of slots that an item has; where it is alone, launches use them by turns.
+__device__ int num_sets(bool alone) {
+  return alone ? 2 : 1;
+}
+
 __device__ void list_request(const ScheduleParams& params, int req, const Choice& choice,
                              Places places) {
   const Request request(params, req);
@@ -198,7 +203,7 @@ __device__ void list_request(const ScheduleParams& params, int req, const Choice
                                     .row_keys_end = keys.end};
       begin = end;
     } while (begin < keys.end);
-    places.slot += cuts.num_slots(keys, piece, last - first + 1);
+    places.slot += cuts.num_slots(keys, piece, last - first + 1) * num_sets(choice.alone);
   });
 }
 
@@ -211,7 +216,7 @@ __device__ int num_padding_items(const ScheduleParams& params) {
 // Slots, of all key heads, that a step without second items may use.
 __device__ int64_t num_awaited_slots(const ScheduleParams& params) {
   return min(int64_t{params.max_slots} * params.num_kv_heads,
-             int64_t{params.num_decode_blocks} * params.rows_per_item);
+             int64_t{params.num_decode_blocks} * params.rows_per_item * num_sets(true));
 }
 
 // The step's choice: the finest that leaves no block a second item; failing that leaves of long
@@ -238,7 +243,7 @@ __device__ Choice choose_pieces(const ScheduleParams& params, bool mixed, int* s
     if (is_fine && !has_idle_blocks) continue;
     const Sums64 sums = fineness == Fineness::splits ? coarse : sum_up(fineness);
     const bool alone = !mixed && params.rows_per_item <= 8 &&
-                       sums.slots * heads <= num_awaited_slots(params) &&
+                       sums.slots * num_sets(true) * heads <= num_awaited_slots(params) &&
                        (sums.items + num_padding_items(params)) * heads <= blocks;
     const bool fits = sums.items <= params.max_items && sums.slots <= params.max_slots;
     const bool wanted = fits && (fineness != Fineness::leaves || alone);
@@ -259,7 +264,7 @@ __device__ int list_decode_items(const ScheduleParams& params, bool mixed, int* 
     Places own = next;
     own.whole += exclusive_sum(mine.items - mine.short_items, whole, scratch);
     own.shorter += exclusive_sum(mine.short_items, shorter, scratch);
-    own.slot += exclusive_sum(mine.slots, slots, scratch);
+    own.slot += exclusive_sum(mine.slots * num_sets(choice.alone), slots, scratch);
     if (mine.items > 0) list_request(params, req, choice, own);
     next = {next.whole + whole, next.shorter + shorter, next.slot + slots};
   }
@@ -285,21 +290,63 @@ __device__ int list_padding(const ScheduleParams& params, int listed) {
   return num_items;
 }
 
+__device__ int num_tiles_of(const ScheduleParams& params, const Request& request) {
+  return (request.num_rows(params) + params.rows_per_tile - 1) / params.rows_per_tile;
+}
+
+// Whether every tile gets a block of its own, and no decode items have blocks.
+__device__ bool tiles_are_alone(const ScheduleParams& params, int* scratch) {
+  if (params.num_prefill_blocks == 0) return false;
+  int tiles = 0, decodes = 0;
+  for (int req = threadIdx.x; req < params.num_reqs; req += kThreads) {
+    const Request request(params, req);
+    if (goes_to_decode(params, request))
+      decodes += request.query_len > 0;
+    else
+      tiles += num_tiles_of(params, request);
+  }
+  int num_tiles, num_decodes;
+  exclusive_sum(tiles, num_tiles, scratch);
+  exclusive_sum(decodes, num_decodes, scratch);
+  return num_decodes == 0 && int64_t{num_tiles} * params.num_kv_heads <= params.num_prefill_blocks;
+}
+
+// The rows of a tile; second: of its second half.
+struct TileRows {
+  int first, second;
+};
+// Tile number `tile` of a request. Paired: the last half of the request with its first, and so on
+// inwards; the one in the middle stays by itself.
+__device__ TileRows rows_of_tile(const ScheduleParams& params, int num_rows, int tile,
+                                 bool is_paired) {
+  if (!is_paired) {
+    const int first = tile * params.rows_per_tile;
+    return {first, first + kHalfTileRows};
+  }
+  const int last_half = (num_rows - 1) / kHalfTileRows - tile;
+  return {last_half * kHalfTileRows, last_half == tile ? num_rows : tile * kHalfTileRows};
+}
+
+// alone: see tiles_are_alone.
 template <class Visit>
-__device__ void for_prefill_tiles(const ScheduleParams& params, const Request& request,
+__device__ void for_prefill_tiles(const ScheduleParams& params, const Request& request, bool alone,
                                   Visit visit) {
   const int num_rows = request.num_rows(params);
-  for (int row = 0; row < num_rows; row += params.rows_per_tile) {
-    const int last = min(row + params.rows_per_tile, num_rows) - 1;
-    const KeyRange keys = request.keys_of(params, row, last);
+  const bool is_paired = alone && request.mask.causal && request.mask.window_left < 0;
+  for (int tile = 0; tile < num_tiles_of(params, request); ++tile) {
+    const TileRows rows = rows_of_tile(params, num_rows, tile, is_paired);
+    const int end = rows.first + (is_paired ? kHalfTileRows : params.rows_per_tile);
+    const KeyRange keys = request.keys_of(params, is_paired ? min(rows.first, rows.second) : rows.first,
+                                          min(end, num_rows) - 1);
     visit(PrefillTile{.req = request.req,
-                      .first_row = row,
+                      .first_row = rows.first,
+                      .second_row = rows.second,
                       .query_start = request.query_start,
                       .query_len = request.query_len,
                       .seq_len = request.seq_len,
                       .key_begin = keys.begin,
                       .key_end = keys.end,
-                      .flags = request.flags});
+                      .flags = request.flags | (is_paired ? kTileIsPaired : 0)});
   }
 }
 
@@ -311,12 +358,13 @@ __device__ int class_of(const PrefillTile& tile) {
 // A counting sort by length class.
 __device__ int list_prefill_tiles(const ScheduleParams& params, int* class_count, int* scratch) {
   static_assert(kLengthClasses == kThreads);
+  const bool alone = tiles_are_alone(params, scratch);
   class_count[threadIdx.x] = 0;
   __syncthreads();
   for (int req = threadIdx.x; req < params.num_reqs; req += kThreads) {
     const Request request(params, req);
     if (goes_to_decode(params, request)) continue;
-    for_prefill_tiles(params, request,
+    for_prefill_tiles(params, request, alone,
                       [&](const PrefillTile& tile) { atomicAdd(&class_count[class_of(tile)], 1); });
   }
   __syncthreads();
@@ -327,7 +375,7 @@ __device__ int list_prefill_tiles(const ScheduleParams& params, int* class_count
   for (int req = threadIdx.x; req < params.num_reqs; req += kThreads) {
     const Request request(params, req);
     if (goes_to_decode(params, request)) continue;
-    for_prefill_tiles(params, request, [&](const PrefillTile& tile) {
+    for_prefill_tiles(params, request, alone, [&](const PrefillTile& tile) {
       params.prefill_tiles[atomicAdd(&class_count[class_of(tile)], 1)] = tile;
     });
   }
@@ -341,6 +389,7 @@ __device__ int list_padding_tiles(const ScheduleParams& params, int listed) {
   const int num_tiles = (num_rows + params.rows_per_tile - 1) / params.rows_per_tile;
   for (int i = threadIdx.x; i < num_tiles; i += kThreads)
     params.prefill_tiles[listed + i] = {.first_row = i * params.rows_per_tile,
+                                        .second_row = i * params.rows_per_tile + kHalfTileRows,
                                         .query_start = first,
                                         .query_len = params.num_tokens - first,
                                         .flags = kItemIsPadding};
