@@ -14,8 +14,8 @@ struct Pending {
   float* to[4];
 };
 
-// What scores are when the softmax takes them up: exponents but for a factor; products with a linear
-// bias to come; or perhaps products of which logits are made on the way.
+// What scores are when the softmax takes them up: exponents but for a factor; products with a
+// linear bias to come; or perhaps products of which logits are made on the way.
 enum class Form : uint8_t { plain, sloped, quick };
 
 // The numbers of a unit's keys.

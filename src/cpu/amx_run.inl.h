@@ -81,8 +81,7 @@ class Run {
   // A unit whose logits are there, beside the products of the next one.
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
-    for (int g = 0; g < 2; ++g)
-      start_rows(logits_, group[g], first_key(it), scores(0, g));
+    for (int g = 0; g < 2; ++g) start_rows(logits_, group[g], first_key(it), scores(0, g));
     if constexpr (kForm != Form::plain) take_up(*it.pair);
     is_far_ = false;
     F32 first = first_group(it, next), second = second_group(it);

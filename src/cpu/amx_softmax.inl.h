@@ -107,8 +107,8 @@ struct Logits {
   const float* query_units;  // of packed rows, [num_rows, padded]; null: all are 1
   // Nothing but a positive scale: logits need not be computed, the scale joins the exponent.
   bool plain;
-  // Nothing else but a linear bias with gentle slopes: it joins the exponent as well, as that of the
-  // unit's first key and the rest. Steep slopes would leave the rounding of one in the other.
+  // Nothing else but a linear bias with gentle slopes: it joins the exponent as well, as that of
+  // the unit's first key and the rest. Steep slopes would leave the rounding of one in the other.
   bool sloped;
   // Neither, but a few operations on each product alone make a logit of it.
   bool quick;
@@ -121,9 +121,9 @@ struct Logits {
               task.keys.scales == nullptr && task.values.scales == nullptr),
         sloped(has_plain_scale(task.scale) && task.query_scale == nullptr && task.softcap == 0 &&
                task.bias == Bias::linear && task.is_gentle && task.score.apply == nullptr &&
-               task.keys.scales == nullptr && task.values.scales == nullptr &&
-               task.num_ranks == 1),
-        quick(!plain && !sloped && task.softcap > 0 && task.scale > 0 && task.query_scale == nullptr && task.bias != Bias::sqrt &&
+               task.keys.scales == nullptr && task.values.scales == nullptr && task.num_ranks == 1),
+        quick(!plain && !sloped && task.softcap > 0 && task.scale > 0 &&
+              task.query_scale == nullptr && task.bias != Bias::sqrt &&
               task.score.apply == nullptr && task.keys.scales == nullptr &&
               task.values.scales == nullptr && task.num_ranks == 1 &&
               task.position[task.num_rows - 1] < kMostQuickPosition) {}
@@ -336,9 +336,9 @@ inline F32 largest_sloped(const Slopes& slopes, F32 scale, int first_key, const 
 inline F32 highest_of(const Logits& logits, const Group& group, int first_key,
                       const float* scores) {
   const F32 scale = logits.logit_scale(group.first);
-  const F32 largest =
-      logits.sloped ? largest_sloped(Slopes(logits.task, group), scale, first_key, scores)
-                    : largest_of(scores) * scale;
+  const F32 largest = logits.sloped
+                          ? largest_sloped(Slopes(logits.task, group), scale, first_key, scores)
+                          : largest_of(scores) * scale;
   return largest - broadcast(kHeadroom);
 }
 

@@ -101,9 +101,8 @@ class ItemRun {
         score_(score),
         item_(item),
         kv_head_(kv_head),
-        split_len_(
-            split_len(split_rule(call.problem(), call.kernels),
-                      local_len(call.problem().shard, call.batch().seq_lens[item.request]))),
+        split_len_(split_len(split_rule(call.problem(), call.kernels),
+                             local_len(call.problem().shard, call.batch().seq_lens[item.request]))),
         descends_(descends()),
         is_gentle_(has_slopes_up_to(kMostGentleSlope)) {}
 
@@ -268,8 +267,7 @@ class ItemRun {
   bool descends() const {
     const Problem& problem = call_.problem();
     if (!call_.kernels.may_descend) return false;
-    if (problem.score_expr != nullptr &&
-        problem.score_expr->program.uses(mask::Variable::key))
+    if (problem.score_expr != nullptr && problem.score_expr->program.uses(mask::Variable::key))
       return true;
     return has_slopes_up_to(std::numeric_limits<float>::infinity());
   }

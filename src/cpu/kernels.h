@@ -183,9 +183,9 @@ struct AttendTask {
   PagedRows keys, values;
   int32_t key_begin, key_end;  // of the split; key_begin is a multiple of kTileKeys
 
-  // Logits rise towards a row's own position, so a kernel whose maxima rise late takes the keys from
-  // the last to the first. Part of what a row's bits follow from: the same for all rows that share
-  // keys. Not together with `continues`.
+  // Logits rise towards a row's own position, so a kernel whose maxima rise late takes the keys
+  // from the last to the first. Part of what a row's bits follow from: the same for all rows that
+  // share keys. Not together with `continues`.
   bool descends;
   // No slope is above kMostGentleSlope, nor below 0, of all heads that share the keys.
   bool is_gentle;
