@@ -14,14 +14,26 @@ struct Pending {
   float* to[4];
 };
 
-// The softmax of one group over one unit, step by step, in registers. kQuick: scores may still be
-// products, of which logits are made on the way.
-template <bool kQuick>
+// What scores are when the softmax takes them up: exponents but for a factor; products with a
+// linear bias to come; or perhaps products of which logits are made on the way.
+enum class Form : uint8_t { plain, sloped, quick };
+
+// The numbers of a unit's keys.
+alignas(64) constexpr float kKeyNumbers[kUnitKeys] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+                                                      11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                                                      22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
+// The softmax of one group over one unit, step by step, in registers.
+template <Form kForm>
 struct Steps {
+  static constexpr bool kQuick = kForm == Form::quick;
+
   const float* scores;  // [32 keys][16 rows]
   char* weights;        // tile
   F32 scale, shift;
   F32 part[4];
+  F32 slope;  // of exponents; then `shift` is that of the first key
+  const float* key_numbers = kKeyNumbers;
   const QuickLogits* quick = nullptr;  // null: scores are logits
   F32 distance;                        // of the first key
   F32 most;                            // see QuickLogits
@@ -38,6 +50,8 @@ struct Steps {
     F32 s = load(scores + kKey * kGroupRows);
     if constexpr (kQuick)
       if (quick != nullptr) s = quick->logit(s, distance + broadcast(kKey), most);
+    if constexpr (kForm == Form::sloped)
+      return fms(s, scale, Slopes::shift(slope, broadcast(key_numbers[kKey]), shift));
     return fms(s, scale, shift);
   }
 
@@ -56,6 +70,7 @@ struct Steps {
     Steps it = *this;
     it.scores += begin * kGroupRows;
     it.weights += begin * kTileRowBytes;
+    it.key_numbers += begin;
     if constexpr (kQuick) it.distance = distance + broadcast(static_cast<float>(begin));
     return it;
   }

@@ -200,7 +200,7 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
   if (seen.any == 0) return;
   multiply_few(keys, queries_of(task, scratch, group.first), chunks_of(task.head_dim), units,
                scratch.scores, upcoming);
-  if (!logits.plain) make_logits(logits, group, scales, tile.start, units, scratch.scores);
+  if (!logits.are_products()) make_logits(logits, group, scales, tile.start, units, scratch.scores);
   float* outputs = outputs_of(task, scratch, group);
   for (int i = 0; i < units; ++i) {
     const int unit = task.descends ? units - 1 - i : i, first = unit * kUnitKeys;
@@ -209,7 +209,7 @@ inline void attend_few_rows(const AttendTask& task, const Logits& logits, const 
     const float* value_scales = scales.values != nullptr ? scales.values + first : nullptr;
     const F32 range = range_of(value_scales, seen, first);
     F32 rescale;
-    if (weigh(group, logits, value_scales, seen, first, range, scores,
+    if (weigh(group, logits, value_scales, seen, tile.start, first, range, scores,
               WeightsInWords{scratch.rounded}, rescale, [&] { upcoming.advance(kLinesBeside); }))
       rescale_outputs(rescale, task.head_dim_v, outputs);
     spread_weights(scratch.rounded, scratch.weights);

@@ -233,7 +233,7 @@ inline void attend_unit(const AttendTask& task, const Logits& logits, const AmxS
     hide(seen[g], first, kUnitKeys, scores[g]);
     range[g] = range_of(value_scales, seen[g], first);
     F32 rescale;
-    if (weigh(group, logits, value_scales, seen[g], first, range[g], scores[g],
+    if (weigh(group, logits, value_scales, seen[g], tile.start, first, range[g], scores[g],
               WeightsInPairs{scratch.weights + g * kTileBytes}, rescale, [] {}))
       rescale_columns(rescale, chunks_v, group.o);
     is_exact |= !tile.finite && group.rows > 0 && seen[g].all != tile.any;
@@ -274,7 +274,7 @@ inline void attend_units(const AttendTask& task, const Logits& logits, const Amx
   const int first = begin * kUnitKeys;
   TileScales scales = scales_of(task, tile);
   if (scales.keys != nullptr) scales.keys += first;
-  for (int g = 0; g < 2 && !logits.plain; ++g)
+  for (int g = 0; g < 2 && !logits.are_products(); ++g)
     if (pair.group[g].rows > 0)
       make_logits(logits, pair.group[g], scales, tile.start + first, end - begin,
                   all[g] + first * kGroupRows);

@@ -17,9 +17,10 @@
 
 namespace pagoda::cpu::PAGODA_ISA {
 
-template <int kChunks, bool kQuick>
+template <int kChunks, Form kForm>
 class Run {
-  using Steps = PAGODA_ISA::Steps<kQuick>;
+  static constexpr bool kQuick = kForm == Form::quick;
+  using Steps = PAGODA_ISA::Steps<kForm>;
 
  public:
   Run(const AttendTask& task, const Logits& logits, const AmxScratch& scratch)
@@ -80,9 +81,8 @@ class Run {
   // A unit whose logits are there, beside the products of the next one.
   void attend_beside(const PairUnit& it, const PairUnit* next) {
     const Group(&group)[2] = it.pair->group;
-    for (int g = 0; g < 2; ++g)
-      start_rows(group[g], logits_.logit_scale(group[g].first), scores(0, g));
-    if constexpr (kQuick) take_up(*it.pair);
+    for (int g = 0; g < 2; ++g) start_rows(logits_, group[g], first_key(it), scores(0, g));
+    if constexpr (kForm != Form::plain) take_up(*it.pair);
     is_far_ = false;
     F32 first = first_group(it, next), second = second_group(it);
     if (next != nullptr) prepare(*next, 1);
@@ -109,8 +109,7 @@ class Run {
     const Group& group = it.pair->group[g];
     const Lanes rising = rising_rows(sum);
     if (rising.bits != 0) {
-      const F32 scale = logits_.logit_scale(group.first);
-      const F32 factor = raise_maximum(group, rising, scale, scores(0, g));
+      const F32 factor = raise_maximum(logits_, group, rising, first_key(it), scores(0, g));
       if (!it.pair->is_blank) rescale_columns(factor, chunks_v_, group.o);
     }
     return again(it, g);
@@ -138,7 +137,11 @@ class Run {
                 logits_.exponent_scale(group.first), group);
     if constexpr (kQuick) {
       if (is_product_[parity_]) steps.quick = &quick_[g];
-      steps.distance = quick_[g].distance(first_key(it));
+      steps.distance = quick_[g].slopes.distance(first_key(it));
+    }
+    if constexpr (kForm == Form::sloped) {
+      steps.slope = slopes_[g].of_exponent;
+      steps.shift = slopes_[g].first_shift(steps.shift, first_key(it));
     }
     return steps;
   }
@@ -186,13 +189,16 @@ class Run {
     if (is_far_) slow_units_ = kSlowUnits;
     is_product = kQuick && slow_units_ == 0 && !it.is_hidden && !needs_logits(it);
     if (slow_units_ > 0) --slow_units_;
-    if (!is_product && (it.is_hidden || !logits_.plain)) shape(it, ahead);
+    if (!is_product && (it.is_hidden || !logits_.are_products())) shape(it, ahead);
   }
 
   void take_up(const PairOfGroups& pair) {
-    if (quick_row_ == pair.group[0].first) return;
-    quick_row_ = pair.group[0].first;
-    for (int g = 0; g < 2; ++g) quick_[g] = QuickLogits(logits_, pair.group[g]);
+    if (taken_row_ == pair.group[0].first) return;
+    taken_row_ = pair.group[0].first;
+    for (int g = 0; g < 2; ++g) {
+      if constexpr (kQuick) quick_[g] = QuickLogits(logits_, pair.group[g]);
+      if constexpr (kForm == Form::sloped) slopes_[g] = Slopes(task_, pair.group[g]);
+    }
   }
 
   // Whether m of a row is going to be set before the unit's weights are computed.
@@ -206,7 +212,7 @@ class Run {
     is_product_[parity_ ^ ahead] = false;
     for (int g = 0; g < 2; ++g) {
       const Group& group = it.pair->group[g];
-      if (!logits_.plain)
+      if (!logits_.are_products())
         make_logits(logits_, group, {nullptr, nullptr}, first_key(it), 1, scores(ahead, g));
     }
     if (it.is_hidden) hide(it, ahead);
@@ -266,8 +272,9 @@ class Run {
   const int chunks_v_;
   int parity_ = 0;           // of the scores' two places
   bool is_product_[2] = {};  // which are not logits yet
-  QuickLogits quick_[2];     // of the pair that begins with quick_row_
-  int quick_row_ = -1;
+  QuickLogits quick_[2];     // of the pair that begins with taken_row_
+  Slopes slopes_[2];         // likewise
+  int taken_row_ = -1;
   bool is_far_ = false;  // a quick logit of the unit was not right
   int slow_units_ = 0;   // to come
   Pending pending_;
@@ -284,21 +291,21 @@ inline bool can_run(const AttendTask& task) {
          task.keys.scales == nullptr && task.values.scales == nullptr;
 }
 
-template <bool kQuick>
+template <Form kForm>
 inline void attend_stream(const AttendTask& task, const Logits& logits, const AmxScratch& scratch,
                           const Pass& pass) {
   UnitStream stream(task, scratch, pass);
   switch (chunks_of(task.head_dim)) {
     case 2:
-      return Run<2, kQuick>(task, logits, scratch).attend(stream);
+      return Run<2, kForm>(task, logits, scratch).attend(stream);
     case 3:
-      return Run<3, kQuick>(task, logits, scratch).attend(stream);
+      return Run<3, kForm>(task, logits, scratch).attend(stream);
     case 4:
-      return Run<4, kQuick>(task, logits, scratch).attend(stream);
+      return Run<4, kForm>(task, logits, scratch).attend(stream);
     case 6:
-      return Run<6, kQuick>(task, logits, scratch).attend(stream);
+      return Run<6, kForm>(task, logits, scratch).attend(stream);
     default:
-      return Run<8, kQuick>(task, logits, scratch).attend(stream);
+      return Run<8, kForm>(task, logits, scratch).attend(stream);
   }
 }
 
@@ -315,8 +322,9 @@ inline void attend_pass(const AttendTask& task, const Logits& logits, const AmxS
     }
     return;
   }
-  logits.quick ? attend_stream<true>(task, logits, scratch, pass)
-               : attend_stream<false>(task, logits, scratch, pass);
+  if (logits.sloped) return attend_stream<Form::sloped>(task, logits, scratch, pass);
+  if (logits.quick) return attend_stream<Form::quick>(task, logits, scratch, pass);
+  attend_stream<Form::plain>(task, logits, scratch, pass);
 }
 
 inline void attend_many(const AttendTask& task, const AmxScratch& scratch) {

@@ -61,8 +61,7 @@ inline bool next_of_ranges(const AttendTask& task, int start, Tile& tile) {
   const int to = task.descends ? smaller(end, start + kTileKeys) : end;
   if (from >= to) return false;
   start = (task.descends ? to - 1 : from) / kTileKeys * kTileKeys;
-  const uint64_t any =
-      seen_between(larger(begin - start, 0), smaller(end - start, kTileKeys));
+  const uint64_t any = seen_between(larger(begin - start, 0), smaller(end - start, kTileKeys));
   take_tile(task, start, any, tile);
   tile.halves = nullptr;
   return true;

@@ -5,7 +5,8 @@
 //
 //     s     products of the row with the keys, over dimensions in steps of 32
 //     if m is -inf: m = the largest logit of the keys it sees, less the headroom
-//     p     2^(s * scale * log2(e) - m * log2(e)); 0 for a key that it does not see
+//     p     2^(s * scale * log2(e) - m * log2(e)); 0 for a key that it does not see. With gentle
+//           slopes m * log2(e) less the bias takes the place of m * log2(e) (sloped)
 //     sum   (p0 + p1) + (p2 + p3), where p_k sums the keys j = k mod 4 of the first sixteen, each
 //           followed by key 16 + j
 //     if sum > kMostSum: m rises to the largest logit, less the headroom; l and o are scaled, and p
@@ -106,7 +107,10 @@ struct Logits {
   const float* query_units;  // of packed rows, [num_rows, padded]; null: all are 1
   // Nothing but a positive scale: logits need not be computed, the scale joins the exponent.
   bool plain;
-  // Not plain, but a few operations on each product alone make a logit of it.
+  // Nothing else but a linear bias with gentle slopes: it joins the exponent as well, as that of
+  // the unit's first key and the rest. Steep slopes would leave the rounding of one in the other.
+  bool sloped;
+  // Neither, but a few operations on each product alone make a logit of it.
   bool quick;
 
   Logits(const AttendTask& task, const float* units_of_rows)
@@ -115,18 +119,25 @@ struct Logits {
         plain(has_plain_scale(task.scale) && task.query_scale == nullptr && task.softcap == 0 &&
               task.bias == Bias::none && task.score.apply == nullptr &&
               task.keys.scales == nullptr && task.values.scales == nullptr),
-        quick(!plain && task.scale > 0 && task.query_scale == nullptr && task.bias != Bias::sqrt &&
+        sloped(has_plain_scale(task.scale) && task.query_scale == nullptr && task.softcap == 0 &&
+               task.bias == Bias::linear && task.is_gentle && task.score.apply == nullptr &&
+               task.keys.scales == nullptr && task.values.scales == nullptr && task.num_ranks == 1),
+        quick(!plain && !sloped && task.softcap > 0 && task.scale > 0 &&
+              task.query_scale == nullptr && task.bias != Bias::sqrt &&
               task.score.apply == nullptr && task.keys.scales == nullptr &&
               task.values.scales == nullptr && task.num_ranks == 1 &&
               task.position[task.num_rows - 1] < kMostQuickPosition) {}
 
+  // Scores stay products.
+  bool are_products() const { return plain || sloped; }
+
   // What s is multiplied by to be an exponent of 2.
   F32 exponent_scale(int first_row) const {
-    return plain ? with_units(task.scale * kLog2E, first_row) : broadcast(kLog2E);
+    return are_products() ? with_units(task.scale * kLog2E, first_row) : broadcast(kLog2E);
   }
-  // And to be a logit.
+  // And to be a logit, but for the bias.
   F32 logit_scale(int first_row) const {
-    return plain ? with_units(task.scale, first_row) : broadcast(1.0f);
+    return are_products() ? with_units(task.scale, first_row) : broadcast(1.0f);
   }
 
   // Of the rows [first_row, first_row + 16).
@@ -194,36 +205,51 @@ inline F32 capped(F32 s, F32 inverse_cap, F32 cap) {
   return select(far, cap * fast_tanh(s * inverse_cap), near);
 }
 
-// What makes logits of the products of a group quickly: the same as make_logits, operation by
-// operation, but for those near the cap, which are only found.
-struct QuickLogits {
-  F32 scale, inverse_cap, slope;
+// What a group's rows have for the linear bias of a unit.
+struct Slopes {
+  F32 slope, of_exponent;
   __m512i positions;
-  bool is_capped, is_biased;
 
-  QuickLogits() = default;
-  QuickLogits(const Logits& logits, const Group& group)
-      : scale(logits.with_units(logits.task.scale, group.first)),
-        inverse_cap(broadcast(1.0f / logits.task.softcap)),
-        slope(per_row(logits.task.slope, group, 0.0f)),
-        positions(positions_of(logits.task, group)),
-        is_capped(logits.task.softcap > 0),
-        is_biased(logits.task.bias != Bias::none) {}
+  Slopes() = default;
+  Slopes(const AttendTask& task, const Group& group)
+      : slope(per_row(task.slope, group, 0.0f)),
+        of_exponent(slope * broadcast(kLog2E)),
+        positions(positions_of(task, group)) {}
 
   // Of a key from the rows' positions.
   F32 distance(int key) const {
     return {_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_set1_epi32(key), positions))};
   }
+  // What is subtracted from the exponent of a unit's first key, given what is without a bias.
+  F32 first_shift(F32 shift, int first_key) const {
+    return fnma(of_exponent, distance(first_key), shift);
+  }
+  // And from that of key number `key`.
+  [[gnu::always_inline]] static F32 shift(F32 of_exponent, F32 key, F32 first_shift) {
+    return fnma(of_exponent, key, first_shift);
+  }
+};
+
+// What makes logits of the products of a group quickly: the same as make_logits, operation by
+// operation, but for those near the cap, which are only found.
+struct QuickLogits {
+  F32 scale, inverse_cap;
+  Slopes slopes;
+  bool is_biased;
+
+  QuickLogits() = default;
+  QuickLogits(const Logits& logits, const Group& group)
+      : scale(logits.with_units(logits.task.scale, group.first)),
+        inverse_cap(broadcast(1.0f / logits.task.softcap)),
+        slopes(logits.task, group),
+        is_biased(logits.task.bias != Bias::none) {}
+
   // most: rises to kMostNear and above if the logit is near the cap, and not what is returned
   [[gnu::always_inline]] F32 logit(F32 product, F32 distance, F32& most) const {
-    F32 s = product * scale;
-    if (is_capped) {
-      F32 z;
-      s = capped_near(s, inverse_cap, z);
-      most = max(z, most);
-    }
-    if (is_biased) s = fma(slope, distance, s);
-    return s;
+    F32 z;
+    const F32 s = capped_near(product * scale, inverse_cap, z);
+    most = max(z, most);
+    return is_biased ? fma(slopes.slope, distance, s) : s;
   }
 };
 
@@ -237,8 +263,8 @@ inline void rescore(const AttendTask& task, const Group& group, int tile, float*
   }
 }
 
-// Products of `units` units of keys from `first_key` on become logits. Not for plain ones, which
-// are used as they are. With an expression that is not there as steps the keys are a whole tile.
+// Products of `units` units of keys from `first_key` on become logits, unless they are used as they
+// are. With an expression that is not there as steps the keys are a whole tile.
 inline void make_logits(const Logits& logits, const Group& group, const TileScales& scales,
                         int first_key, int units, float* scores) {
   const AttendTask& task = logits.task;
@@ -298,9 +324,22 @@ inline F32 largest_of(const float* scores) {
   return max(max(largest[0], largest[1]), max(largest[2], largest[3]));
 }
 
-// What m is set to for a unit.
-inline F32 highest_of(F32 logit_scale, const float* scores) {
-  return largest_of(scores) * logit_scale - broadcast(kHeadroom);
+// The same of products with a linear bias.
+inline F32 largest_sloped(const Slopes& slopes, F32 scale, int first_key, const float* scores) {
+  F32 distance = slopes.distance(first_key), largest = broadcast(kMinusInfinity);
+  for (int key = 0; key < kUnitKeys; ++key, distance = distance + broadcast(1.0f))
+    largest = max(fma(slopes.slope, distance, load(scores + key * kGroupRows) * scale), largest);
+  return largest;
+}
+
+// What m is set to for the unit of keys from `first_key` on.
+inline F32 highest_of(const Logits& logits, const Group& group, int first_key,
+                      const float* scores) {
+  const F32 scale = logits.logit_scale(group.first);
+  const F32 largest = logits.sloped
+                          ? largest_sloped(Slopes(logits.task, group), scale, first_key, scores)
+                          : largest_of(scores) * scale;
+  return largest - broadcast(kHeadroom);
 }
 
 // Rows that have seen nothing take the maximum of their first unit. Their l and o are 0.
@@ -308,10 +347,11 @@ inline Lanes fresh_rows(const Group& group) {
   return equal(load(group.m), broadcast(kMinusInfinity));
 }
 
-inline void start_rows(const Group& group, F32 logit_scale, const float* scores) {
+inline void start_rows(const Logits& logits, const Group& group, int first_key,
+                       const float* scores) {
   const Lanes fresh = fresh_rows(group);
   if (fresh.bits == 0) return;
-  const F32 highest = highest_of(logit_scale, scores);
+  const F32 highest = highest_of(logits, group, first_key, scores);
   store(group.m, select(fresh, highest, load(group.m)));
 }
 
@@ -330,8 +370,9 @@ inline F32 set_maximum(const Group& group, Lanes rows, F32 to) {
 }
 
 // m of these rows rises to what the unit asks for.
-inline F32 raise_maximum(const Group& group, Lanes rising, F32 logit_scale, const float* scores) {
-  const F32 here = highest_of(logit_scale, scores);
+inline F32 raise_maximum(const Logits& logits, const Group& group, Lanes rising, int first_key,
+                         const float* scores) {
+  const F32 here = highest_of(logits, group, first_key, scores);
   const Lanes lower = less(load(group.m), here);
   return set_maximum(group, {static_cast<__mmask16>(rising.bits & lower.bits)}, here);
 }
@@ -381,19 +422,27 @@ struct WeightsInPairs {
 };
 
 // Rounds the weights of a unit and returns their sum before that. scores: [kUnitKeys, 16];
-// value_scales: [kUnitKeys] or null; seen: from key `first` on; range: of the unit; weights: one of
-// the above; beside: called now and then
+// value_scales: [kUnitKeys] or null; tile_start: first key of the tile; seen: from its key `first`
+// on; range: of the unit; weights: one of the above; beside: called now and then
 template <class Weights, class Beside>
 inline F32 weights_of(const Group& group, const Logits& logits, const float* value_scales,
-                      const Seen& seen, int first, F32 range, const float* scores,
+                      const Seen& seen, int tile_start, int first, F32 range, const float* scores,
                       const Weights& weights, const Beside& beside) {
-  const F32 scale = logits.exponent_scale(group.first), shift = shift_of(group);
+  const F32 scale = logits.exponent_scale(group.first);
+  F32 shift = shift_of(group), slope = broadcast(0.0f);
+  if (logits.sloped) {
+    const Slopes slopes(logits.task, group);
+    slope = slopes.of_exponent;
+    shift = slopes.first_shift(shift, tile_start + first);
+  }
   const F32 inverse = inverse_of_power(range);
   F32 sum[4];
 #pragma GCC unroll 4
   for (F32& part : sum) part = broadcast(0.0f);
   const auto one = [&](int key, F32& part) __attribute__((always_inline)) {
-    F32 p = exp2(fms(load(scores + key * kGroupRows), scale, shift));
+    const F32 own =
+        logits.sloped ? Slopes::shift(slope, broadcast(static_cast<float>(key)), shift) : shift;
+    F32 p = exp2(fms(load(scores + key * kGroupRows), scale, own));
     part = part + p;
     if (value_scales != nullptr)
       p = select({seen.rows_of(first + key)}, p * (broadcast(value_scales[key]) * inverse),
@@ -412,15 +461,18 @@ inline F32 weights_of(const Group& group, const Logits& logits, const float* val
 // The whole softmax of a unit of a tile. Returns whether m of a row rose; then `rescale` is for o.
 template <class Weights, class Beside>
 inline bool weigh(const Group& group, const Logits& logits, const float* value_scales,
-                  const Seen& seen, int first, F32 range, const float* scores,
+                  const Seen& seen, int tile_start, int first, F32 range, const float* scores,
                   const Weights& weights, F32& rescale, const Beside& beside) {
-  const F32 logit_scale = logits.logit_scale(group.first);
-  start_rows(group, logit_scale, scores);
-  F32 sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, beside);
+  const auto make = [&](const auto& meanwhile) {
+    return weights_of(group, logits, value_scales, seen, tile_start, first, range, scores, weights,
+                      meanwhile);
+  };
+  start_rows(logits, group, tile_start + first, scores);
+  F32 sum = make(beside);
   const Lanes rising = rising_rows(sum);
   if (rising.bits != 0) {
-    rescale = raise_maximum(group, rising, logit_scale, scores);
-    sum = weights_of(group, logits, value_scales, seen, first, range, scores, weights, [] {});
+    rescale = raise_maximum(logits, group, rising, tile_start + first, scores);
+    sum = make([] {});
   }
   store(group.l, load(group.l) + sum);
   return rising.bits != 0;

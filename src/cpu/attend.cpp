@@ -101,10 +101,10 @@ class ItemRun {
         score_(score),
         item_(item),
         kv_head_(kv_head),
-        split_len_(
-            split_len(split_rule(call.problem(), call.kernels),
-                      local_len(call.problem().shard, call.batch().seq_lens[item.request]))),
-        descends_(descends()) {}
+        split_len_(split_len(split_rule(call.problem(), call.kernels),
+                             local_len(call.problem().shard, call.batch().seq_lens[item.request]))),
+        descends_(descends()),
+        is_gentle_(has_slopes_up_to(kMostGentleSlope)) {}
 
   void run() {
     const State total = call_.geometry.state_at(scratch_.total, item_.num_rows);
@@ -267,12 +267,17 @@ class ItemRun {
   bool descends() const {
     const Problem& problem = call_.problem();
     if (!call_.kernels.may_descend) return false;
-    if (problem.score_expr != nullptr &&
-        problem.score_expr->program.uses(mask::Variable::key))
+    if (problem.score_expr != nullptr && problem.score_expr->program.uses(mask::Variable::key))
       return true;
-    if (problem.score.alibi == Alibi::none) return false;
+    return has_slopes_up_to(std::numeric_limits<float>::infinity());
+  }
+
+  // Whether there are slopes, and all of the head's are from 0 to `most`.
+  bool has_slopes_up_to(float most) const {
+    if (call_.problem().score.alibi == Alibi::none) return false;
     const float* slopes = call_.layer.alibi_slopes + kv_head_ * group();
-    return std::all_of(slopes, slopes + group(), [](float slope) { return slope >= 0; });
+    return std::all_of(slopes, slopes + group(),
+                       [=](float slope) { return slope >= 0 && slope <= most; });
   }
 
   // Of a split that was just found to be reached. Goes on where the state was left if the item
@@ -308,6 +313,7 @@ class ItemRun {
          .key_begin = range.begin,
          .key_end = range.end,
          .descends = descends_,
+         .is_gentle = is_gentle_,
          .state = state,
          .continues = continues,
          .seen = scratch_.seen,
@@ -514,7 +520,7 @@ class ItemRun {
   const Item& item_;
   const int32_t kv_head_;
   const int64_t split_len_;
-  const bool descends_;
+  const bool descends_, is_gentle_;
   int64_t query_head_bytes_ = 0, out_head_bytes_ = 0;  // from head to head
   bool query_has_scales_ = false;                      // of tokens
   MaskLists lists_{};                                  // of a batch with a block mask

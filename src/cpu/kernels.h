@@ -19,6 +19,9 @@ constexpr int kRowPadding = 16;
 
 constexpr int kMaxHeadDim = 512;
 
+// Slopes of ALiBi as they are published are at most 1.
+constexpr float kMostGentleSlope = 2;
+
 // Tiles of which a kernel may keep what the lists of a block mask show.
 constexpr int kListedTiles = 17;
 
@@ -180,10 +183,12 @@ struct AttendTask {
   PagedRows keys, values;
   int32_t key_begin, key_end;  // of the split; key_begin is a multiple of kTileKeys
 
-  // Logits rise towards a row's own position, so a kernel whose maxima rise late takes the keys from
-  // the last to the first. Part of what a row's bits follow from: the same for all rows that share
-  // keys. Not together with `continues`.
+  // Logits rise towards a row's own position, so a kernel whose maxima rise late takes the keys
+  // from the last to the first. Part of what a row's bits follow from: the same for all rows that
+  // share keys. Not together with `continues`.
   bool descends;
+  // No slope is above kMostGentleSlope, nor below 0, of all heads that share the keys.
+  bool is_gentle;
 
   State state;     // written
   bool continues;  // the state of the split's earlier keys is there already; otherwise it is empty

@@ -146,8 +146,7 @@ void ScoreStepper::lay_out(std::byte* memory) {
   };
   steps_.units = reinterpret_cast<uint32_t*>(take(kMaxUnits * kUnitWords * sizeof(uint32_t)));
   code_ = reinterpret_cast<ScoreStep*>(take(aligned(n * sizeof(ScoreStep))));
-  row_words_ =
-      reinterpret_cast<uint32_t*>(take(n * kRowSlots * kRowPadding * sizeof(uint32_t)));
+  row_words_ = reinterpret_cast<uint32_t*>(take(n * kRowSlots * kRowPadding * sizeof(uint32_t)));
   key_words_ = reinterpret_cast<uint32_t*>(take(n * kKeySlots * kTileKeys * sizeof(uint32_t)));
   columns_ = reinterpret_cast<mask::Value*>(take(n * kTileKeys * sizeof(mask::Value)));
 }

@@ -77,7 +77,7 @@ class ScoreStepper {
 
   Instr instrs_[kMaxInstrs];
   int32_t row_values_[kMaxInstrs], key_values_[kMaxInstrs];  // instructions
-  int32_t row_tags_[kRowSlots], key_tags_[kKeySlots];            // first row, first key; -1: none
+  int32_t row_tags_[kRowSlots], key_tags_[kKeySlots];        // first row, first key; -1: none
   int64_t lane_queries_[kTileKeys], lane_heads_[kTileKeys], lane_keys_[kTileKeys];
 
   ScoreStep* code_;       // [num_instrs]

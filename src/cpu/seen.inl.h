@@ -141,8 +141,8 @@ inline void see(const AttendTask& task, SeenTile& tile) {
   for (int row = tile.first; row < tile.last; ++row) tile.all &= tile.words[row];
 }
 
-// Of the tile at `start`, to which the lists were moved. `tile` holds an earlier one. Returns whether
-// some row sees a key.
+// Of the tile at `start`, to which the lists were moved. `tile` holds an earlier one. Returns
+// whether some row sees a key.
 inline bool see_at(const AttendTask& task, int start, SeenTile& tile) {
   int& first = tile.range_first;
   int& last = tile.range_last;

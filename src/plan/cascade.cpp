@@ -127,9 +127,8 @@ class Search {
       const int64_t unit = unit_of(r);
       return num_keys(r) / unit * unit > key_end;
     };
-    set.num_reqs = static_cast<int32_t>(
-        std::partition(order, order + set.num_reqs, reaches_beyond) -
-        order);
+    set.num_reqs =
+        static_cast<int32_t>(std::partition(order, order + set.num_reqs, reaches_beyond) - order);
     if (set.num_reqs >= 2) memory_.pending[num_pending_++] = set;
   }
 

@@ -142,6 +142,17 @@ TEST(SharedPrefixes, HoldOnlyRequestsThatCutTheirKeysAlikeAndLookAlike) {
   EXPECT_EQ(world.find(), (std::set<Found>{{{0, 2}, 0, 192, 0}}));
 }
 
+TEST(SharedPrefixes, EndWhereSplitsDoIfAsked) {
+  World world = three();
+  world.rules.whole_splits = true;
+  world.rules.splits.automatic = 128;  // of 128 and 192 keys in common
+  EXPECT_EQ(world.find(), (std::set<Found>{{{0, 1, 2}, 0, 128, 0}}));
+  world.rules.splits.automatic = 192;
+  EXPECT_EQ(world.find(), (std::set<Found>{{{0, 2}, 0, 192, 0}}));
+  world.rules.splits.automatic = 512;
+  EXPECT_TRUE(world.find().empty());
+}
+
 TEST(SharedPrefixes, LeaveOutWhoHasNoQueriesOrTooMany) {
   World world = three();
   world.requests[1].query_len = 0;
