@@ -45,4 +45,18 @@ namespace pagoda::cpu::PAGODA_ISA {
   }
 }
 
+// Sixteen keys of kRows rows: [kRows] vectors of 16 / kRows keys.
+template <int kRows>
+[[gnu::always_inline]] inline void turn_weights(const __m512i* p, __m512i (&r)[kRows]) {
+  if constexpr (kRows == 4) {
+    transpose_4(p, r);
+  } else if constexpr (kRows == 8) {
+    transpose_8(p, r);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) r[i] = p[i];
+    transpose(r);
+  }
+}
+
 }  // namespace pagoda::cpu::PAGODA_ISA

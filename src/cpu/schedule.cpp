@@ -21,6 +21,7 @@ constexpr const char* kScore = "cpu.score";
 // These change speed, never results.
 constexpr int32_t kRowsOfTile[] = {1024, 512, 384, 192,
                                    96,   48,  24};  // the largest that leaves every thread enough
+constexpr int32_t kUnpartedRows = 32;  // of a request, that are never parted
 constexpr int kItemsPerThread = 4;
 constexpr int64_t kPackCost = 12;  // packing a key costs as much as attending it with so many rows
 constexpr int64_t kItemCost = 64;  // and starting an item as much as so many keys
@@ -69,8 +70,19 @@ Request request_of(const Problem& problem, const Batch& batch, int32_t r) {
               problem.mask, batch.causal != nullptr ? batch.causal[r] != 0 : problem.mask.causal)};
 }
 
+// Rows of the request that has most, if they are few for all: then its cache is read once, since
+// keys can be dealt out in place of rows. 0: they are not.
+int32_t few_rows(const Problem& problem, const Batch& batch, const Geometry& geometry) {
+  int64_t most = 0;
+  for (int32_t r = 0; r < batch.num_reqs; ++r)
+    most = std::max(most, (int64_t{batch.query_start_loc[r + 1]} - batch.query_start_loc[r]) *
+                              problem.group());
+  return most <= std::min(kUnpartedRows, geometry.max_rows) ? static_cast<int32_t>(most) : 0;
+}
+
 int32_t choose_rows(const Problem& problem, const Batch& batch, const Geometry& geometry,
                     int num_threads) {
+  if (const int32_t few = few_rows(problem, batch, geometry); few > 0) return few;
   for (const int32_t rows : kRowsOfTile) {
     if (rows > geometry.max_rows && rows != *std::rbegin(kRowsOfTile)) continue;
     if (num_threads == 1) return std::min(rows, geometry.max_rows);
