@@ -20,10 +20,24 @@
 // amx_few.inl.h.
 #pragma once
 
+#include "amx_code_tiles.inl.h"
 #include "amx_few.inl.h"
 #include "amx_transpose.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
+
+// Pairs of the columns of two rows, four vectors from 64 columns; and which of these is pair n of
+// vector t.
+[[gnu::always_inline]] inline void pair_halves(__m512i a_low, __m512i a_high, __m512i b_low,
+                                               __m512i b_high, __m512i* pairs) {
+  pairs[0] = _mm512_unpacklo_epi16(a_low, b_low);
+  pairs[1] = _mm512_unpackhi_epi16(a_low, b_low);
+  pairs[2] = _mm512_unpacklo_epi16(a_high, b_high);
+  pairs[3] = _mm512_unpackhi_epi16(a_high, b_high);
+}
+inline int column_of_halves(int t, int n) {
+  return t / 2 * 32 + n / 4 * 8 + t % 2 * 4 + n % 4;
+}
 
 // 64 elements of a row become two vectors of the tiles' element. Whether codes were plain is asked
 // once for many; then these are loaded anew.
@@ -42,6 +56,31 @@ struct Codes {
   [[gnu::always_inline]] bool were_plain() const {
     return !kHasOthers || are_plain<Convert>(strangest);
   }
+
+  // Of two rows pairs of elements, in the order of column_of.
+  template <bool kPlain>
+  [[gnu::always_inline]] void load_pairs(const char* a, const char* b, __m512i* pairs) {
+    if constexpr (kPairsBytes) {
+      kPlain ? Convert::plain_pairs(a, b, pairs) : Convert::any_pairs(a, b, pairs);
+      if (kPlain && kHasOthers) {
+        const __m512i most = _mm512_max_epu8(Convert::strangeness(a), Convert::strangeness(b));
+        strangest = _mm512_max_epu8(strangest, most);
+      }
+      return;
+    }
+    __m512i a_low, a_high, b_low, b_high;
+    load<kPlain>(a, a_low, a_high);
+    load<kPlain>(b, b_low, b_high);
+    pair_halves(a_low, a_high, b_low, b_high, pairs);
+  }
+  static int column_of(int t, int n) {
+    return kPairsBytes ? n / 4 * 16 + t * 4 + n % 4 : column_of_halves(t, n);
+  }
+
+ private:
+  static constexpr bool kPairsBytes = requires(const char* row, __m512i* pairs) {
+    Convert::plain_pairs(row, row, pairs);
+  };
 };
 
 // The tiles' own element, beside keys that are codes.
@@ -53,13 +92,22 @@ struct Halves {
     high = _mm512_loadu_si512(from + 64);
   }
   static bool were_plain() { return true; }
+
+  template <bool kPlain>
+  [[gnu::always_inline]] void load_pairs(const char* a, const char* b, __m512i* pairs) {
+    __m512i a_low, a_high, b_low, b_high;
+    load<kPlain>(a, a_low, a_high);
+    load<kPlain>(b, b_low, b_high);
+    pair_halves(a_low, a_high, b_low, b_high, pairs);
+  }
+  static int column_of(int t, int n) { return column_of_halves(t, n); }
 };
 
 // Keys, Values: what 64 elements are loaded by; kChunks: of 32 columns of both
 template <class Keys, class Values, int kChunks>
 class DecodeOfCodes {
  public:
-  // The group's state is elsewhere until enter().
+  // The group's state is elsewhere until enter(), which takes it from there unless there is none.
   DecodeOfCodes(const AttendTask& task, const Logits& logits, const AmxScratch& scratch)
       : task_(task),
         logits_(logits),
@@ -67,45 +115,64 @@ class DecodeOfCodes {
         group_(group_of(task, 0)),
         logit_scale_(scale_of_rows(task, logits)) {}
 
-  void enter() {
+  void enter(bool is_blank) {
     TileLayout layout;  // 0 and 1: scores; 2: queries; 3 and 4: keys, values; 5 and 6: outputs
     for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kRows * 4);
     for (int tile = 3; tile < 5; ++tile) layout.set(tile, kTileRows, kTileRowBytes);
     for (int tile = 5; tile < 8; ++tile) layout.set(tile, kRows, kTileRowBytes);
     configure_tiles(layout);
+    if (is_blank) {
+      m_ = broadcast(kMinusInfinity);
+      l_ = broadcast(0.0f);
+      for (int i = 0; i < kTiles * kRows; ++i) store(outputs(0) + i * kWidth, l_);
+      return;
+    }
     m_ = repeat_rows(load(group_.m));
     l_ = repeat_rows(load(group_.l));
-    each_square([](float* columns, float* rows) { turn(columns, kGroupRows, rows, kWidth); });
+    each_square([](const float* columns, float* rows) {
+      __m128 r[4];
+      for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(columns + i * kGroupRows);
+      _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+      for (int i = 0; i < 4; ++i) _mm_storeu_ps(rows + i * kWidth, r[i]);
+    });
   }
 
+  // The state is where tasks have it again; rows that do not exist become some numbers.
   void leave() {
     add_values({nullptr, nullptr});
     settle();
     is_open_ = has_keys_ = false;
     configure_full_tiles();
-    _mm_storeu_ps(group_.m, _mm512_castps512_ps128(m_.v));
-    _mm_storeu_ps(group_.l, _mm512_castps512_ps128(l_.v));
-    each_square([](float* columns, float* rows) { turn(rows, kWidth, columns, kGroupRows); });
+    store(group_.m, m_);
+    store(group_.l, l_);
+    each_square([](float* columns, const float* rows) {
+      __m128 r[4];
+      for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(rows + i * kWidth);
+      _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+      for (int i = 0; i < 4; ++i)
+        _mm512_storeu_ps(columns + i * kGroupRows, _mm512_zextps128_ps512(r[i]));
+    });
   }
 
-  // next: the tile that follows in the same way, or null
-  void attend(const Tile& tile, const Tile* next) {
-    float key_scales[kTileKeys], value_scales[kTileKeys];
-    const float* of_keys = gather(task_.keys, tile.key_scales, key_scales);
-    const float* of_values = gather(task_.values, tile.value_scales, value_scales);
-    if (!has_keys_)
+  // next: the tile that follows in the same way, or null; later: the one after that, to ask for
+  void attend(const CodeTile& tile, const CodeTile* next, const CodeTile& later) {
+    if (!has_keys_) {
       for (int line = 0; line < kLines; ++line) convert_keys({tile.keys, tile.keys}, line);
-    const Tile& later = next != nullptr ? *next : tile;
+    }
+    const CodeTile& second = next != nullptr ? *next : tile;
+    const char* const* const keys[] = {tile.keys, tile.keys + kUnitKeys, second.keys,
+                                       second.keys + kUnitKeys, later.is_whole ? later.keys : second.keys};
+    const char* const* const values[] = {tile.values, tile.values + kUnitKeys, second.values,
+                                         second.values + kUnitKeys};
     for (int unit = 0; unit < kUnits; ++unit) {
       const int first = unit * kUnitKeys;
-      const bool last = unit == kUnits - 1;
-      const Tile& after = last ? later : tile;  // has the next unit
-      const int at = last ? 0 : first + kUnitKeys;
-      has_keys_ = !last || next != nullptr;
-      multiply_keys({after.keys + at, later.keys + first});
-      add_values({tile.values + first, after.values + at});
-      weigh(of_keys != nullptr ? of_keys + first : nullptr,
-            of_values != nullptr ? of_values + first : nullptr);
+      float key_scales[kUnitKeys], value_scales[kUnitKeys];
+      has_keys_ = unit < kUnits - 1 || next != nullptr;
+      multiply_keys({keys[unit + 1], keys[unit + 2]});
+      add_values({values[unit], values[unit + 1]});
+      ahead_ = {keys[unit + 3], values[unit + 2]};
+      weigh(scales(task_.keys, tile.key_scales, first, key_scales),
+            scales(task_.values, tile.value_scales, first, value_scales));
     }
   }
 
@@ -115,6 +182,16 @@ class DecodeOfCodes {
 
   static constexpr int kLines = kChunks / 2;  // of 64 elements of a row
   static constexpr int kTiles = 2 * kChunks;  // of outputs and values
+  // Lines of the keys and of the values of a unit that are asked for beside the softmax before.
+  static constexpr int kEarly = kUnitKeys * kLines / 4;
+  static constexpr int kPerLine = kUnitKeys * 3 / 4;
+
+  // Those of a unit, or null.
+  static const float* scales(const PagedRows& rows, const ScaleRows& from, int first, float* to) {
+    if (rows.scales == nullptr) return nullptr;
+    from.gather(first, to);
+    return to;
+  }
 
   // Of a unit, and those to ask for meanwhile.
   struct Rows {
@@ -148,16 +225,7 @@ class DecodeOfCodes {
     return operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0x4e)});
   }
 
-  // Four columns of four rows from one order into the other.
-  static void turn(const float* from, int from_stride, float* to, int to_stride) {
-    __m128 r[4];
-    for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(from + i * from_stride);
-    _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
-    for (int i = 0; i < 4; ++i) _mm_storeu_ps(to + i * to_stride, r[i]);
-  }
-
-  // [2 x chunks][4 rows][16 columns], of the state and then of a unit's sums. Column n of tile t is
-  // 8 q + w of the 32 of its chunk, or 4 more for odd t, where n = 4 q + w.
+  // [2 x chunks][4 rows][16 columns], of the state and then of a unit's sums.
   float* outputs(int tile) const { return scratch_.sums + tile * kRows * kWidth; }
   float* sums(int tile) const { return outputs(kTiles + tile); }
 
@@ -167,7 +235,7 @@ class DecodeOfCodes {
   void each_square(const Body& body) {
     for (int t = 0; t < kTiles; ++t)
       for (int n = 0; n < kWidth; n += 4)
-        body(group_.o + int64_t{t / 2 * kChunkDims + t % 2 * 4 + n * 2} * kGroupRows,
+        body(group_.o + int64_t{t / 4 * 64 + Values::column_of(t % 4, n)} * kGroupRows,
              outputs(t) + n);
   }
 
@@ -193,7 +261,7 @@ class DecodeOfCodes {
     for (int half = 0; half < 2; ++half, to += kChunks * kTileBytes)
 #pragma GCC unroll 4
       for (int j = 0; j < 16; ++j) {
-        ask_for<Keys>(rows.ahead, kUnitKeys * line + 16 * half + j);
+        if (j % 2 == 0) ask_for<Keys>(rows.ahead, kEarly + line * kPerLine + kEarly / kLines + 8 * half + j / 2);
         __m512i low, high;
         loaded.template load<kPlain>(rows.now[16 * half + j] + at, low, high);
         _mm512_store_si512(to + j * kTileRowBytes, low);
@@ -213,15 +281,11 @@ class DecodeOfCodes {
     Values loaded;
 #pragma GCC unroll 4
     for (int j = 0; j < 16; ++j, to += kTileRowBytes) {
-      ask_for<Values>(rows.ahead, kUnitKeys * line + 2 * j);
-      ask_for<Values>(rows.ahead, kUnitKeys * line + 2 * j + 1);
-      __m512i a_low, a_high, b_low, b_high;
-      loaded.template load<kPlain>(rows.now[j] + at, a_low, a_high);
-      loaded.template load<kPlain>(rows.now[16 + j] + at, b_low, b_high);
-      _mm512_store_si512(to, _mm512_unpacklo_epi16(a_low, b_low));
-      _mm512_store_si512(to + kTileBytes, _mm512_unpackhi_epi16(a_low, b_low));
-      _mm512_store_si512(to + 2 * kTileBytes, _mm512_unpacklo_epi16(a_high, b_high));
-      _mm512_store_si512(to + 3 * kTileBytes, _mm512_unpackhi_epi16(a_high, b_high));
+      ask_for<Values>(rows.ahead, kEarly + line * kPerLine + kEarly / kLines + j);
+      __m512i pairs[4];
+      loaded.template load_pairs<kPlain>(rows.now[j] + at, rows.now[16 + j] + at, pairs);
+#pragma GCC unroll 4
+      for (int t = 0; t < 4; ++t) _mm512_store_si512(to + t * kTileBytes, pairs[t]);
     }
     return loaded.were_plain();
   }
@@ -236,11 +300,16 @@ class DecodeOfCodes {
     for (int line = 0; line < kLines; ++line) {
 #pragma GCC unroll 2
       for (int c = 2 * line; c < 2 * line + 2; ++c) {
+        const int asked = kEarly + line * kPerLine + c % 2 * 4;
         load_tile<2>(queries + c * kTileBytes);
         load_tile<3>(keys + c * kTileBytes);
         product<0, 3, 2>();
+        ask_for<Keys>(next.ahead, asked);
+        ask_for<Keys>(next.ahead, asked + 1);
         load_tile<4>(keys + (kChunks + c) * kTileBytes);
         product<1, 4, 2>();
+        ask_for<Keys>(next.ahead, asked + 2);
+        ask_for<Keys>(next.ahead, asked + 3);
       }
       if (converts) convert_keys(next, line);
     }
@@ -274,9 +343,18 @@ class DecodeOfCodes {
         kApart ? clear_tile<5>() : load_tile<5>(to);
         load_tile<3>(from);
         product<5, 7, 3>();
+        const int asked = kEarly + line * kPerLine + c * 4;
+        if (next.now != nullptr) {
+          ask_for<Values>(next.ahead, asked);
+          ask_for<Values>(next.ahead, asked + 1);
+        }
         kApart ? clear_tile<6>() : load_tile<6>(to + kRows * kWidth);
         load_tile<4>(from + kTileBytes);
         product<6, 7, 4>();
+        if (next.now != nullptr) {
+          ask_for<Values>(next.ahead, asked + 2);
+          ask_for<Values>(next.ahead, asked + 3);
+        }
         store_tile<5>(to);
         store_tile<6>(to + kRows * kWidth);
       }
@@ -319,11 +397,11 @@ class DecodeOfCodes {
       m_ = select(fresh, it.highest(scale), m_);
     settle();  // in units of the range of before
     range_ = range_of_unit(value_scales);
-    F32 sum = make_weights(it, value_scales);
+    F32 sum = make_weights<true>(it, value_scales);
     const Lanes rising = less(broadcast(kMostSum), sum);
     if (__builtin_expect(rising.bits != 0, false)) {
       raise(rising, it.highest(scale));
-      sum = make_weights(it, value_scales);
+      sum = make_weights<false>(it, value_scales);
     }
     l_ = l_ + sum;
     is_open_ = true;
@@ -339,12 +417,19 @@ class DecodeOfCodes {
   }
 
   // Stores them; returns their sum.
+  template <bool kAsks>
   [[gnu::always_inline]] F32 make_weights(const Scores& it, const float* value_scales) const {
     const F32 scale = repeat_rows(logits_.exponent_scale(0)), inverse = inverse_of_power(range_);
     const F32 shift =
         select(equal(m_, broadcast(kMinusInfinity)), broadcast(0.0f), m_ * broadcast(kLog2E));
     F32 sum = broadcast(0.0f);
     const auto one = [&](int i) __attribute__((always_inline)) {
+      if (kAsks)
+#pragma GCC unroll 4
+        for (int line = i * kLines; line < (i + 1) * kLines; ++line) {
+          ask_for<Keys>(ahead_.keys, line);
+          ask_for<Values>(ahead_.values, line);
+        }
       const F32 p = exp2(fms(it.s[i], scale, shift));
       sum = sum + p;
       return value_scales != nullptr ? p * (scales_of_keys(value_scales, i) * inverse) : p;
@@ -387,52 +472,85 @@ class DecodeOfCodes {
   const F32 logit_scale_;
   F32 m_, l_, range_;
 
+  struct {
+    const char *const *keys, *const *values;
+  } ahead_;  // units to ask for beside the softmax
+
   bool has_keys_ = false;  // of the next unit, converted
   bool is_open_ = false;   // there is a unit whose weights and values wait
   bool has_sums_ = false;  // there are sums of the unit before, not yet added
 };
 
 inline bool serves_codes(const AttendTask& task) {
-  constexpr int kMostRows = 4;
-  return task.num_rows <= kMostRows && task.softcap == 0 && task.bias == Bias::none &&
+  return task.num_rows <= kMostRowsOfCodes && task.softcap == 0 && task.bias == Bias::none &&
          task.score.apply == nullptr && is_code(task.key_element) &&
          (task.head_dim == 64 || task.head_dim == 128 || task.head_dim == 256) &&
          task.head_dim_v == task.head_dim;
 }
 
+// Where the state of a task's rows stands.
+enum class Place { blank, state, outputs, codes };
+
+// A task's tiles, each in the way that it goes; the state is moved to where that way has it.
 template <class Keys, class Values, int kChunks>
-inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task, scratch.query_units);
-  const Group group = group_of(task, 0);
-  float* outputs = outputs_of(task, scratch, group);
-  DecodeOfCodes<Keys, Values, kChunks> decode(task, logits, scratch);
-  const auto is_whole = [&](const Tile& tile) {
-    return tile.seen.any == ~uint64_t{0} && tile.seen.is_uniform() && tile.first == 0 &&
-           tile.last == task.num_rows;
-  };
-  bool is_inside = false;
-  to_outputs(group, task.head_dim_v, outputs);
-  each_tile(task, [&](Tile& tile, const Tile* next) {
-    const bool whole = is_whole(tile);
-    if (whole && !is_inside) {
-      from_outputs(outputs, task.head_dim_v, group);
-      decode.enter();
-    } else if (!whole && is_inside) {
-      decode.leave();
-      to_outputs(group, task.head_dim_v, outputs);
-    }
-    is_inside = whole;
-    if (!whole) return attend_few_tile(task, logits, scratch, tile, next);
-    decode.attend(tile, next != nullptr && is_whole(*next) ? next : nullptr);
-  });
-  is_inside ? decode.leave() : from_outputs(outputs, task.head_dim_v, group);
-}
+class CodesTask {
+ public:
+  CodesTask(const AttendTask& task, const AmxScratch& scratch)
+      : task_(task),
+        scratch_(scratch),
+        logits_(task, scratch.query_units),
+        group_(group_of(task, 0)),
+        outputs_(outputs_of(task, scratch, group_)),
+        decode_(task, logits_, scratch),
+        place_(task.continues ? Place::state : Place::blank) {}
+
+  void run() {
+    each_code_tile(task_, [&](CodeTile& tile, CodeTile* next, const CodeTile& later) {
+      if (!tile.is_whole) return attend_apart(tile, next);
+      if (place_ != Place::codes) {
+        if (place_ == Place::outputs) move(Place::state);
+        decode_.enter(place_ == Place::blank);
+        place_ = Place::codes;
+      }
+      decode_.attend(tile, next != nullptr && next->is_whole ? next : nullptr, later);
+    });
+    move(Place::state);
+  }
+
+ private:
+  void attend_apart(const CodeTile& from, const CodeTile* after) {
+    move(Place::outputs);
+    Tile tile, next;
+    set_tile(task_, from.seen, tile);
+    if (after != nullptr) set_tile(task_, after->seen, next);
+    attend_few_tile(task_, logits_, scratch_, tile, after != nullptr ? &next : nullptr);
+  }
+
+  // To one of the places of all.
+  void move(Place to) {
+    if (place_ == Place::blank) clear(task_);
+    if (place_ == Place::codes) decode_.leave();
+    if (place_ == Place::outputs && to == Place::state)
+      from_outputs(outputs_, task_.head_dim_v, group_);
+    if (place_ != Place::outputs && to == Place::outputs)
+      to_outputs(group_, task_.head_dim_v, outputs_);
+    place_ = to;
+  }
+
+  const AttendTask& task_;
+  const AmxScratch& scratch_;
+  const Logits logits_;
+  const Group group_;
+  float* const outputs_;
+  DecodeOfCodes<Keys, Values, kChunks> decode_;
+  Place place_;
+};
 
 template <class Keys, class Values>
 inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
-  if (task.head_dim == 64) return attend_codes_as<Keys, Values, 2>(task, scratch);
-  if (task.head_dim == 128) return attend_codes_as<Keys, Values, 4>(task, scratch);
-  attend_codes_as<Keys, Values, 8>(task, scratch);
+  if (task.head_dim == 64) return CodesTask<Keys, Values, 2>(task, scratch).run();
+  if (task.head_dim == 128) return CodesTask<Keys, Values, 4>(task, scratch).run();
+  CodesTask<Keys, Values, 8>(task, scratch).run();
 }
 
 // For tasks that serves_codes() admits.
