@@ -8,7 +8,7 @@
 namespace pagoda::cpu::PAGODA_ISA {
 
 // Rows of a decode step, at most.
-constexpr int kMostRowsOfCodes = 4;
+constexpr int kMostRowsOfCodes = 16;
 
 // The scales of a tile's rows, sixteen at a time.
 class ScaleRows {

@@ -1,5 +1,5 @@
-// Decode over a cache of 8-bit codes for up to four heads of a group, in tiles of keys that the
-// rows see whole, with nothing but scales. Codes pass through scratch on their way into tiles; what
+// Decode over a cache of 8-bit codes for up to 16 rows, the heads of a group times the query tokens,
+// in tiles of keys that the rows see whole, with nothing but scales. Codes pass through scratch on their way into tiles; what
 // is stored there cannot be loaded into a tile at once, and a product is long in coming. So
 // everything has its own stage, with conversions between the products:
 //
@@ -10,11 +10,11 @@
 //                                                   those of the values of unit u
 //     softmax of unit u
 //
-// The rows are the columns of small tiles, so that a vector holds the scores of four keys and no
-// lane is idle, and values are paired while they are converted:
+// The rows, 4, 8 or 16, are the columns of small tiles, so that a vector of few rows holds the
+// scores of several keys and no lane is idle, and values are paired while they are converted:
 //
-//     S^T [16 keys, 4 rows]      = rows of keys x packed queries
-//     O   [4 rows, 16 columns]  += weights x pairs of rows of values
+//     S^T [16 keys, rows]      = rows of keys x packed queries
+//     O   [rows, 16 columns]  += weights x pairs of rows of values
 //
 // What is computed is that of amx_softmax.inl.h, number by number; other tiles go the way of
 // amx_few.inl.h.
@@ -103,8 +103,8 @@ struct Halves {
   static int column_of(int t, int n) { return column_of_halves(t, n); }
 };
 
-// Keys, Values: what 64 elements are loaded by; kChunks: of 32 columns of both
-template <class Keys, class Values, int kChunks>
+// Keys, Values: what 64 elements are loaded by; kChunks: of 32 columns of both; kRows: 4, 8 or 16
+template <class Keys, class Values, int kChunks, int kRows>
 class DecodeOfCodes {
  public:
   // The group's state is elsewhere until enter(), which takes it from there unless there is none.
@@ -124,12 +124,12 @@ class DecodeOfCodes {
     if (is_blank) {
       m_ = broadcast(kMinusInfinity);
       l_ = broadcast(0.0f);
-      for (int i = 0; i < kTiles * kRows; ++i) store(outputs(0) + i * kWidth, l_);
+      for (int i = 0; i < kTiles * kRows; ++i) store(outputs(0) + i * kWidth, broadcast(0.0f));
       return;
     }
     m_ = repeat_rows(load(group_.m));
     l_ = repeat_rows(load(group_.l));
-    each_square([](const float* columns, float* rows) {
+    each_square([](int, const float* columns, float* rows) {
       __m128 r[4];
       for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(columns + i * kGroupRows);
       _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
@@ -145,12 +145,15 @@ class DecodeOfCodes {
     configure_full_tiles();
     store(group_.m, m_);
     store(group_.l, l_);
-    each_square([](float* columns, const float* rows) {
+    each_square([](int first, float* columns, const float* rows) {
       __m128 r[4];
       for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(rows + i * kWidth);
       _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
-      for (int i = 0; i < 4; ++i)
-        _mm512_storeu_ps(columns + i * kGroupRows, _mm512_zextps128_ps512(r[i]));
+      for (int i = 0; i < 4; ++i) {
+        float* column = columns + i * kGroupRows;
+        first == 0 ? _mm512_storeu_ps(column, _mm512_zextps128_ps512(r[i]))
+                   : _mm_storeu_ps(column, r[i]);
+      }
     });
   }
 
@@ -177,8 +180,10 @@ class DecodeOfCodes {
   }
 
  private:
-  static constexpr int kRows = 4;
-  static constexpr int kVectors = kUnitKeys * kRows / kWidth;  // of scores; lane 4 k + r is row r
+  static constexpr int kKeys = kWidth / kRows;        // of a vector of scores; lane kRows k + r
+  static constexpr int kVectors = kUnitKeys / kKeys;  // of scores
+  static constexpr int kHalf = kVectors / 2;          // of them, of sixteen keys
+  static constexpr int kParts = kRows / 4;            // of a sum of weights
 
   static constexpr int kLines = kChunks / 2;  // of 64 elements of a row
   static constexpr int kTiles = 2 * kChunks;  // of outputs and values
@@ -207,36 +212,43 @@ class DecodeOfCodes {
     return repeat_rows(logits.with_units(task.scale, 0) * load(rows));
   }
 
-  // The first four rows' numbers for each of four keys.
-  static F32 repeat_rows(F32 rows) {
-    return {_mm512_broadcast_f32x4(_mm512_castps512_ps128(rows.v))};
+  // The rows' numbers for each of a vector's keys.
+  [[gnu::always_inline]] static F32 repeat_rows(F32 rows) {
+    if (kRows == 4) return {_mm512_broadcast_f32x4(_mm512_castps512_ps128(rows.v))};
+    if (kRows == 8) return {_mm512_broadcast_f32x8(_mm512_castps512_ps256(rows.v))};
+    return rows;
   }
 
-  // Scales of keys 4 i .. 4 i + 3, each in the lanes of its rows.
+  // Scales of the keys of vector i, each in the lanes of its rows.
   [[gnu::always_inline]] static F32 scales_of_keys(const float* scales, int i) {
+    const float* of_keys = scales + kKeys * i;
+    if (kRows == 16) return broadcast(*of_keys);
+    if (kRows == 8) return select({0xff00}, broadcast(of_keys[1]), broadcast(of_keys[0]));
     const __m512i key = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    return {_mm512_permutexvar_ps(key, _mm512_broadcast_f32x4(_mm_loadu_ps(scales + 4 * i)))};
+    return {_mm512_permutexvar_ps(key, _mm512_broadcast_f32x4(_mm_loadu_ps(of_keys)))};
   }
 
   // The same of every key in all lanes of a row, by a commutative operation.
   template <class Operation>
   [[gnu::always_inline]] static F32 over_keys(F32 x, const Operation& operation) {
-    x = operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0xb1)});
-    return operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0x4e)});
+    if (kKeys >= 4) x = operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0xb1)});
+    if (kKeys >= 2) x = operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0x4e)});
+    return x;
   }
 
-  // [2 x chunks][4 rows][16 columns], of the state and then of a unit's sums.
+  // [2 x chunks][rows][16 columns], of the state and then of a unit's sums.
   float* outputs(int tile) const { return scratch_.sums + tile * kRows * kWidth; }
   float* sums(int tile) const { return outputs(kTiles + tile); }
 
-  // body(columns, rows) for every four columns: where they stand in a state, [column][16 rows], and
-  // in outputs.
+  // body(first row, columns, rows) for every four columns of four rows: where they stand in a
+  // state, [column][16 rows], and in outputs.
   template <class Body>
   void each_square(const Body& body) {
     for (int t = 0; t < kTiles; ++t)
       for (int n = 0; n < kWidth; n += 4)
-        body(group_.o + int64_t{t / 4 * 64 + Values::column_of(t % 4, n)} * kGroupRows,
-             outputs(t) + n);
+        for (int r = 0; r < kRows; r += 4)
+          body(r, group_.o + int64_t{t / 4 * 64 + Values::column_of(t % 4, n)} * kGroupRows + r,
+               outputs(t) + r * kWidth + n);
   }
 
   // Asks for line `number` of a unit's, in the order in which they lie: memory that is read in
@@ -385,7 +397,7 @@ class DecodeOfCodes {
   // The softmax of the unit. Scales: [32] or null
   void weigh(const float* key_scales, const float* value_scales) {
     Scores it;
-#pragma GCC unroll 8
+#pragma GCC unroll 32
     for (int i = 0; i < kVectors; ++i) {
       it.s[i] = load(scratch_.scores + i * kWidth);
       if (logits_.plain) continue;
@@ -422,26 +434,33 @@ class DecodeOfCodes {
     const F32 scale = repeat_rows(logits_.exponent_scale(0)), inverse = inverse_of_power(range_);
     const F32 shift =
         select(equal(m_, broadcast(kMinusInfinity)), broadcast(0.0f), m_ * broadcast(kLog2E));
-    F32 sum = broadcast(0.0f);
+    F32 sum[kParts];
+#pragma GCC unroll 4
+    for (F32& part : sum) part = broadcast(0.0f);
     const auto one = [&](int i) __attribute__((always_inline)) {
       if (kAsks)
 #pragma GCC unroll 4
-        for (int line = i * kLines; line < (i + 1) * kLines; ++line) {
+        for (int line = kEarly * i / kVectors; line < kEarly * (i + 1) / kVectors; ++line) {
           ask_for<Keys>(ahead_.keys, line);
           ask_for<Values>(ahead_.values, line);
         }
       const F32 p = exp2(fms(it.s[i], scale, shift));
-      sum = sum + p;
+      F32& part = sum[i % kParts];
+      part = part + p;
       return value_scales != nullptr ? p * (scales_of_keys(value_scales, i) * inverse) : p;
     };
-    __m512i pairs[kVectors / 2];
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors / 2; ++i) {
+    __m512i pairs[kHalf];
+#pragma GCC unroll 16
+    for (int i = 0; i < kHalf; ++i) {
       const F32 first = one(i);
-      pairs[i] = rounded_pair(first, one(kVectors / 2 + i));
+      pairs[i] = rounded_pair(first, one(kHalf + i));
     }
     store_weights(pairs, scratch_.weights);
-    return over_keys(sum, [](F32 a, F32 b) { return a + b; });
+#pragma GCC unroll 4
+    for (F32& part : sum) part = over_keys(part, [](F32 a, F32 b) { return a + b; });
+    if constexpr (kParts == 1) return sum[0];
+    if constexpr (kParts == 2) return sum[0] + sum[1];
+    if constexpr (kParts == 4) return (sum[0] + sum[1]) + (sum[2] + sum[3]);
   }
 
   void raise(Lanes rising, F32 here) {
@@ -457,12 +476,15 @@ class DecodeOfCodes {
         store(outputs(t) + r * kWidth, load(outputs(t) + r * kWidth) * broadcast(factors[r]));
   }
 
-  // Pairs of weights, [4 rows][16 pairs], from vectors of pairs of [4 keys][4 rows].
-  [[gnu::always_inline]] static void store_weights(const __m512i (&pairs)[kVectors / 2], char* to) {
+  // Pairs of weights, [rows][16 pairs], from vectors of pairs of [keys][rows].
+  [[gnu::always_inline]] static void store_weights(__m512i (&pairs)[kHalf], char* to) {
     __m512i rows[kRows];
-    transpose_4(pairs, rows);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) _mm512_store_si512(to + r * kTileRowBytes, rows[r]);
+    if constexpr (kRows == 4) transpose_4(pairs, rows);
+    if constexpr (kRows == 8) transpose_8(pairs, rows);
+    if constexpr (kRows == 16) transpose(pairs);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r)
+      _mm512_store_si512(to + r * kTileRowBytes, kRows == 16 ? pairs[r] : rows[r]);
   }
 
   const AttendTask& task_;
@@ -492,7 +514,7 @@ inline bool serves_codes(const AttendTask& task) {
 enum class Place { blank, state, outputs, codes };
 
 // A task's tiles, each in the way that it goes; the state is moved to where that way has it.
-template <class Keys, class Values, int kChunks>
+template <class Keys, class Values, int kChunks, int kRows>
 class CodesTask {
  public:
   CodesTask(const AttendTask& task, const AmxScratch& scratch)
@@ -542,15 +564,22 @@ class CodesTask {
   const Logits logits_;
   const Group group_;
   float* const outputs_;
-  DecodeOfCodes<Keys, Values, kChunks> decode_;
+  DecodeOfCodes<Keys, Values, kChunks, kRows> decode_;
   Place place_;
 };
 
+template <class Keys, class Values, int kChunks>
+inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
+  if (task.num_rows <= 4) return CodesTask<Keys, Values, kChunks, 4>(task, scratch).run();
+  if (task.num_rows <= 8) return CodesTask<Keys, Values, kChunks, 8>(task, scratch).run();
+  CodesTask<Keys, Values, kChunks, 16>(task, scratch).run();
+}
+
 template <class Keys, class Values>
 inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
-  if (task.head_dim == 64) return CodesTask<Keys, Values, 2>(task, scratch).run();
-  if (task.head_dim == 128) return CodesTask<Keys, Values, 4>(task, scratch).run();
-  CodesTask<Keys, Values, 8>(task, scratch).run();
+  if (task.head_dim == 64) return attend_codes_as<Keys, Values, 2>(task, scratch);
+  if (task.head_dim == 128) return attend_codes_as<Keys, Values, 4>(task, scratch);
+  attend_codes_as<Keys, Values, 8>(task, scratch);
 }
 
 // For tasks that serves_codes() admits.
