@@ -1,6 +1,6 @@
-// Where the rows of 8-bit codes lie of the tiles that a decode step is about to read. A tile of codes
-// is converted in less than a microsecond, and comes from memory only if its lines are asked for
-// that long before, so tiles are located two ahead of their use.
+// Where the rows of 8-bit codes lie of the tiles that a decode step is about to read. A tile of
+// codes is converted in less than a microsecond, and comes from memory only if its lines are asked
+// for that long before, so tiles are located two ahead of their use.
 #pragma once
 
 #include "amx_pack.inl.h"
@@ -88,10 +88,10 @@ inline void locate_whole(const PagedRows& rows, int start, RowPointers& pointers
 }
 
 // work(tile, next, later) for every tile of which some row sees a key, in order. next is null at
-// the last; later is the one after it, or the last there is.
+// the last; later is the one after it, or the last there is. The tile before is still there.
 template <class Work>
 inline void each_code_tile(const AttendTask& task, const Work& work) {
-  constexpr int kKept = 3;
+  constexpr int kAhead = 2, kKept = kAhead + 2;
   CodeTile tiles[kKept];
   uint64_t words[kKept][kMostRowsOfCodes];
   int count = 0;  // of those that were found
@@ -113,7 +113,7 @@ inline void each_code_tile(const AttendTask& task, const Work& work) {
   };
   bool more = find(task.key_begin);
   for (int i = 0; i < count; ++i) {
-    while (more && count < i + kKept) more = find(last.start + kTileKeys);
+    while (more && count <= i + kAhead) more = find(last.start + kTileKeys);
     work(tiles[i % kKept], i + 1 < count ? &tiles[(i + 1) % kKept] : nullptr,
          tiles[(count - 1) % kKept]);
   }

@@ -1,7 +1,8 @@
-// Decode over a cache of 8-bit codes for up to 16 rows, the heads of a group times the query tokens,
-// in tiles of keys that the rows see whole, with nothing but scales. Codes pass through scratch on their way into tiles; what
-// is stored there cannot be loaded into a tile at once, and a product is long in coming. So
-// everything has its own stage, with conversions between the products:
+// Decode over a cache of 8-bit codes for up to 16 rows, the heads of a group times the query
+// tokens, in tiles of keys that the rows see whole, with nothing but scales. Codes pass through
+// scratch on their way into tiles; what is stored there cannot be loaded into a tile at once, and a
+// product is long in coming. So everything has its own stage, with conversions between the
+// products:
 //
 //     products of queries and keys of unit u        each 64 dimensions followed by the conversion
 //     of
@@ -139,7 +140,7 @@ class DecodeOfCodes {
 
   // The state is where tasks have it again; rows that do not exist become some numbers.
   void leave() {
-    add_values({nullptr, nullptr});
+    add_values();
     settle();
     is_open_ = has_keys_ = false;
     configure_full_tiles();
@@ -159,12 +160,12 @@ class DecodeOfCodes {
 
   // next: the tile that follows in the same way, or null; later: the one after that, to ask for
   void attend(const CodeTile& tile, const CodeTile* next, const CodeTile& later) {
-    if (!has_keys_) {
-      for (int line = 0; line < kLines; ++line) convert_keys({tile.keys, tile.keys}, line);
-    }
+    for (int line = 0; line < kLines && !has_keys_; ++line)
+      convert(KeyLine(*this, tile.keys, line));
     const CodeTile& second = next != nullptr ? *next : tile;
     const char* const* const keys[] = {tile.keys, tile.keys + kUnitKeys, second.keys,
-                                       second.keys + kUnitKeys, later.is_whole ? later.keys : second.keys};
+                                       second.keys + kUnitKeys,
+                                       later.is_whole ? later.keys : second.keys};
     const char* const* const values[] = {tile.values, tile.values + kUnitKeys, second.values,
                                          second.values + kUnitKeys};
     for (int unit = 0; unit < kUnits; ++unit) {
@@ -172,7 +173,7 @@ class DecodeOfCodes {
       float key_scales[kUnitKeys], value_scales[kUnitKeys];
       has_keys_ = unit < kUnits - 1 || next != nullptr;
       multiply_keys({keys[unit + 1], keys[unit + 2]});
-      add_values({values[unit], values[unit + 1]});
+      add_values(keys[unit + 1], {values[unit], values[unit + 1]});
       ahead_ = {keys[unit + 3], values[unit + 2]};
       weigh(scales(task_.keys, tile.key_scales, first, key_scales),
             scales(task_.values, tile.value_scales, first, value_scales));
@@ -189,7 +190,6 @@ class DecodeOfCodes {
   static constexpr int kTiles = 2 * kChunks;  // of outputs and values
   // Lines of the keys and of the values of a unit that are asked for beside the softmax before.
   static constexpr int kEarly = kUnitKeys * kLines / 4;
-  static constexpr int kPerLine = kUnitKeys * 3 / 4;
 
   // Those of a unit, or null.
   static const float* scales(const PagedRows& rows, const ScaleRows& from, int first, float* to) {
@@ -251,127 +251,198 @@ class DecodeOfCodes {
                outputs(t) + r * kWidth + n);
   }
 
-  // Asks for line `number` of a unit's, in the order in which they lie: memory that is read in
-  // leaps of two lines comes a fifth slower.
+  // Asks for the lines [first, first + count) of a unit's, in the order in which they lie: memory
+  // that is read in leaps of two lines comes a fifth slower.
   template <class Element>
-  [[gnu::always_inline]] static void ask_for(const char* const* rows, int number) {
-    const char* line = rows[number / kLines] + number % kLines * 64 * Element::kBytes;
+  [[gnu::always_inline]] static void ask_for(const char* const* rows, int first, int count) {
+    for (int number = first; number < first + count; ++number) {
+      const char* line = rows[number / kLines] + number % kLines * 64 * Element::kBytes;
 #pragma GCC unroll 2
-    for (int i = 0; i < Element::kBytes; ++i) prefetch_near(line + 64 * i);
+      for (int i = 0; i < Element::kBytes; ++i) prefetch_near(line + 64 * i);
+    }
+  }
+  // Likewise, what falls on a quarter of the work on a line.
+  template <class Element>
+  [[gnu::always_inline]] static void ask_beside(const char* const* rows, int line, int quarter) {
+    constexpr int kCount = (kUnitKeys * kLines - kEarly) / kLines / 4;
+    ask_for<Element>(rows, kEarly + (4 * line + quarter) * kCount, kCount);
   }
 
-  // Line number `line` of the keys of a unit becomes two columns of tiles, [2][chunks] of sixteen
-  // keys.
-  [[gnu::always_inline]] void convert_keys(const Rows& rows, int line) const {
-    if (!convert_keys<true>(rows, line)) convert_keys<false>(rows, line);
-  }
-  template <bool kPlain>
-  [[gnu::always_inline]] bool convert_keys(const Rows& rows, int line) const {
-    const int at = 64 * line * Keys::kBytes;
-    char* to = scratch_.keys + 2 * line * kTileBytes;
+  // Conversions of a line, in four quarters so that they can stand between the instructions of a
+  // product and the store of its sums.
+  struct NoLine {
+    [[gnu::always_inline]] void quarter(int) {}
+    [[gnu::always_inline]] void finish() {}
+  };
+
+  // Line `line` of the keys of a unit becomes two columns of tiles, [2][chunks] of sixteen keys.
+  struct KeyLine {
+    const char* const* rows;  // [32]
+    int at;                   // bytes
+    char* to;
     Keys loaded;
-    for (int half = 0; half < 2; ++half, to += kChunks * kTileBytes)
-#pragma GCC unroll 4
-      for (int j = 0; j < 16; ++j) {
-        if (j % 2 == 0) ask_for<Keys>(rows.ahead, kEarly + line * kPerLine + kEarly / kLines + 8 * half + j / 2);
+
+    KeyLine(const DecodeOfCodes& it, const char* const* rows, int line)
+        : rows(rows), at(64 * line * Keys::kBytes), to(it.scratch_.keys + 2 * line * kTileBytes) {}
+
+    [[gnu::always_inline]] void quarter(int i) { convert<true>(i); }
+    [[gnu::always_inline]] void finish() {
+      if (!loaded.were_plain())
+        for (int i = 0; i < 4; ++i) convert<false>(i);
+    }
+    template <bool kPlain>
+    [[gnu::always_inline]] void convert(int i) {
+      char* tile = to + i / 2 * kChunks * kTileBytes;
+#pragma GCC unroll 8
+      for (int j = i % 2 * 8; j < i % 2 * 8 + 8; ++j) {
         __m512i low, high;
-        loaded.template load<kPlain>(rows.now[16 * half + j] + at, low, high);
-        _mm512_store_si512(to + j * kTileRowBytes, low);
-        _mm512_store_si512(to + kTileBytes + j * kTileRowBytes, high);
+        loaded.template load<kPlain>(rows[i / 2 * 16 + j] + at, low, high);
+        _mm512_store_si512(tile + j * kTileRowBytes, low);
+        _mm512_store_si512(tile + kTileBytes + j * kTileRowBytes, high);
       }
-    return loaded.were_plain();
-  }
+    }
+  };
 
   // Of values four tiles, where the keys j and 16 + j stand in pairs.
-  [[gnu::always_inline]] void convert_values(const Rows& rows, int line) const {
-    if (!convert_values<true>(rows, line)) convert_values<false>(rows, line);
-  }
-  template <bool kPlain>
-  [[gnu::always_inline]] bool convert_values(const Rows& rows, int line) const {
-    const int at = 64 * line * Values::kBytes;
-    char* to = scratch_.values + 4 * line * kTileBytes;
+  struct ValueLine {
+    const char* const* rows;  // [32]
+    int at;                   // bytes
+    char* to;
     Values loaded;
-#pragma GCC unroll 4
-    for (int j = 0; j < 16; ++j, to += kTileRowBytes) {
-      ask_for<Values>(rows.ahead, kEarly + line * kPerLine + kEarly / kLines + j);
-      __m512i pairs[4];
-      loaded.template load_pairs<kPlain>(rows.now[j] + at, rows.now[16 + j] + at, pairs);
-#pragma GCC unroll 4
-      for (int t = 0; t < 4; ++t) _mm512_store_si512(to + t * kTileBytes, pairs[t]);
+
+    ValueLine(const DecodeOfCodes& it, const char* const* rows, int line)
+        : rows(rows),
+          at(64 * line * Values::kBytes),
+          to(it.scratch_.values + 4 * line * kTileBytes) {}
+
+    [[gnu::always_inline]] void quarter(int i) { convert<true>(i); }
+    [[gnu::always_inline]] void finish() {
+      if (!loaded.were_plain())
+        for (int i = 0; i < 4; ++i) convert<false>(i);
     }
-    return loaded.were_plain();
+    template <bool kPlain>
+    [[gnu::always_inline]] void convert(int i) {
+#pragma GCC unroll 4
+      for (int j = 4 * i; j < 4 * i + 4; ++j) {
+        __m512i pairs[4];
+        loaded.template load_pairs<kPlain>(rows[j] + at, rows[16 + j] + at, pairs);
+#pragma GCC unroll 4
+        for (int t = 0; t < 4; ++t)
+          _mm512_store_si512(to + t * kTileBytes + j * kTileRowBytes, pairs[t]);
+      }
+    }
+  };
+
+  template <class Line>
+  static void convert(Line line) {
+    for (int i = 0; i < 4; ++i) line.quarter(i);
+    line.finish();
+  }
+
+  // Products of 64 dimensions of the keys that are there. ahead: keys to ask for
+  template <class Line>
+  [[gnu::always_inline]] void multiply_keys(int line, const char* const* ahead, Line beside) const {
+    const char *queries = scratch_.queries, *keys = scratch_.keys;
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const int c = 2 * line + half;
+      load_tile<2>(queries + c * kTileBytes);
+      load_tile<3>(keys + c * kTileBytes);
+      product<0, 3, 2>();
+      ask_beside<Keys>(ahead, line, 2 * half);
+      beside.quarter(2 * half);
+      load_tile<4>(keys + (kChunks + c) * kTileBytes);
+      product<1, 4, 2>();
+      ask_beside<Keys>(ahead, line, 2 * half + 1);
+      beside.quarter(2 * half + 1);
+    }
+    beside.finish();
   }
 
   // Scores of the unit whose keys are there. next: the keys of the one after
   void multiply_keys(const Rows& next) {
-    const char *queries = scratch_.queries, *keys = scratch_.keys;
-    float* scores = scratch_.scores;
-    const bool converts = has_keys_;
     clear_tile<0>();
     clear_tile<1>();
-    for (int line = 0; line < kLines; ++line) {
-#pragma GCC unroll 2
-      for (int c = 2 * line; c < 2 * line + 2; ++c) {
-        const int asked = kEarly + line * kPerLine + c % 2 * 4;
-        load_tile<2>(queries + c * kTileBytes);
-        load_tile<3>(keys + c * kTileBytes);
-        product<0, 3, 2>();
-        ask_for<Keys>(next.ahead, asked);
-        ask_for<Keys>(next.ahead, asked + 1);
-        load_tile<4>(keys + (kChunks + c) * kTileBytes);
-        product<1, 4, 2>();
-        ask_for<Keys>(next.ahead, asked + 2);
-        ask_for<Keys>(next.ahead, asked + 3);
-      }
-      if (converts) convert_keys(next, line);
+    if (late_values_ != nullptr)
+      multiply_keys(0, next.ahead, ValueLine(*this, late_values_, kLines - 1));
+    else
+      multiply_keys(0, next.ahead, NoLine());
+    late_values_ = nullptr;
+    for (int line = 1; line < kLines; ++line) {
+      if (has_keys_)
+        multiply_keys(line, next.ahead, KeyLine(*this, next.now, line - 1));
+      else
+        multiply_keys(line, next.ahead, NoLine());
     }
-    store_tile<0>(scores, kRows * 4);
-    store_tile<1>(scores + 16 * kRows, kRows * 4);
+    store_tile<0>(scratch_.scores, kRows * 4);
+    store_tile<1>(scratch_.scores + 16 * kRows, kRows * 4);
   }
 
   bool has_range() const {
     return kIsNarrow && task_.values.scales != nullptr;
   }
 
-  // Products of the unit before, if there is one. next: the values of this one, or null
-  void add_values(const Rows& next) {
+  // Products of the unit before, if there is one. keys: of the next unit; next: the values of this
+  // one
+  void add_values(const char* const* keys, const Rows& next) {
     if (!is_open_) {
-      for (int line = 0; line < kLines && next.now != nullptr; ++line) convert_values(next, line);
+      if (has_keys_) convert(KeyLine(*this, keys, kLines - 1));
+      for (int line = 0; line < kLines; ++line) convert(ValueLine(*this, next.now, line));
       return;
     }
-    has_range() ? multiply_values<true>(next) : multiply_values<false>(next);
+    has_range() ? multiply_values<true>(keys, next) : multiply_values<false>(keys, next);
+    late_values_ = next.now;
+    has_sums_ = has_range();
+  }
+  // Of the last unit.
+  void add_values() {
+    if (late_values_ != nullptr) convert(ValueLine(*this, late_values_, kLines - 1));
+    late_values_ = nullptr;
+    if (!is_open_) return;
+    load_tile<7>(scratch_.weights);
+    for (int line = 0; line < kLines; ++line) {
+      has_range() ? multiply_values<true>(line, nullptr, NoLine())
+                  : multiply_values<false>(line, nullptr, NoLine());
+    }
     has_sums_ = has_range();
   }
 
   // With a range the sums start from zero, and settle() adds them.
   template <bool kApart>
-  [[gnu::always_inline]] void multiply_values(const Rows& next) const {
-    const char* from = scratch_.values;
-    float* to = kApart ? sums(0) : outputs(0);
+  [[gnu::always_inline]] void multiply_values(const char* const* keys, const Rows& next) const {
     load_tile<7>(scratch_.weights);
-    for (int line = 0; line < kLines; ++line) {
+    if (has_keys_)
+      multiply_values<kApart>(0, next.ahead, KeyLine(*this, keys, kLines - 1));
+    else
+      multiply_values<kApart>(0, next.ahead, NoLine());
+    for (int line = 1; line < kLines; ++line)
+      multiply_values<kApart>(line, next.ahead, ValueLine(*this, next.now, line - 1));
+  }
+
+  // Of 64 columns. ahead: values to ask for, or null
+  template <bool kApart, class Line>
+  [[gnu::always_inline]] void multiply_values(int line, const char* const* ahead,
+                                              Line beside) const {
+    const char* from = scratch_.values + 4 * line * kTileBytes;
+    float* to = kApart ? sums(4 * line) : outputs(4 * line);
 #pragma GCC unroll 2
-      for (int c = 0; c < 2; ++c, from += 2 * kTileBytes, to += 2 * kRows * kWidth) {
-        kApart ? clear_tile<5>() : load_tile<5>(to);
-        load_tile<3>(from);
-        product<5, 7, 3>();
-        const int asked = kEarly + line * kPerLine + c * 4;
-        if (next.now != nullptr) {
-          ask_for<Values>(next.ahead, asked);
-          ask_for<Values>(next.ahead, asked + 1);
-        }
-        kApart ? clear_tile<6>() : load_tile<6>(to + kRows * kWidth);
-        load_tile<4>(from + kTileBytes);
-        product<6, 7, 4>();
-        if (next.now != nullptr) {
-          ask_for<Values>(next.ahead, asked + 2);
-          ask_for<Values>(next.ahead, asked + 3);
-        }
-        store_tile<5>(to);
-        store_tile<6>(to + kRows * kWidth);
+    for (int half = 0; half < 2; ++half, from += 2 * kTileBytes, to += 2 * kRows * kWidth) {
+      kApart ? clear_tile<5>() : load_tile<5>(to);
+      load_tile<3>(from);
+      product<5, 7, 3>();
+      kApart ? clear_tile<6>() : load_tile<6>(to + kRows * kWidth);
+      load_tile<4>(from + kTileBytes);
+      product<6, 7, 4>();
+      if (ahead != nullptr) {
+        ask_beside<Values>(ahead, line, 2 * half);
+        ask_beside<Values>(ahead, line, 2 * half + 1);
       }
-      if (next.now != nullptr) convert_values(next, line);
+      beside.quarter(2 * half);
+      beside.quarter(2 * half + 1);
+      store_tile<5>(to);
+      store_tile<6>(to + kRows * kWidth);
     }
+    beside.finish();
   }
 
   void settle() {
@@ -441,8 +512,8 @@ class DecodeOfCodes {
       if (kAsks)
 #pragma GCC unroll 4
         for (int line = kEarly * i / kVectors; line < kEarly * (i + 1) / kVectors; ++line) {
-          ask_for<Keys>(ahead_.keys, line);
-          ask_for<Values>(ahead_.values, line);
+          ask_for<Keys>(ahead_.keys, line, 1);
+          ask_for<Values>(ahead_.values, line, 1);
         }
       const F32 p = exp2(fms(it.s[i], scale, shift));
       F32& part = sum[i % kParts];
@@ -497,6 +568,8 @@ class DecodeOfCodes {
   struct {
     const char *const *keys, *const *values;
   } ahead_;  // units to ask for beside the softmax
+
+  const char* const* late_values_ = nullptr;  // whose last line is not converted yet
 
   bool has_keys_ = false;  // of the next unit, converted
   bool is_open_ = false;   // there is a unit whose weights and values wait

@@ -120,16 +120,16 @@ struct E4m3ToHalves {
 
   // Two rows in pairs, in the order of Int8ToHalves.
   [[gnu::always_inline]] static void plain_pairs(const char* a, const char* b, __m512i* pairs) {
-    pairs_of(a, b, pairs, [](__m512i high) __attribute__((always_inline)) {
-      return parted(high);
-    });
+    pairs_of(
+        a, b, pairs, [](__m512i high) __attribute__((always_inline)) { return parted(high); });
   }
   static void any_pairs(const char* a, const char* b, __m512i* pairs) {
-    pairs_of(a, b, pairs, [](__m512i high) __attribute__((always_inline)) {
-      const __m512i nan = _mm512_set1_epi16(kNan << 8);
-      const __mmask32 is_nan = _mm512_cmpeq_epi16_mask(_mm512_and_si512(high, nan), nan);
-      return _mm512_mask_mov_epi16(parted(high), is_nan, _mm512_set1_epi16(0x7e00));
-    });
+    pairs_of(
+        a, b, pairs, [](__m512i high) __attribute__((always_inline)) {
+          const __m512i nan = _mm512_set1_epi16(kNan << 8);
+          const __mmask32 is_nan = _mm512_cmpeq_epi16_mask(_mm512_and_si512(high, nan), nan);
+          return _mm512_mask_mov_epi16(parted(high), is_nan, _mm512_set1_epi16(0x7e00));
+        });
   }
 
  private:
