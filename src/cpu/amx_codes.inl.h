@@ -1,7 +1,8 @@
-// Decode over a cache of 8-bit codes for up to four heads of a group, in tiles of keys that the
-// rows see whole, with nothing but scales. Codes pass through scratch on their way into tiles; what
-// is stored there cannot be loaded into a tile at once, and a product is long in coming. So
-// everything has its own stage, with conversions between the products:
+// Decode over a cache of 8-bit codes for up to 16 rows, the heads of a group times the query
+// tokens, in tiles of keys that the rows see whole, with nothing but scales. Codes pass through
+// scratch on their way into tiles; what is stored there cannot be loaded into a tile at once, and a
+// product is long in coming. So everything has its own stage, with conversions between the
+// products:
 //
 //     products of queries and keys of unit u        each 64 dimensions followed by the conversion
 //     of
@@ -10,20 +11,34 @@
 //                                                   those of the values of unit u
 //     softmax of unit u
 //
-// The rows are the columns of small tiles, so that a vector holds the scores of four keys and no
-// lane is idle, and values are paired while they are converted:
+// The rows, 4, 8 or 16, are the columns of small tiles, so that a vector of few rows holds the
+// scores of several keys and no lane is idle, and values are paired while they are converted:
 //
-//     S^T [16 keys, 4 rows]      = rows of keys x packed queries
-//     O   [4 rows, 16 columns]  += weights x pairs of rows of values
+//     S^T [16 keys, rows]      = rows of keys x packed queries
+//     O   [rows, 16 columns]  += weights x pairs of rows of values
 //
 // What is computed is that of amx_softmax.inl.h, number by number; other tiles go the way of
 // amx_few.inl.h.
 #pragma once
 
+#include "amx_code_tiles.inl.h"
 #include "amx_few.inl.h"
 #include "amx_transpose.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
+
+// Pairs of the columns of two rows, four vectors from 64 columns; and which of these is pair n of
+// vector t.
+[[gnu::always_inline]] inline void pair_halves(__m512i a_low, __m512i a_high, __m512i b_low,
+                                               __m512i b_high, __m512i* pairs) {
+  pairs[0] = _mm512_unpacklo_epi16(a_low, b_low);
+  pairs[1] = _mm512_unpackhi_epi16(a_low, b_low);
+  pairs[2] = _mm512_unpacklo_epi16(a_high, b_high);
+  pairs[3] = _mm512_unpackhi_epi16(a_high, b_high);
+}
+inline int column_of_halves(int t, int n) {
+  return t / 2 * 32 + n / 4 * 8 + t % 2 * 4 + n % 4;
+}
 
 // 64 elements of a row become two vectors of the tiles' element. Whether codes were plain is asked
 // once for many; then these are loaded anew.
@@ -42,6 +57,31 @@ struct Codes {
   [[gnu::always_inline]] bool were_plain() const {
     return !kHasOthers || are_plain<Convert>(strangest);
   }
+
+  // Of two rows pairs of elements, in the order of column_of.
+  template <bool kPlain>
+  [[gnu::always_inline]] void load_pairs(const char* a, const char* b, __m512i* pairs) {
+    if constexpr (kPairsBytes) {
+      kPlain ? Convert::plain_pairs(a, b, pairs) : Convert::any_pairs(a, b, pairs);
+      if (kPlain && kHasOthers) {
+        const __m512i most = _mm512_max_epu8(Convert::strangeness(a), Convert::strangeness(b));
+        strangest = _mm512_max_epu8(strangest, most);
+      }
+      return;
+    }
+    __m512i a_low, a_high, b_low, b_high;
+    load<kPlain>(a, a_low, a_high);
+    load<kPlain>(b, b_low, b_high);
+    pair_halves(a_low, a_high, b_low, b_high, pairs);
+  }
+  static int column_of(int t, int n) {
+    return kPairsBytes ? n / 4 * 16 + t * 4 + n % 4 : column_of_halves(t, n);
+  }
+
+ private:
+  static constexpr bool kPairsBytes = requires(const char* row, __m512i* pairs) {
+    Convert::plain_pairs(row, row, pairs);
+  };
 };
 
 // The tiles' own element, beside keys that are codes.
@@ -53,13 +93,22 @@ struct Halves {
     high = _mm512_loadu_si512(from + 64);
   }
   static bool were_plain() { return true; }
+
+  template <bool kPlain>
+  [[gnu::always_inline]] void load_pairs(const char* a, const char* b, __m512i* pairs) {
+    __m512i a_low, a_high, b_low, b_high;
+    load<kPlain>(a, a_low, a_high);
+    load<kPlain>(b, b_low, b_high);
+    pair_halves(a_low, a_high, b_low, b_high, pairs);
+  }
+  static int column_of(int t, int n) { return column_of_halves(t, n); }
 };
 
-// Keys, Values: what 64 elements are loaded by; kChunks: of 32 columns of both
-template <class Keys, class Values, int kChunks>
+// Keys, Values: what 64 elements are loaded by; kChunks: of 32 columns of both; kRows: 4, 8 or 16
+template <class Keys, class Values, int kChunks, int kRows>
 class DecodeOfCodes {
  public:
-  // The group's state is elsewhere until enter().
+  // The group's state is elsewhere until enter(), which takes it from there unless there is none.
   DecodeOfCodes(const AttendTask& task, const Logits& logits, const AmxScratch& scratch)
       : task_(task),
         logits_(logits),
@@ -67,54 +116,87 @@ class DecodeOfCodes {
         group_(group_of(task, 0)),
         logit_scale_(scale_of_rows(task, logits)) {}
 
-  void enter() {
+  void enter(bool is_blank) {
     TileLayout layout;  // 0 and 1: scores; 2: queries; 3 and 4: keys, values; 5 and 6: outputs
     for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kRows * 4);
     for (int tile = 3; tile < 5; ++tile) layout.set(tile, kTileRows, kTileRowBytes);
     for (int tile = 5; tile < 8; ++tile) layout.set(tile, kRows, kTileRowBytes);
     configure_tiles(layout);
+    if (is_blank) {
+      m_ = broadcast(kMinusInfinity);
+      l_ = broadcast(0.0f);
+      for (int i = 0; i < kTiles * kRows; ++i) store(outputs(0) + i * kWidth, broadcast(0.0f));
+      return;
+    }
     m_ = repeat_rows(load(group_.m));
     l_ = repeat_rows(load(group_.l));
-    each_square([](float* columns, float* rows) { turn(columns, kGroupRows, rows, kWidth); });
+    each_square([](int, const float* columns, float* rows) {
+      __m128 r[4];
+      for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(columns + i * kGroupRows);
+      _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+      for (int i = 0; i < 4; ++i) _mm_storeu_ps(rows + i * kWidth, r[i]);
+    });
   }
 
+  // The state is where tasks have it again; rows that do not exist become some numbers.
   void leave() {
-    add_values({nullptr, nullptr});
+    add_values();
     settle();
     is_open_ = has_keys_ = false;
     configure_full_tiles();
-    _mm_storeu_ps(group_.m, _mm512_castps512_ps128(m_.v));
-    _mm_storeu_ps(group_.l, _mm512_castps512_ps128(l_.v));
-    each_square([](float* columns, float* rows) { turn(rows, kWidth, columns, kGroupRows); });
+    store(group_.m, m_);
+    store(group_.l, l_);
+    each_square([](int first, float* columns, const float* rows) {
+      __m128 r[4];
+      for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(rows + i * kWidth);
+      _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+      for (int i = 0; i < 4; ++i) {
+        float* column = columns + i * kGroupRows;
+        first == 0 ? _mm512_storeu_ps(column, _mm512_zextps128_ps512(r[i]))
+                   : _mm_storeu_ps(column, r[i]);
+      }
+    });
   }
 
-  // next: the tile that follows in the same way, or null
-  void attend(const Tile& tile, const Tile* next) {
-    float key_scales[kTileKeys], value_scales[kTileKeys];
-    const float* of_keys = gather(task_.keys, tile.key_scales, key_scales);
-    const float* of_values = gather(task_.values, tile.value_scales, value_scales);
-    if (!has_keys_)
-      for (int line = 0; line < kLines; ++line) convert_keys({tile.keys, tile.keys}, line);
-    const Tile& later = next != nullptr ? *next : tile;
+  // next: the tile that follows in the same way, or null; later: the one after that, to ask for
+  void attend(const CodeTile& tile, const CodeTile* next, const CodeTile& later) {
+    for (int line = 0; line < kLines && !has_keys_; ++line)
+      convert(KeyLine(*this, tile.keys, line));
+    const CodeTile& second = next != nullptr ? *next : tile;
+    const char* const* const keys[] = {tile.keys, tile.keys + kUnitKeys, second.keys,
+                                       second.keys + kUnitKeys,
+                                       later.is_whole ? later.keys : second.keys};
+    const char* const* const values[] = {tile.values, tile.values + kUnitKeys, second.values,
+                                         second.values + kUnitKeys};
     for (int unit = 0; unit < kUnits; ++unit) {
       const int first = unit * kUnitKeys;
-      const bool last = unit == kUnits - 1;
-      const Tile& after = last ? later : tile;  // has the next unit
-      const int at = last ? 0 : first + kUnitKeys;
-      has_keys_ = !last || next != nullptr;
-      multiply_keys({after.keys + at, later.keys + first});
-      add_values({tile.values + first, after.values + at});
-      weigh(of_keys != nullptr ? of_keys + first : nullptr,
-            of_values != nullptr ? of_values + first : nullptr);
+      float key_scales[kUnitKeys], value_scales[kUnitKeys];
+      has_keys_ = unit < kUnits - 1 || next != nullptr;
+      multiply_keys({keys[unit + 1], keys[unit + 2]});
+      add_values(keys[unit + 1], {values[unit], values[unit + 1]});
+      ahead_ = {keys[unit + 3], values[unit + 2]};
+      weigh(scales(task_.keys, tile.key_scales, first, key_scales),
+            scales(task_.values, tile.value_scales, first, value_scales));
     }
   }
 
  private:
-  static constexpr int kRows = 4;
-  static constexpr int kVectors = kUnitKeys * kRows / kWidth;  // of scores; lane 4 k + r is row r
+  static constexpr int kKeys = kWidth / kRows;        // of a vector of scores; lane kRows k + r
+  static constexpr int kVectors = kUnitKeys / kKeys;  // of scores
+  static constexpr int kHalf = kVectors / 2;          // of them, of sixteen keys
+  static constexpr int kParts = kRows / 4;            // of a sum of weights
 
   static constexpr int kLines = kChunks / 2;  // of 64 elements of a row
   static constexpr int kTiles = 2 * kChunks;  // of outputs and values
+  // Lines of the keys and of the values of a unit that are asked for beside the softmax before.
+  static constexpr int kEarly = kUnitKeys * kLines / 4;
+
+  // Those of a unit, or null.
+  static const float* scales(const PagedRows& rows, const ScaleRows& from, int first, float* to) {
+    if (rows.scales == nullptr) return nullptr;
+    from.gather(first, to);
+    return to;
+  }
 
   // Of a unit, and those to ask for meanwhile.
   struct Rows {
@@ -130,158 +212,237 @@ class DecodeOfCodes {
     return repeat_rows(logits.with_units(task.scale, 0) * load(rows));
   }
 
-  // The first four rows' numbers for each of four keys.
-  static F32 repeat_rows(F32 rows) {
-    return {_mm512_broadcast_f32x4(_mm512_castps512_ps128(rows.v))};
+  // The rows' numbers for each of a vector's keys.
+  [[gnu::always_inline]] static F32 repeat_rows(F32 rows) {
+    if (kRows == 4) return {_mm512_broadcast_f32x4(_mm512_castps512_ps128(rows.v))};
+    if (kRows == 8) return {_mm512_broadcast_f32x8(_mm512_castps512_ps256(rows.v))};
+    return rows;
   }
 
-  // Scales of keys 4 i .. 4 i + 3, each in the lanes of its rows.
+  // Scales of the keys of vector i, each in the lanes of its rows.
   [[gnu::always_inline]] static F32 scales_of_keys(const float* scales, int i) {
+    const float* of_keys = scales + kKeys * i;
+    if (kRows == 16) return broadcast(*of_keys);
+    if (kRows == 8) return select({0xff00}, broadcast(of_keys[1]), broadcast(of_keys[0]));
     const __m512i key = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    return {_mm512_permutexvar_ps(key, _mm512_broadcast_f32x4(_mm_loadu_ps(scales + 4 * i)))};
+    return {_mm512_permutexvar_ps(key, _mm512_broadcast_f32x4(_mm_loadu_ps(of_keys)))};
   }
 
   // The same of every key in all lanes of a row, by a commutative operation.
   template <class Operation>
   [[gnu::always_inline]] static F32 over_keys(F32 x, const Operation& operation) {
-    x = operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0xb1)});
-    return operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0x4e)});
+    if (kKeys >= 4) x = operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0xb1)});
+    if (kKeys >= 2) x = operation(x, F32{_mm512_shuffle_f32x4(x.v, x.v, 0x4e)});
+    return x;
   }
 
-  // Four columns of four rows from one order into the other.
-  static void turn(const float* from, int from_stride, float* to, int to_stride) {
-    __m128 r[4];
-    for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(from + i * from_stride);
-    _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
-    for (int i = 0; i < 4; ++i) _mm_storeu_ps(to + i * to_stride, r[i]);
-  }
-
-  // [2 x chunks][4 rows][16 columns], of the state and then of a unit's sums. Column n of tile t is
-  // 8 q + w of the 32 of its chunk, or 4 more for odd t, where n = 4 q + w.
+  // [2 x chunks][rows][16 columns], of the state and then of a unit's sums.
   float* outputs(int tile) const { return scratch_.sums + tile * kRows * kWidth; }
   float* sums(int tile) const { return outputs(kTiles + tile); }
 
-  // body(columns, rows) for every four columns: where they stand in a state, [column][16 rows], and
-  // in outputs.
+  // body(first row, columns, rows) for every four columns of four rows: where they stand in a
+  // state, [column][16 rows], and in outputs.
   template <class Body>
   void each_square(const Body& body) {
     for (int t = 0; t < kTiles; ++t)
       for (int n = 0; n < kWidth; n += 4)
-        body(group_.o + int64_t{t / 2 * kChunkDims + t % 2 * 4 + n * 2} * kGroupRows,
-             outputs(t) + n);
+        for (int r = 0; r < kRows; r += 4)
+          body(r, group_.o + int64_t{t / 4 * 64 + Values::column_of(t % 4, n)} * kGroupRows + r,
+               outputs(t) + r * kWidth + n);
   }
 
-  // Asks for line `number` of a unit's, in the order in which they lie: memory that is read in
-  // leaps of two lines comes a fifth slower.
+  // Asks for the lines [first, first + count) of a unit's, in the order in which they lie: memory
+  // that is read in leaps of two lines comes a fifth slower.
   template <class Element>
-  [[gnu::always_inline]] static void ask_for(const char* const* rows, int number) {
-    const char* line = rows[number / kLines] + number % kLines * 64 * Element::kBytes;
+  [[gnu::always_inline]] static void ask_for(const char* const* rows, int first, int count) {
+    for (int number = first; number < first + count; ++number) {
+      const char* line = rows[number / kLines] + number % kLines * 64 * Element::kBytes;
 #pragma GCC unroll 2
-    for (int i = 0; i < Element::kBytes; ++i) prefetch_near(line + 64 * i);
+      for (int i = 0; i < Element::kBytes; ++i) prefetch_near(line + 64 * i);
+    }
+  }
+  // Likewise, what falls on a quarter of the work on a line.
+  template <class Element>
+  [[gnu::always_inline]] static void ask_beside(const char* const* rows, int line, int quarter) {
+    constexpr int kCount = (kUnitKeys * kLines - kEarly) / kLines / 4;
+    ask_for<Element>(rows, kEarly + (4 * line + quarter) * kCount, kCount);
   }
 
-  // Line number `line` of the keys of a unit becomes two columns of tiles, [2][chunks] of sixteen
-  // keys.
-  [[gnu::always_inline]] void convert_keys(const Rows& rows, int line) const {
-    if (!convert_keys<true>(rows, line)) convert_keys<false>(rows, line);
-  }
-  template <bool kPlain>
-  [[gnu::always_inline]] bool convert_keys(const Rows& rows, int line) const {
-    const int at = 64 * line * Keys::kBytes;
-    char* to = scratch_.keys + 2 * line * kTileBytes;
+  // Conversions of a line, in four quarters so that they can stand between the instructions of a
+  // product and the store of its sums.
+  struct NoLine {
+    [[gnu::always_inline]] void quarter(int) {}
+    [[gnu::always_inline]] void finish() {}
+  };
+
+  // Line `line` of the keys of a unit becomes two columns of tiles, [2][chunks] of sixteen keys.
+  struct KeyLine {
+    const char* const* rows;  // [32]
+    int at;                   // bytes
+    char* to;
     Keys loaded;
-    for (int half = 0; half < 2; ++half, to += kChunks * kTileBytes)
-#pragma GCC unroll 4
-      for (int j = 0; j < 16; ++j) {
-        ask_for<Keys>(rows.ahead, kUnitKeys * line + 16 * half + j);
+
+    KeyLine(const DecodeOfCodes& it, const char* const* rows, int line)
+        : rows(rows), at(64 * line * Keys::kBytes), to(it.scratch_.keys + 2 * line * kTileBytes) {}
+
+    [[gnu::always_inline]] void quarter(int i) { convert<true>(i); }
+    [[gnu::always_inline]] void finish() {
+      if (!loaded.were_plain())
+        for (int i = 0; i < 4; ++i) convert<false>(i);
+    }
+    template <bool kPlain>
+    [[gnu::always_inline]] void convert(int i) {
+      char* tile = to + i / 2 * kChunks * kTileBytes;
+#pragma GCC unroll 8
+      for (int j = i % 2 * 8; j < i % 2 * 8 + 8; ++j) {
         __m512i low, high;
-        loaded.template load<kPlain>(rows.now[16 * half + j] + at, low, high);
-        _mm512_store_si512(to + j * kTileRowBytes, low);
-        _mm512_store_si512(to + kTileBytes + j * kTileRowBytes, high);
+        loaded.template load<kPlain>(rows[i / 2 * 16 + j] + at, low, high);
+        _mm512_store_si512(tile + j * kTileRowBytes, low);
+        _mm512_store_si512(tile + kTileBytes + j * kTileRowBytes, high);
       }
-    return loaded.were_plain();
-  }
+    }
+  };
 
   // Of values four tiles, where the keys j and 16 + j stand in pairs.
-  [[gnu::always_inline]] void convert_values(const Rows& rows, int line) const {
-    if (!convert_values<true>(rows, line)) convert_values<false>(rows, line);
-  }
-  template <bool kPlain>
-  [[gnu::always_inline]] bool convert_values(const Rows& rows, int line) const {
-    const int at = 64 * line * Values::kBytes;
-    char* to = scratch_.values + 4 * line * kTileBytes;
+  struct ValueLine {
+    const char* const* rows;  // [32]
+    int at;                   // bytes
+    char* to;
     Values loaded;
-#pragma GCC unroll 4
-    for (int j = 0; j < 16; ++j, to += kTileRowBytes) {
-      ask_for<Values>(rows.ahead, kUnitKeys * line + 2 * j);
-      ask_for<Values>(rows.ahead, kUnitKeys * line + 2 * j + 1);
-      __m512i a_low, a_high, b_low, b_high;
-      loaded.template load<kPlain>(rows.now[j] + at, a_low, a_high);
-      loaded.template load<kPlain>(rows.now[16 + j] + at, b_low, b_high);
-      _mm512_store_si512(to, _mm512_unpacklo_epi16(a_low, b_low));
-      _mm512_store_si512(to + kTileBytes, _mm512_unpackhi_epi16(a_low, b_low));
-      _mm512_store_si512(to + 2 * kTileBytes, _mm512_unpacklo_epi16(a_high, b_high));
-      _mm512_store_si512(to + 3 * kTileBytes, _mm512_unpackhi_epi16(a_high, b_high));
+
+    ValueLine(const DecodeOfCodes& it, const char* const* rows, int line)
+        : rows(rows),
+          at(64 * line * Values::kBytes),
+          to(it.scratch_.values + 4 * line * kTileBytes) {}
+
+    [[gnu::always_inline]] void quarter(int i) { convert<true>(i); }
+    [[gnu::always_inline]] void finish() {
+      if (!loaded.were_plain())
+        for (int i = 0; i < 4; ++i) convert<false>(i);
     }
-    return loaded.were_plain();
+    template <bool kPlain>
+    [[gnu::always_inline]] void convert(int i) {
+#pragma GCC unroll 4
+      for (int j = 4 * i; j < 4 * i + 4; ++j) {
+        __m512i pairs[4];
+        loaded.template load_pairs<kPlain>(rows[j] + at, rows[16 + j] + at, pairs);
+#pragma GCC unroll 4
+        for (int t = 0; t < 4; ++t)
+          _mm512_store_si512(to + t * kTileBytes + j * kTileRowBytes, pairs[t]);
+      }
+    }
+  };
+
+  template <class Line>
+  static void convert(Line line) {
+    for (int i = 0; i < 4; ++i) line.quarter(i);
+    line.finish();
+  }
+
+  // Products of 64 dimensions of the keys that are there. ahead: keys to ask for
+  template <class Line>
+  [[gnu::always_inline]] void multiply_keys(int line, const char* const* ahead, Line beside) const {
+    const char *queries = scratch_.queries, *keys = scratch_.keys;
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const int c = 2 * line + half;
+      load_tile<2>(queries + c * kTileBytes);
+      load_tile<3>(keys + c * kTileBytes);
+      product<0, 3, 2>();
+      ask_beside<Keys>(ahead, line, 2 * half);
+      beside.quarter(2 * half);
+      load_tile<4>(keys + (kChunks + c) * kTileBytes);
+      product<1, 4, 2>();
+      ask_beside<Keys>(ahead, line, 2 * half + 1);
+      beside.quarter(2 * half + 1);
+    }
+    beside.finish();
   }
 
   // Scores of the unit whose keys are there. next: the keys of the one after
   void multiply_keys(const Rows& next) {
-    const char *queries = scratch_.queries, *keys = scratch_.keys;
-    float* scores = scratch_.scores;
-    const bool converts = has_keys_;
     clear_tile<0>();
     clear_tile<1>();
-    for (int line = 0; line < kLines; ++line) {
-#pragma GCC unroll 2
-      for (int c = 2 * line; c < 2 * line + 2; ++c) {
-        load_tile<2>(queries + c * kTileBytes);
-        load_tile<3>(keys + c * kTileBytes);
-        product<0, 3, 2>();
-        load_tile<4>(keys + (kChunks + c) * kTileBytes);
-        product<1, 4, 2>();
-      }
-      if (converts) convert_keys(next, line);
+    if (late_values_ != nullptr)
+      multiply_keys(0, next.ahead, ValueLine(*this, late_values_, kLines - 1));
+    else
+      multiply_keys(0, next.ahead, NoLine());
+    late_values_ = nullptr;
+    for (int line = 1; line < kLines; ++line) {
+      if (has_keys_)
+        multiply_keys(line, next.ahead, KeyLine(*this, next.now, line - 1));
+      else
+        multiply_keys(line, next.ahead, NoLine());
     }
-    store_tile<0>(scores, kRows * 4);
-    store_tile<1>(scores + 16 * kRows, kRows * 4);
+    store_tile<0>(scratch_.scores, kRows * 4);
+    store_tile<1>(scratch_.scores + 16 * kRows, kRows * 4);
   }
 
   bool has_range() const {
     return kIsNarrow && task_.values.scales != nullptr;
   }
 
-  // Products of the unit before, if there is one. next: the values of this one, or null
-  void add_values(const Rows& next) {
+  // Products of the unit before, if there is one. keys: of the next unit; next: the values of this
+  // one
+  void add_values(const char* const* keys, const Rows& next) {
     if (!is_open_) {
-      for (int line = 0; line < kLines && next.now != nullptr; ++line) convert_values(next, line);
+      if (has_keys_) convert(KeyLine(*this, keys, kLines - 1));
+      for (int line = 0; line < kLines; ++line) convert(ValueLine(*this, next.now, line));
       return;
     }
-    has_range() ? multiply_values<true>(next) : multiply_values<false>(next);
+    has_range() ? multiply_values<true>(keys, next) : multiply_values<false>(keys, next);
+    late_values_ = next.now;
+    has_sums_ = has_range();
+  }
+  // Of the last unit.
+  void add_values() {
+    if (late_values_ != nullptr) convert(ValueLine(*this, late_values_, kLines - 1));
+    late_values_ = nullptr;
+    if (!is_open_) return;
+    load_tile<7>(scratch_.weights);
+    for (int line = 0; line < kLines; ++line) {
+      has_range() ? multiply_values<true>(line, nullptr, NoLine())
+                  : multiply_values<false>(line, nullptr, NoLine());
+    }
     has_sums_ = has_range();
   }
 
   // With a range the sums start from zero, and settle() adds them.
   template <bool kApart>
-  [[gnu::always_inline]] void multiply_values(const Rows& next) const {
-    const char* from = scratch_.values;
-    float* to = kApart ? sums(0) : outputs(0);
+  [[gnu::always_inline]] void multiply_values(const char* const* keys, const Rows& next) const {
     load_tile<7>(scratch_.weights);
-    for (int line = 0; line < kLines; ++line) {
+    if (has_keys_)
+      multiply_values<kApart>(0, next.ahead, KeyLine(*this, keys, kLines - 1));
+    else
+      multiply_values<kApart>(0, next.ahead, NoLine());
+    for (int line = 1; line < kLines; ++line)
+      multiply_values<kApart>(line, next.ahead, ValueLine(*this, next.now, line - 1));
+  }
+
+  // Of 64 columns. ahead: values to ask for, or null
+  template <bool kApart, class Line>
+  [[gnu::always_inline]] void multiply_values(int line, const char* const* ahead,
+                                              Line beside) const {
+    const char* from = scratch_.values + 4 * line * kTileBytes;
+    float* to = kApart ? sums(4 * line) : outputs(4 * line);
 #pragma GCC unroll 2
-      for (int c = 0; c < 2; ++c, from += 2 * kTileBytes, to += 2 * kRows * kWidth) {
-        kApart ? clear_tile<5>() : load_tile<5>(to);
-        load_tile<3>(from);
-        product<5, 7, 3>();
-        kApart ? clear_tile<6>() : load_tile<6>(to + kRows * kWidth);
-        load_tile<4>(from + kTileBytes);
-        product<6, 7, 4>();
-        store_tile<5>(to);
-        store_tile<6>(to + kRows * kWidth);
+    for (int half = 0; half < 2; ++half, from += 2 * kTileBytes, to += 2 * kRows * kWidth) {
+      kApart ? clear_tile<5>() : load_tile<5>(to);
+      load_tile<3>(from);
+      product<5, 7, 3>();
+      kApart ? clear_tile<6>() : load_tile<6>(to + kRows * kWidth);
+      load_tile<4>(from + kTileBytes);
+      product<6, 7, 4>();
+      if (ahead != nullptr) {
+        ask_beside<Values>(ahead, line, 2 * half);
+        ask_beside<Values>(ahead, line, 2 * half + 1);
       }
-      if (next.now != nullptr) convert_values(next, line);
+      beside.quarter(2 * half);
+      beside.quarter(2 * half + 1);
+      store_tile<5>(to);
+      store_tile<6>(to + kRows * kWidth);
     }
+    beside.finish();
   }
 
   void settle() {
@@ -307,7 +468,7 @@ class DecodeOfCodes {
   // The softmax of the unit. Scales: [32] or null
   void weigh(const float* key_scales, const float* value_scales) {
     Scores it;
-#pragma GCC unroll 8
+#pragma GCC unroll 32
     for (int i = 0; i < kVectors; ++i) {
       it.s[i] = load(scratch_.scores + i * kWidth);
       if (logits_.plain) continue;
@@ -319,11 +480,11 @@ class DecodeOfCodes {
       m_ = select(fresh, it.highest(scale), m_);
     settle();  // in units of the range of before
     range_ = range_of_unit(value_scales);
-    F32 sum = make_weights(it, value_scales);
+    F32 sum = make_weights<true>(it, value_scales);
     const Lanes rising = less(broadcast(kMostSum), sum);
     if (__builtin_expect(rising.bits != 0, false)) {
       raise(rising, it.highest(scale));
-      sum = make_weights(it, value_scales);
+      sum = make_weights<false>(it, value_scales);
     }
     l_ = l_ + sum;
     is_open_ = true;
@@ -339,24 +500,38 @@ class DecodeOfCodes {
   }
 
   // Stores them; returns their sum.
+  template <bool kAsks>
   [[gnu::always_inline]] F32 make_weights(const Scores& it, const float* value_scales) const {
     const F32 scale = repeat_rows(logits_.exponent_scale(0)), inverse = inverse_of_power(range_);
     const F32 shift =
         select(equal(m_, broadcast(kMinusInfinity)), broadcast(0.0f), m_ * broadcast(kLog2E));
-    F32 sum = broadcast(0.0f);
+    F32 sum[kParts];
+#pragma GCC unroll 4
+    for (F32& part : sum) part = broadcast(0.0f);
     const auto one = [&](int i) __attribute__((always_inline)) {
+      if (kAsks)
+#pragma GCC unroll 4
+        for (int line = kEarly * i / kVectors; line < kEarly * (i + 1) / kVectors; ++line) {
+          ask_for<Keys>(ahead_.keys, line, 1);
+          ask_for<Values>(ahead_.values, line, 1);
+        }
       const F32 p = exp2(fms(it.s[i], scale, shift));
-      sum = sum + p;
+      F32& part = sum[i % kParts];
+      part = part + p;
       return value_scales != nullptr ? p * (scales_of_keys(value_scales, i) * inverse) : p;
     };
-    __m512i pairs[kVectors / 2];
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors / 2; ++i) {
+    __m512i pairs[kHalf];
+#pragma GCC unroll 16
+    for (int i = 0; i < kHalf; ++i) {
       const F32 first = one(i);
-      pairs[i] = rounded_pair(first, one(kVectors / 2 + i));
+      pairs[i] = rounded_pair(first, one(kHalf + i));
     }
     store_weights(pairs, scratch_.weights);
-    return over_keys(sum, [](F32 a, F32 b) { return a + b; });
+#pragma GCC unroll 4
+    for (F32& part : sum) part = over_keys(part, [](F32 a, F32 b) { return a + b; });
+    if constexpr (kParts == 1) return sum[0];
+    if constexpr (kParts == 2) return sum[0] + sum[1];
+    if constexpr (kParts == 4) return (sum[0] + sum[1]) + (sum[2] + sum[3]);
   }
 
   void raise(Lanes rising, F32 here) {
@@ -372,12 +547,15 @@ class DecodeOfCodes {
         store(outputs(t) + r * kWidth, load(outputs(t) + r * kWidth) * broadcast(factors[r]));
   }
 
-  // Pairs of weights, [4 rows][16 pairs], from vectors of pairs of [4 keys][4 rows].
-  [[gnu::always_inline]] static void store_weights(const __m512i (&pairs)[kVectors / 2], char* to) {
+  // Pairs of weights, [rows][16 pairs], from vectors of pairs of [keys][rows].
+  [[gnu::always_inline]] static void store_weights(__m512i (&pairs)[kHalf], char* to) {
     __m512i rows[kRows];
-    transpose_4(pairs, rows);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) _mm512_store_si512(to + r * kTileRowBytes, rows[r]);
+    if constexpr (kRows == 4) transpose_4(pairs, rows);
+    if constexpr (kRows == 8) transpose_8(pairs, rows);
+    if constexpr (kRows == 16) transpose(pairs);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r)
+      _mm512_store_si512(to + r * kTileRowBytes, kRows == 16 ? pairs[r] : rows[r]);
   }
 
   const AttendTask& task_;
@@ -387,45 +565,87 @@ class DecodeOfCodes {
   const F32 logit_scale_;
   F32 m_, l_, range_;
 
+  struct {
+    const char *const *keys, *const *values;
+  } ahead_;  // units to ask for beside the softmax
+
+  const char* const* late_values_ = nullptr;  // whose last line is not converted yet
+
   bool has_keys_ = false;  // of the next unit, converted
   bool is_open_ = false;   // there is a unit whose weights and values wait
   bool has_sums_ = false;  // there are sums of the unit before, not yet added
 };
 
 inline bool serves_codes(const AttendTask& task) {
-  constexpr int kMostRows = 4;
-  return task.num_rows <= kMostRows && task.softcap == 0 && task.bias == Bias::none &&
+  return task.num_rows <= kMostRowsOfCodes && task.softcap == 0 && task.bias == Bias::none &&
          task.score.apply == nullptr && is_code(task.key_element) &&
          (task.head_dim == 64 || task.head_dim == 128 || task.head_dim == 256) &&
          task.head_dim_v == task.head_dim;
 }
 
+// Where the state of a task's rows stands.
+enum class Place { blank, state, outputs, codes };
+
+// A task's tiles, each in the way that it goes; the state is moved to where that way has it.
+template <class Keys, class Values, int kChunks, int kRows>
+class CodesTask {
+ public:
+  CodesTask(const AttendTask& task, const AmxScratch& scratch)
+      : task_(task),
+        scratch_(scratch),
+        logits_(task, scratch.query_units),
+        group_(group_of(task, 0)),
+        outputs_(outputs_of(task, scratch, group_)),
+        decode_(task, logits_, scratch),
+        place_(task.continues ? Place::state : Place::blank) {}
+
+  void run() {
+    each_code_tile(task_, [&](CodeTile& tile, CodeTile* next, const CodeTile& later) {
+      if (!tile.is_whole) return attend_apart(tile, next);
+      if (place_ != Place::codes) {
+        if (place_ == Place::outputs) move(Place::state);
+        decode_.enter(place_ == Place::blank);
+        place_ = Place::codes;
+      }
+      decode_.attend(tile, next != nullptr && next->is_whole ? next : nullptr, later);
+    });
+    move(Place::state);
+  }
+
+ private:
+  void attend_apart(const CodeTile& from, const CodeTile* after) {
+    move(Place::outputs);
+    Tile tile, next;
+    set_tile(task_, from.seen, tile);
+    if (after != nullptr) set_tile(task_, after->seen, next);
+    attend_few_tile(task_, logits_, scratch_, tile, after != nullptr ? &next : nullptr);
+  }
+
+  // To one of the places of all.
+  void move(Place to) {
+    if (place_ == Place::blank) clear(task_);
+    if (place_ == Place::codes) decode_.leave();
+    if (place_ == Place::outputs && to == Place::state)
+      from_outputs(outputs_, task_.head_dim_v, group_);
+    if (place_ != Place::outputs && to == Place::outputs)
+      to_outputs(group_, task_.head_dim_v, outputs_);
+    place_ = to;
+  }
+
+  const AttendTask& task_;
+  const AmxScratch& scratch_;
+  const Logits logits_;
+  const Group group_;
+  float* const outputs_;
+  DecodeOfCodes<Keys, Values, kChunks, kRows> decode_;
+  Place place_;
+};
+
 template <class Keys, class Values, int kChunks>
 inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
-  const Logits logits(task, scratch.query_units);
-  const Group group = group_of(task, 0);
-  float* outputs = outputs_of(task, scratch, group);
-  DecodeOfCodes<Keys, Values, kChunks> decode(task, logits, scratch);
-  const auto is_whole = [&](const Tile& tile) {
-    return tile.seen.any == ~uint64_t{0} && tile.seen.is_uniform() && tile.first == 0 &&
-           tile.last == task.num_rows;
-  };
-  bool is_inside = false;
-  to_outputs(group, task.head_dim_v, outputs);
-  each_tile(task, [&](Tile& tile, const Tile* next) {
-    const bool whole = is_whole(tile);
-    if (whole && !is_inside) {
-      from_outputs(outputs, task.head_dim_v, group);
-      decode.enter();
-    } else if (!whole && is_inside) {
-      decode.leave();
-      to_outputs(group, task.head_dim_v, outputs);
-    }
-    is_inside = whole;
-    if (!whole) return attend_few_tile(task, logits, scratch, tile, next);
-    decode.attend(tile, next != nullptr && is_whole(*next) ? next : nullptr);
-  });
-  is_inside ? decode.leave() : from_outputs(outputs, task.head_dim_v, group);
+  if (task.num_rows <= 4) return CodesTask<Keys, Values, kChunks, 4>(task, scratch).run();
+  if (task.num_rows <= 8) return CodesTask<Keys, Values, kChunks, 8>(task, scratch).run();
+  CodesTask<Keys, Values, kChunks, 16>(task, scratch).run();
 }
 
 template <class Keys, class Values>

@@ -78,6 +78,26 @@ struct Int8ToHalves {
     return _mm512_castph_si512(_mm512_cvtepi16_ph(_mm512_cvtepi8_epi16(bytes)));
   }
   [[gnu::always_inline]] static __m512i any(const char* codes) { return plain(codes); }
+
+  // The same of two rows of 64, in pairs: four vectors of [16 columns][2 rows], of which vector t
+  // has columns 16 q + 4 t + w. A code above -128 is the mantissa of a number from 1024 on.
+  [[gnu::always_inline]] static void plain_pairs(const char* a, const char* b, __m512i* pairs) {
+    const __m512i sign = _mm512_set1_epi8(-128), exponent = _mm512_set1_epi8(0x64);
+    const __m512i codes_a = _mm512_loadu_si512(a), codes_b = _mm512_loadu_si512(b);
+    const __m512i low = _mm512_xor_si512(_mm512_unpacklo_epi8(codes_a, codes_b), sign);
+    const __m512i high = _mm512_xor_si512(_mm512_unpackhi_epi8(codes_a, codes_b), sign);
+    const auto number = [&](__m512i halves) __attribute__((always_inline)) {
+      const __m512h lowest = _mm512_castsi512_ph(_mm512_set1_epi16(0x6480));  // 1024 + 128
+      return _mm512_castph_si512(_mm512_sub_ph(_mm512_castsi512_ph(halves), lowest));
+    };
+    pairs[0] = number(_mm512_unpacklo_epi8(low, exponent));
+    pairs[1] = number(_mm512_unpackhi_epi8(low, exponent));
+    pairs[2] = number(_mm512_unpacklo_epi8(high, exponent));
+    pairs[3] = number(_mm512_unpackhi_epi8(high, exponent));
+  }
+  [[gnu::always_inline]] static void any_pairs(const char* a, const char* b, __m512i* pairs) {
+    plain_pairs(a, b, pairs);
+  }
 };
 
 // A code is sign, four bits of exponent, three of mantissa. Those of f16 lie in the same order, and
@@ -96,13 +116,45 @@ struct E4m3ToHalves {
     return _mm512_mask_mov_epi16(shifted(code), is_nan, _mm512_set1_epi16(0x7e00));
   }
 
+  // Two rows in pairs, in the order of Int8ToHalves.
+  [[gnu::always_inline]] static void plain_pairs(const char* a, const char* b, __m512i* pairs) {
+    pairs_of(
+        a, b, pairs, [](__m512i high) __attribute__((always_inline)) { return parted(high); });
+  }
+  static void any_pairs(const char* a, const char* b, __m512i* pairs) {
+    pairs_of(
+        a, b, pairs, [](__m512i high) __attribute__((always_inline)) {
+          const __m512i nan = _mm512_set1_epi16(kNan << 8);
+          const __mmask32 is_nan = _mm512_cmpeq_epi16_mask(_mm512_and_si512(high, nan), nan);
+          return _mm512_mask_mov_epi16(parted(high), is_nan, _mm512_set1_epi16(0x7e00));
+        });
+  }
+
  private:
   static constexpr char kNan = 0x7f;  // but for the sign
 
   [[gnu::always_inline]] static __m512i wide(const char* codes) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
   }
+  // number: of codes in the upper halves of words of 16 bits
+  template <class Number>
+  [[gnu::always_inline]] static void pairs_of(const char* a, const char* b, __m512i* pairs,
+                                              const Number& number) {
+    const __m512i codes_a = _mm512_loadu_si512(a), codes_b = _mm512_loadu_si512(b);
+    const __m512i low = _mm512_unpacklo_epi8(codes_a, codes_b);
+    const __m512i high = _mm512_unpackhi_epi8(codes_a, codes_b);
+    const __m512i zero = _mm512_setzero_si512();
+    pairs[0] = number(_mm512_unpacklo_epi8(zero, low));
+    pairs[1] = number(_mm512_unpackhi_epi8(zero, low));
+    pairs[2] = number(_mm512_unpacklo_epi8(zero, high));
+    pairs[3] = number(_mm512_unpackhi_epi8(zero, high));
+  }
   // The bit between sign and exponent is a second sign.
+  [[gnu::always_inline]] static __m512i parted(__m512i high) {
+    return _mm512_and_si512(_mm512_srai_epi16(high, 1),
+                            _mm512_set1_epi16(static_cast<short>(0xbf80)));
+  }
+  // Likewise.
   [[gnu::always_inline]] static __m512i shifted(__m512i code) {
     return _mm512_and_si512(_mm512_slli_epi16(code, 7),
                             _mm512_set1_epi16(static_cast<short>(0xbf80)));

@@ -55,8 +55,8 @@ inline void attend(const AttendTask& task) {
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
   if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
   if (serves_pipeline(task)) return attend_in_pipeline(task, scratch);
-  if (!task.continues) clear(task);
   if (serves_codes(task)) return attend_codes(task, scratch);
+  if (!task.continues) clear(task);
   attend_few(task, scratch);
 }
 
