@@ -70,6 +70,8 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
       produce_queries<Tr>(params, shared);
   } else {
     take_registers<Tr::kConsumerRegisters>();
+    wait_for_inputs(params);
+    allow_next_kernel();
     Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
   }
   if (params.beside_decode) wait_for_earlier_kernels();  // who comes next waits for this one alone

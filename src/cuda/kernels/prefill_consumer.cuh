@@ -26,10 +26,7 @@ class Consumer {
  public:
   // group: the same in all threads of a warp.
   __device__ Consumer(const PrefillParams& params, typename Tr::Shared& shared, int group)
-      : prefill_(params),
-        params_(params.attend),
-        shared_(shared),
-        group_(__shfl_sync(~0u, group, 0)) {
+      : params_(params.attend), shared_(shared), group_(__shfl_sync(~0u, group, 0)) {
     const Score2& score = params_.score;
     plain_ = score.cap == 0 && score.alibi == Alibi::none && score.scale > 0;
     factor_ = plain_ ? score.scale : 1;
@@ -39,9 +36,6 @@ class Consumer {
   __device__ void run() {
     WorkReader<Tr> reader(shared_);
     const Work* work = reader.next();
-    wait_for_inputs(prefill_);
-    allow_next_kernel();
-    if (work) bring_first_queries(*work);
     if (Tr::kOverlaps && work) open(*work);
     while (work) {
       if constexpr (!Tr::kOverlaps) open(*work);
@@ -87,13 +81,6 @@ class Consumer {
   using Weights = uint32_t[kWeights];
 
   // ---- the order of things --------------------------------------------------------------------
-
-  __device__ void bring_first_queries(const Work& work) const {
-    const int first = kHalfTileRows * group_;
-    bring_queries<Tr, 128, 8>(params_, work.tile, work.head, shared_.query[0], first,
-                              first + kHalfTileRows, threadIdx.x % 128);
-    named_barrier_sync(3 + group_, 128);
-  }
 
   // A tile while nothing is under way: up to its first weights.
   __device__ __forceinline__ void open(const Work& work) {
@@ -152,9 +139,8 @@ class Consumer {
     wait(shared_.key_full, count_);
     begin_scores();
     const Rows rows(next.tile, shared_.ranges[query_.slot], first_row(), group_);
-    const Scales scales = finish(work);
     finish_values<1>();
-    stage(scales, slot);
+    stage(finish(work), slot);
     wgmma_wait<0>();
     take_scores();
     weigh_first(next, rows);
@@ -165,8 +151,8 @@ class Consumer {
   __device__ __forceinline__ void close(const Work& work) {
     query_.advance();
     begin_values(p_);
-    const Scales scales = finish(work);
     finish_values<0>();
+    const Scales scales = finish(work);
 #pragma unroll
     for (int e = 0; e < 2; ++e)
       store_row<Tr>(params_, work, first_row() + 8 * e, o_, scales.of_row[e], e);
@@ -205,7 +191,7 @@ class Consumer {
     mbarrier_wait(full[n % Tr::kStages], n / Tr::kStages & 1);
   }
   static __device__ void release(StageBarriers empty, uint32_t n) {
-    if (recomputed(threadIdx.x) % 32 == 0) mbarrier_arrive(empty[n % Tr::kStages]);
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(empty[n % Tr::kStages]);
   }
   __device__ void wait_for_query() {
     mbarrier_wait(shared_.query_full[query_.slot], query_.parity);
@@ -312,7 +298,7 @@ class Consumer {
 
   // s from q . k to logits; in base 2 if they are not plain, see factor_.
   __device__ void finish_logits(const Work& work, const Rows& rows, int index) {
-    const int first = index * Tr::kKeys + 2 * (recomputed(threadIdx.x) % 4);
+    const int first = index * Tr::kKeys + 2 * (threadIdx.x % 4);
     if (!plain_) apply_score(work, first);
     if (index * Tr::kKeys >= rows.all.begin && (index + 1) * Tr::kKeys <= rows.all.end) return;
 #pragma unroll
@@ -460,7 +446,6 @@ class Consumer {
     release_query(slot);
   }
 
-  const PrefillParams& prefill_;
   const AttendParams& params_;
   typename Tr::Shared& shared_;
   const int group_;

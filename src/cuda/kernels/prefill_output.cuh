@@ -50,8 +50,7 @@ template <class Tr>
 __device__ void stage_rows(uint8_t* queries, int first, const float* o, const float (&scale)[2]) {
   using E = Element<typename Tr::Type>;
   const uint32_t base = shared_address(queries);
-  const int lane = recomputed(threadIdx.x % 32);  // places are not kept through the steps
-  const int row = first + lane % 16, half = lane / 16;
+  const int row = first + threadIdx.x % 16, half = threadIdx.x % 32 / 16;
 #pragma unroll
   for (int chunk = 0; chunk < Tr::kHeadDimV / 8; chunk += 2) {
     const float* x = o + 4 * chunk;

@@ -47,25 +47,33 @@ class TileProducer {
     box_ = find_box(work->tile, keys, KeyTiles<Tr>(work->tile).end - 1);
   }
 
-  // find_next: says what work comes after this; called as soon as two copies are under way.
+  // Brings near what was looked up, of the block's first work, while kernels that may still write
+  // it run.
+  __device__ void prefetch(int head) const {
+    if (box_.page < 0) return;
+#pragma unroll
+    for (int slab = 0; slab < Tile::kSlabs; ++slab)
+      prefetch_box_4d(&map_, slab * kSlabElements, box_.row, head, box_.page);
+  }
+
+  // find_next: says what work comes after this; called as soon as the first copy is under way.
   template <class FindNext>
   __device__ void produce(const Work& work, FindNext find_next) {
     const PrefillTile& tile = work.tile;  // read where it is: registers are few
     const KeyTiles<Tr> tiles(tile);
     const PagedKeys keys(params_.attend, tile.req);
     const Work* next = nullptr;
-    const int second = max(tiles.end - 2, tiles.first);
     for (int i = tiles.end - 1; i >= tiles.first; --i) {
       const Box box = box_;
       if (i > tiles.first)
         box_ = find_box(tile, keys, i - 1);
-      else if (i < second)
+      else if (i < tiles.end - 1)
         look_up(next);
       copy(box, work.head);
       position_.advance();
-      if (i == second) next = find_next();
+      if (i == tiles.end - 1) next = find_next();
     }
-    if (second == tiles.first) look_up(next);
+    if (tiles.end - tiles.first == 1) look_up(next);
   }
 
  private:
@@ -82,18 +90,13 @@ class TileProducer {
     return used ? Box{keys.page_of_now(first), keys.row_of(first)} : Box{};
   }
 
-  __device__ void copy(const Box& box, int head) {
+  __device__ void copy(const Box& box, int head) const {
     const int boxes = __popc(__ballot_sync(~0u, box.page >= 0));
     uint64_t& full = ring_.full[position_.slot];
     mbarrier_wait(ring_.empty[position_.slot], position_.parity ^ 1);
     if (lane_ == 0)
       mbarrier_arrive_expect_bytes(full, boxes * params_.box_rows * 128 * Tile::kSlabs);
     __syncwarp();
-    if (is_first_) {
-      prefetch(box, head);
-      wait_for_inputs(params_);
-      is_first_ = false;
-    }
     if (box.page < 0) return;
     const uint32_t destination =
         shared_address(ring_.stages[position_.slot]) + lane_ * params_.box_rows * 128;
@@ -103,20 +106,11 @@ class TileProducer {
                   head, box.page);
   }
 
-  // Brings the block's first box near while kernels that may still write it run.
-  __device__ void prefetch(const Box& box, int head) const {
-    if (box.page < 0) return;
-#pragma unroll
-    for (int slab = 0; slab < Tile::kSlabs; ++slab)
-      prefetch_box_4d(&map_, slab * kSlabElements, box.row, head, box.page);
-  }
-
   const PrefillParams& params_;
   const CUtensorMap& map_;
   const TileRing<Tr, Tile> ring_;
   const int lane_, num_boxes_;
   RingPosition<Tr::kStages> position_;
-  bool is_first_ = true;
   Box box_;  // of the next tile
 };
 
@@ -207,7 +201,10 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
                                                   {shared.key, shared.key_full, shared.key_empty});
   bool more = source.publish(source.first());
   if (!more) return;
-  int ahead = 0;
+  producer.look_up(&shared.work[0]);
+  producer.prefetch(shared.work[0].head);
+  wait_for_inputs(params);
+  int ahead = source.next();
   const auto publish_one = [&] {
     if (!more) return;
     more = source.publish(ahead);
@@ -217,11 +214,10 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
     const typename Tr::Work& work = shared.work[n % Tr::kTiles];
     return work.head >= 0 ? &work : nullptr;
   };
-  producer.look_up(piece(0));
   uint32_t n = 0;
   while (const typename Tr::Work* work = piece(n)) {
     producer.produce(*work, [&] {
-      if (n == 0) ahead = source.next(), publish_one();
+      if (n == 0) publish_one();
       publish_one();
       return piece(n + 1);
     });
@@ -236,6 +232,8 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   WorkReader<Tr> reader(shared);
   const typename Tr::Work* work = reader.next();
   producer.look_up(work);
+  if (work) producer.prefetch(work->head);
+  wait_for_inputs(params);
   while (work) {
     const typename Tr::Work* next = nullptr;
     producer.produce(*work, [&] { return next = reader.next(); });
@@ -244,34 +242,14 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   }
 }
 
-// Brings rows [begin, end) of a tile's queries and waits for them; rows behind the request's last
-// become zeros. thread: of kThreads, of which kLanes share a row.
-template <class Tr, int kThreads, int kLanes>
-__device__ void bring_queries(const AttendParams& attend, const PrefillTile& tile, int head,
-                              const uint8_t* queries, int begin, int end, int thread) {
-  const uint32_t destination = shared_address(queries);
-#pragma unroll 4
-  for (int index = begin + thread / kLanes; index < end; index += kThreads / kLanes) {
-    const TileRow row(attend, tile, head, index);
-    const auto* source = static_cast<const uint8_t*>(attend.query) +
-                         int64_t{tile.query_start + row.token} * attend.query_token_stride +
-                         row.query_head * attend.query_head_stride;
-#pragma unroll
-    for (int chunk = thread % kLanes; chunk < Tr::kHeadDim / 8; chunk += kLanes)
-      cp_async_16(destination + Tr::QueryTile::offset(index, chunk), source + 16 * chunk, row.real);
-  }
-  cp_async_commit();
-  cp_async_wait<0>();
-  fence_async_proxy();
-}
-
-// By the last warps of the group. Before the queries of a tile come, the output of the tile whose
-// place they take leaves. The block's first queries are brought by those who multiply, as they are
-// more and have nothing else to do.
+// By the last warps of the group. Rows behind the last become zeros. Before the queries of a tile
+// come, the output of the tile whose place they take leaves.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
-  constexpr int kThreads = 32 * Tr::kQueryWarps, kLanes = 8;
+  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
+  constexpr int kRowsAtOnce = 32 * Tr::kQueryWarps / kLanes;
   const AttendParams& attend = params.attend;
+  const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
   // What the tile before in the same place left there.
@@ -281,27 +259,38 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     if constexpr (!Tr::kOverlaps) return;
     const StagedRows rows = staged[position.slot];
     if (rows.head >= 0)
-      send_rows<Tr, kThreads, kLanes>(attend, rows, shared.query[position.slot],
-                                      threadIdx.x - 64);
+      send_rows<Tr, 32 * Tr::kQueryWarps, kLanes>(attend, rows, shared.query[position.slot],
+                                                  threadIdx.x - 64);
     __syncwarp();
     if (threadIdx.x % 32 == 0) staged[position.slot] = next;
     __syncwarp();
   };
-  bool is_first = true;
   if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
   __syncwarp();
   while (const typename Tr::Work* work = reader.next()) {
-    const PrefillTile& tile = work->tile;  // read where it is: registers are few
-    take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, work->head});
-    find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64, kThreads);
-    if (!is_first)
-      bring_queries<Tr, kThreads, kLanes>(attend, tile, work->head, shared.query[position.slot], 0,
-                                          Tr::kRows, threadIdx.x - 64);
+    const PrefillTile tile = work->tile;
+    const int head = work->head;
+    reader.release();
+    take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
+    find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
+                    32 * Tr::kQueryWarps);
+    wait_for_inputs(params);  // in front of the first alone
+    const uint32_t destination = shared_address(shared.query[position.slot]);
+    for (int index = first_row; index < Tr::kRows; index += kRowsAtOnce) {
+      const TileRow row(attend, tile, head, index);
+      const auto* source = static_cast<const uint8_t*>(attend.query) +
+                           int64_t{tile.query_start + row.token} * attend.query_token_stride +
+                           row.query_head * attend.query_head_stride;
+#pragma unroll
+      for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
+        cp_async_16(destination + Tr::QueryTile::offset(index, chunk), source + 16 * chunk,
+                    row.real);
+    }
+    cp_async_commit();
+    cp_async_wait<0>();
+    fence_async_proxy();
     __syncwarp();
     if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[position.slot]);
-    reader.release();
-    if (is_first) wait_for_inputs(params);
-    is_first = false;
     position.advance();
   }
   // All but the last tile, whose rows leave from registers.
