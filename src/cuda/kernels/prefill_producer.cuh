@@ -265,6 +265,7 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     if (threadIdx.x % 32 == 0) staged[position.slot] = next;
     __syncwarp();
   };
+  bool is_first = true;
   if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
   __syncwarp();
   while (const typename Tr::Work* work = reader.next()) {
@@ -274,7 +275,8 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
     find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
                     32 * Tr::kQueryWarps);
-    wait_for_inputs(params);  // in front of the first alone
+    if (is_first) wait_for_inputs(params);
+    is_first = false;
     const uint32_t destination = shared_address(shared.query[position.slot]);
     for (int index = first_row; index < Tr::kRows; index += kRowsAtOnce) {
       const TileRow row(attend, tile, head, index);
