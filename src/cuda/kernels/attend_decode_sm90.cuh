@@ -143,10 +143,9 @@ class Finisher {
           (before & ~kSecondSet) + 1 == static_cast<uint32_t>(item.num_pieces);
       work_.shared.set = before & kSecondSet ? 1 : 0;
     }
-    const AwaitedMerge<Tr> merge(work_, thread_);
-    merge.find_others();
+    if (thread_ < 32) AwaitedMerge<Tr>::find_pieces(work_);
     meet();
-    merge.clear_other_set();
+    AwaitedMerge<Tr>(work_, thread_).clear_other_set();
   }
   // After a meeting behind the start, when it is written.
   __device__ void merge_only_item() const {

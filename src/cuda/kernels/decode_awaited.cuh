@@ -18,20 +18,21 @@ class AwaitedMerge {
  public:
   __device__ AwaitedMerge(const Work<Tr>& work, int thread)
       : work_(work), item_(work.item(0)), thread_(thread) {
-    const Pieces pieces(item_);
-    end_ = pieces.end, parts_ = pieces.parts;
+    end_ = work.shared.pieces_end, parts_ = work.shared.pieces_parts;
     at_once_ = Tr::kPiecesAtOnce - Tr::kPiecesAtOnce % parts_;
   }
 
-  // Some time before the rest, and before a barrier.
-  __device__ void find_others() const {
-    if (thread_ >= 32) return;
-    const Pieces pieces(item_);
+  // What the rest needs to know of the item's pieces, in front of it and of a barrier; by one warp.
+  __device__ static void find_pieces(const Work<Tr>& work) {
+    const int lane = threadIdx.x % 32;
+    const DecodeItem& item = work.item(0);
+    const Pieces pieces(item);
+    if (lane == 0) work.shared.pieces_end = pieces.end, work.shared.pieces_parts = pieces.parts;
     for (int word = 0; word < kWords; ++word) {
-      const int piece = 32 * word + thread_;
-      const bool is_other = piece != item_.piece && pieces.has(piece);
+      const int piece = 32 * word + lane;
+      const bool is_other = piece != item.piece && pieces.has(piece);
       const uint32_t set = __ballot_sync(~0u, is_other);
-      if (thread_ == 0) work_.shared.others[word] = set;
+      if (lane == 0) work.shared.others[word] = set;
     }
   }
 

@@ -215,7 +215,7 @@ __device__ void finish_split(const AttendParams& params, const DecodeItem& item,
   Partials<Tr> partials(params, item, head);
   if (item.num_pieces > 1) {
     if (shared.is_merger) return;
-    if (shared.set > 0) partials.choose_set(shared.set, Pieces(item).end);
+    if (shared.set > 0) partials.choose_set(shared.set, shared.pieces_end);
     return partials.write(item.piece, row, column, state);
   }
   if (leaf.split > 0) {

@@ -72,6 +72,7 @@ struct Traits {
     bool is_merger;                        // of the block's only item, see kItemIsAlone
     int32_t set;                           // of its slots, see kSecondSet
     uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
+    int32_t pieces_end, pieces_parts;      // of it, see Pieces
     int32_t num_items, item_stride;        // see Work
     int32_t leaves_shared[kStreams];       // by each stream so far; registers are few
   };

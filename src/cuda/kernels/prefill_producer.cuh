@@ -47,13 +47,14 @@ class TileProducer {
     box_ = find_box(work->tile, keys, KeyTiles<Tr>(work->tile).end - 1);
   }
 
-  // Brings near what was looked up, of the block's first work, while kernels that may still write
-  // it run.
-  __device__ void prefetch(int head) const {
-    if (box_.page < 0) return;
+  // The same of the block's first work. What a block brings that has no other work is also brought
+  // near, while kernels that may still write it run.
+  __device__ void look_up_first(const Work* work) {
+    look_up(work);
+    if (!work || !work->is_only || box_.page < 0) return;
 #pragma unroll
     for (int slab = 0; slab < Tile::kSlabs; ++slab)
-      prefetch_box_4d(&map_, slab * kSlabElements, box_.row, head, box_.page);
+      prefetch_box_4d(&map_, slab * kSlabElements, box_.row, work->head, box_.page);
   }
 
   // find_next: says what work comes after this; called as soon as the first copy is under way.
@@ -152,7 +153,7 @@ class WorkSource {
         &params_.attend.prefill_tiles[alone_ ? major : minor]);
     if (any && lane < static_cast<int>(sizeof(PrefillTile) / 4))
       reinterpret_cast<int32_t*>(&work.tile)[lane] = __ldcg(tile + lane);
-    if (lane == 0) work.head = alone_ && any ? minor : major;
+    if (lane == 0) work.head = alone_ && any ? minor : major, work.is_only = alone_;
     __syncwarp();
     if (lane == 0) mbarrier_arrive(shared_.work_full[position_.slot]);
     position_.advance();
@@ -201,10 +202,10 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
                                                   {shared.key, shared.key_full, shared.key_empty});
   bool more = source.publish(source.first());
   if (!more) return;
-  producer.look_up(&shared.work[0]);
-  producer.prefetch(shared.work[0].head);
+  if (shared.work[0].is_only) producer.look_up_first(&shared.work[0]);
   wait_for_inputs(params);
   int ahead = source.next();
+  if (!shared.work[0].is_only) producer.look_up_first(&shared.work[0]);
   const auto publish_one = [&] {
     if (!more) return;
     more = source.publish(ahead);
@@ -231,8 +232,7 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
       params, params.value_map, {shared.value, shared.value_full, shared.value_empty});
   WorkReader<Tr> reader(shared);
   const typename Tr::Work* work = reader.next();
-  producer.look_up(work);
-  if (work) producer.prefetch(work->head);
+  producer.look_up_first(work);
   wait_for_inputs(params);
   while (work) {
     const typename Tr::Work* next = nullptr;
@@ -265,6 +265,7 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     if (threadIdx.x % 32 == 0) staged[position.slot] = next;
     __syncwarp();
   };
+  bool is_first = true;
   if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
   __syncwarp();
   while (const typename Tr::Work* work = reader.next()) {
@@ -274,7 +275,8 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
     find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
                     32 * Tr::kQueryWarps);
-    wait_for_inputs(params);  // in front of the first alone
+    if (is_first) wait_for_inputs(params);
+    is_first = false;
     const uint32_t destination = shared_address(shared.query[position.slot]);
     for (int index = first_row; index < Tr::kRows; index += kRowsAtOnce) {
       const TileRow row(attend, tile, head, index);

@@ -58,8 +58,9 @@ struct Traits {
 
   struct Work {
     PrefillTile tile;
-    int32_t head;  // of the keys; below 0: there is no more work
-    int32_t unused[3];
+    int32_t head;     // of the keys; below 0: there is no more work
+    int32_t is_only;  // no block has more
+    int32_t unused[2];
   };
   static_assert(kRows == kGroups * kHalfTileRows);
   // Which of the tile's keys each row sees, and which all rows of a warp group do.
