@@ -55,6 +55,9 @@ struct Traits {
   static_assert(!kOverlaps || kHeadDimV <= kHeadDim);
   static constexpr int kTiles = 8;  // tiles of work between the producer and its readers
   static constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;
+  // Two: the next tile's weights are made while products still read all of this one's. One: each
+  // part of them when a part of the products is done.
+  static constexpr int kWeightSets = 2;
 
   struct Work {
     PrefillTile tile;

@@ -1,0 +1,74 @@
+// Attention of a step that has both long and short requests: the prefill kernel with one more warp
+// group, which decodes while the others multiply. Prefill is bound by arithmetic and decoding by
+// memory, so on one multiprocessor either has what the other does not use.
+//
+//   warp 0           takes prefill work; its keys         prefill_producer.cuh
+//   warp 1           its values
+//   warp 2           its queries, one tile ahead at most
+//   warp 3           items, queries, keys and values of decoding    mixed_feeder.cuh
+//   warps 4 to 11    multiply                              prefill_consumer.cuh
+//   warps 12 to 15   four streams                          mixed_streams.cuh
+//
+// Registers are what this costs: those that multiply have one set of weights instead of two.
+// Neither half's arithmetic differs from its own kernel's, so results do not depend on which of
+// them attends a step.
+#pragma once
+
+#include "attend_prefill_sm90.cuh"
+#include "mixed_feeder.cuh"
+#include "mixed_streams.cuh"
+#include "mixed_traits.cuh"
+
+namespace pagoda::cuda::mixed {
+
+// By one thread.
+template <class Tr>
+__device__ void init_decode(const PrefillParams& params, typename Tr::Shared& shared) {
+  for (uint64_t& barrier : shared.slot_full) mbarrier_init(barrier, 1);
+  for (uint64_t& barrier : shared.slot_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
+  for (uint64_t& barrier : shared.decode.item_full) mbarrier_init(barrier, 32);
+  for (uint64_t& barrier : shared.decode.item_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
+  for (uint64_t& barrier : shared.decode.query_full) mbarrier_init(barrier, 32);
+  for (uint64_t& barrier : shared.decode.query_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
+  fence_barrier_init();
+}
+
+template <class Tr>
+__global__ void __launch_bounds__(Tr::kThreads, 1)
+    attend_mixed(const __grid_constant__ PrefillParams params) {
+  extern __shared__ __align__(1024) uint8_t memory[];
+  auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
+  if (threadIdx.x == 0) {
+    prefetch_tensor_map(&params.key_map);
+    prefetch_tensor_map(&params.value_map);
+    prefill::init_barriers<Tr>(shared);
+    init_decode<Tr>(params, shared);
+    const int all = __ldcg(&params.attend.schedule->num_decode_items) * params.attend.num_kv_heads;
+    const int first = blockIdx.x, stride = gridDim.x;
+    shared.decode.num_items = first < all ? (all - first + stride - 1) / stride : 0;
+    shared.decode.is_merger = false;
+  }
+  wait_for_earlier_kernels();
+  allow_next_kernel();
+  __syncthreads();
+
+  if (threadIdx.x < 128) {
+    give_registers<Tr::kProducerRegisters>();
+    if (threadIdx.x < 32)
+      prefill::produce_keys<Tr>(params, shared);
+    else if (threadIdx.x < 64)
+      prefill::produce_values<Tr>(params, shared);
+    else if (threadIdx.x < 96)
+      prefill::produce_queries<Tr>(params, shared);
+    else
+      DecodeFeeder<Tr>(params, shared).run();
+  } else if (threadIdx.x < 384) {
+    take_registers<Tr::kConsumerRegisters>();
+    prefill::Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
+  } else {
+    give_registers<Tr::kDecodeRegisters>();
+    Streams<Tr>(params, shared).run();
+  }
+}
+
+}  // namespace pagoda::cuda::mixed

@@ -1,0 +1,178 @@
+// Device only. The warp group of the mixed kernel that decodes: four streams as in the decode
+// kernel, with its arithmetic in its order, so that a row gets the same bits from either. The
+// streams merge their states themselves; what that costs is hidden by the groups that multiply.
+#pragma once
+
+#include "decode_finish.cuh"
+#include "decode_stream.cuh"
+#include "mixed_feeder.cuh"
+
+namespace pagoda::cuda::mixed {
+
+template <class Tr>
+class Streams {
+ public:
+  __device__ Streams(const PrefillParams& params, typename Tr::Shared& shared)
+      : items_{params, shared},
+        params_(params.attend),
+        shared_(shared.decode),
+        thread_(threadIdx.x % 128) {}
+
+  __device__ void run() {
+    const int num = items_.num();
+    for (int n = 0; n < num; ++n) {
+      attend(n);
+      merge_if_last(n);
+      __syncwarp();
+      if (thread_ % 32 == 0) mbarrier_arrive(shared_.item_empty[n % Decode::kItems]);
+    }
+  }
+
+ private:
+  using Decode = typename Tr::Decode;
+  using Rows = decode::Rows<Decode>;
+
+  __device__ void attend(int n) {
+    items_.wait_item(n);
+    const DecodeItem& item = items_.item(n);
+    const Rows rows(params_, item, items_.head(n));
+    const int query_slot = n % Decode::kQueries;
+    mbarrier_wait(shared_.query_full[query_slot], n / Decode::kQueries & 1);
+    int slot = item.key_begin / Decode::kSlotKeys, split = 0;
+    bool is_first = true;
+    for (int end = decode::end_of_leaf(item, item.key_begin);;
+         end = decode::end_of_leaf(item, end)) {
+      state_.clear();
+      for (; slot * Decode::kSlotKeys < end; ++slot) attend_slot(item, rows, slot, query_slot);
+      const bool ends_split = decode::ends_split(item, end), is_last = end == item.key_end;
+      finish_leaf(item, items_.head(n), {.tiles_at = 0,
+                                         .turn = turn_++,
+                                         .split = split,
+                                         .is_first = is_first,
+                                         .ends_split = ends_split,
+                                         .is_last = is_last});
+      is_first = ends_split;
+      split += ends_split;
+      if (is_last) break;
+    }
+    if (thread_ % 32 == 0) mbarrier_arrive(shared_.query_empty[query_slot]);
+  }
+
+  // This stream's sixteen of the slot's 64 keys and values.
+  __device__ __forceinline__ void attend_slot(const DecodeItem& item, const Rows& rows, int slot,
+                                              int query_slot) {
+    const int own = thread_ / 32 * 16, first_key = slot * Decode::kSlotKeys + own;
+    decode::Scores<Decode> s;
+    decode::QueryFragments<Decode> q;
+    decode::load_query<Decode>(q, shared_.queries[query_slot]);
+    decode::multiply_keys<Decode>(s[0], take_slot() + own * 128, q);
+    release_slot();
+    decode::finish_logits<Decode>(s[0], params_.score, rows, first_key);
+    decode::update_softmax<Decode>(s, state_);
+    const uint32_t values = take_slot() + own * 128;
+    clear_stale_values(item, values, first_key);
+    decode::multiply_values<Decode>(state_, values, s[0]);
+    release_slot();
+  }
+
+  __device__ uint32_t take_slot() {
+    mbarrier_wait(items_.shared.slot_full[position_.slot], position_.parity);
+    return shared_address(items_.shared.slots[position_.slot]);
+  }
+  __device__ void release_slot() {
+    __syncwarp();
+    if (thread_ % 32 == 0) mbarrier_arrive(items_.shared.slot_empty[position_.slot]);
+    position_.advance();
+  }
+
+  // Makes zeros of those of the stream's values that the item does not have: their bytes may be
+  // anything, NaN included, and 0 * NaN would reach the output.
+  __device__ void clear_stale_values(const DecodeItem& item, uint32_t values, int first_key) {
+    if (first_key >= item.key_begin && first_key + 16 <= item.key_end) return;
+    constexpr int kChunks = Decode::ValueTile::kSlabs * 8;
+#pragma unroll 1
+    for (int i = thread_ % 32; i < 16 * kChunks; i += 32) {
+      const int key = first_key + i / kChunks;
+      if (key < item.key_begin || key >= item.key_end)
+        store_zero_16(values + Decode::ValueTile::offset(i / kChunks, i % kChunks));
+    }
+    fence_async_proxy();
+    __syncwarp();
+  }
+
+  // ---- the end of a leaf ------------------------------------------------------------------------
+
+  __device__ void meet() const { named_barrier_sync(1, 128); }
+
+  // Four rows at a time go through shared memory.
+  __device__ void finish_leaf(const DecodeItem& item, int head, const decode::Leaf& leaf) {
+#pragma unroll 1
+    for (int first = 0; first < item.num_rows; first += Decode::kStateRows) {
+      meet();  // what was shared before has been read
+      share_state(first);
+      meet();
+      decode::for_columns<Decode>(
+          min(item.num_rows - first, Decode::kStateRows), thread_, 128, [&](int in_tile, int column) {
+            merge_leaf(item, head, leaf, first, in_tile, column);
+          });
+    }
+  }
+
+  // Rows [first, first + kStateRows) of this stream's state.
+  __device__ void share_state(int first) {
+    const int stream = thread_ / 32, g = thread_ % 32 / 4, c = thread_ % 4;
+    auto& tile = shared_.states;
+    const int row = 2 * c - first;
+    const bool is_here = row >= 0 && row < Decode::kStateRows;
+    if (is_here) {
+#pragma unroll
+      for (int d = 0; d < Decode::kHeadDimV / 16; ++d)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          tile.out[stream][row + i % 2][16 * d + g + 8 * (i / 2)] = state_.o[d][0][i];
+    }
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      float l = state_.l[0][e];
+#pragma unroll
+      for (int lanes = 4; lanes < 32; lanes *= 2) l += __shfl_xor_sync(~0u, l, lanes);
+      if (is_here && g == 0) tile.ml[stream][row + e] = make_float2(state_.m[0][e], l);
+    }
+  }
+
+  __device__ void merge_leaf(const DecodeItem& item, int head, const decode::Leaf& leaf, int first,
+                             int in_tile, int column) {
+    const int row = first + in_tile;
+    decode::RowState run = decode::empty_state();
+    if (!leaf.is_first) {
+      const float2 ml = shared_.run_ml[leaf.turn & 1][row];
+      run = {ml.x, ml.y, shared_.run_out[row][column / 4]};
+    }
+    run = decode::merge(run, decode::merge_streams<Decode>(shared_.states, in_tile, column));
+    shared_.run_out[row][column / 4] = run.o;
+    if (column == 0) shared_.run_ml[leaf.turn + 1 & 1][row] = make_float2(run.m, run.l);
+    if (leaf.ends_split)
+      decode::finish_split<Decode>(params_, item, head, shared_, leaf, row, column, run);
+  }
+
+  // The states of this item are written; who arrives last merges all of its request.
+  __device__ void merge_if_last(int n) {
+    const DecodeItem& item = items_.item(n);
+    if (item.num_pieces == 1) return;
+    meet();
+    if (thread_ == 0) shared_.arrivals_before = decode::arrive(params_, item, items_.head(n));
+    meet();
+    if (shared_.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
+    decode::merge_item<Decode>(params_, item, items_.head(n), thread_, 128);
+  }
+
+  const Items<Tr> items_;
+  const AttendParams& params_;
+  typename Decode::Shared& shared_;
+  const int thread_;
+  int turn_ = 0;  // leaves
+  prefill::RingPosition<Tr::kSlots> position_;
+  decode::WarpState<Decode> state_;
+};
+
+}  // namespace pagoda::cuda::mixed
