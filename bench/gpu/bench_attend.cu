@@ -69,6 +69,11 @@ StepSpec mixed() {
   return spec;
 }
 
+StepSpec apart(StepSpec spec) {
+  spec.apart = true;
+  return spec;
+}
+
 StepSpec with_head_dim(StepSpec spec, int head_dim) {
   spec.head_dim = spec.head_dim_v = head_dim;
   spec.score.scale = 1 / std::sqrt(float(head_dim));
@@ -127,6 +132,9 @@ std::vector<Case> cases() {
       {"prefill_d64_1x16k", only_prefill(with_head_dim(uniform(1, 16384, 16384, 0), 64)), false},
       {"prefill_d256_1x8k", only_prefill(with_head_dim(uniform(1, 8192, 8192, 0), 256)), false},
       {"mixed_2k_on_8k_63x4k", mixed(), false},
+      {"mixed_apart_2k_on_8k_63x4k", apart(mixed()), false},
+      {"mixed_its_prefill", only_prefill(uniform(1, 2048, 8192 + 2048)), false},
+      {"mixed_its_decode", uniform(63, 1, 4096), true},
       {"decode_int8_1x8k", with_format(uniform(1, 1, 8192), PAGODA_KV_INT8_TOKEN), true},
       {"decode_int8_64x1k", with_format(uniform(64, 1, 1024), PAGODA_KV_INT8_TOKEN), true},
       {"decode_int8_64x8k", with_format(uniform(64, 1, 8192), PAGODA_KV_INT8_TOKEN), true},

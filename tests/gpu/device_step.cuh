@@ -36,6 +36,7 @@ struct StepSpec {
   int32_t max_slots = 0;            // of partial states of a key head; 0: enough
   bool needs_lse = true;
   bool only_prefill = false;  // the caller knows that no request is short
+  bool apart = false;         // long and short requests by kernels of their own
   uint64_t seed = 1;
   pagoda_kv_format kv_format = PAGODA_KV_SAME;
   bool general = false;  // by the general kernel also where others serve
@@ -225,6 +226,11 @@ class DeviceStep {
       }
     }
     return 2.0 * pairs * spec.num_heads * (spec.head_dim + spec.head_dim_v);
+  }
+  // Whether long and short requests are attended by one kernel.
+  bool is_mixed() const {
+    return !is_general() && !is_quantised() && !spec.only_prefill && !spec.apart &&
+           max_rows() > kMaxDecodeRows && find(Phase::mixed, 128);
   }
   int max_rows() const {
     int longest = 1;
@@ -436,7 +442,7 @@ class DeviceStep {
 
   void make_schedule_memory() {
     const int group = params.group.value;
-    const bool wide = max_rows() > 8 && find(Phase::decode, 16) != nullptr;
+    const bool wide = max_rows() > 8 && !is_mixed() && find(Phase::decode, 16) != nullptr;
     const int rows = spec.rows_per_item ? spec.rows_per_item : wide ? 16 : 8;
     const int max_items = (num_reqs + 32) * kMaxSplits + num_tokens * group / 8 + 1;
     const int rows_in_slots = spec.max_slots ? spec.max_slots : std::max(256 * num_reqs, 8192);

@@ -17,14 +17,14 @@ class StepRunner {
     if (step.is_general() || (step.is_quantised() && step.max_rows() > kMaxDecodeRows))
       prefill_ = find(Phase::general, general_rows(step.spec.head_dim, step.spec.head_dim_v));
     else if (step.max_rows() > kMaxDecodeRows)
-      prefill_ = find(Phase::prefill, 128);
+      prefill_ = find(step.is_mixed() ? Phase::mixed : Phase::prefill, 128);
   }
 
   void schedule(cudaStream_t stream) const {
     step_.schedule(decode_ ? decode_blocks(*decode_, num_sms_) : 1, stream);
   }
   void attend(int layer, cudaStream_t stream) const {
-    const bool decodes = decode_ && !step_.spec.only_prefill;
+    const bool decodes = decode_ && !step_.spec.only_prefill && !step_.is_mixed();
     if (decodes) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
     if (prefill_ == nullptr) return;
     if (prefill_->config.phase == Phase::general)
@@ -45,6 +45,7 @@ class StepRunner {
   }
 
   int prefill_keys() const {
+    if (step_.is_mixed()) return mixed::kSlotKeys;
     return prefill::keys_per_tile(step_.spec.head_dim, step_.spec.head_dim_v);
   }
 

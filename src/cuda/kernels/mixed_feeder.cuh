@@ -33,7 +33,7 @@ class DecodeFeeder {
   __device__ DecodeFeeder(const PrefillParams& params, typename Tr::Shared& shared)
       : items_{params, shared},
         lane_(threadIdx.x % 32),
-        boxes_(Decode::kSlotKeys / params.box_rows) {}
+        boxes_(kSlotKeys / params.box_rows) {}
 
   __device__ void run() {
     const int num = items_.num();
@@ -73,10 +73,10 @@ class DecodeFeeder {
   __device__ int first_slot(int n) const {
     if (n >= items_.num()) return 0;
     items_.wait_item(n);
-    return items_.item(n).key_begin / Decode::kSlotKeys;
+    return items_.item(n).key_begin / kSlotKeys;
   }
   __device__ int end_slot(int n) const {
-    return (items_.item(n).key_end + Decode::kSlotKeys - 1) / Decode::kSlotKeys;
+    return (items_.item(n).key_end + kSlotKeys - 1) / kSlotKeys;
   }
 
   // What the items behind n need. When the streams are known to be in item n or near its end, so
@@ -127,7 +127,7 @@ class DecodeFeeder {
     const DecodeItem& item = items_.item(n);
     const PagedKeys keys(items_.params.attend, item.req);
     const int box_rows = items_.params.box_rows;
-    const int first = slot * Decode::kSlotKeys + lane_ * box_rows;
+    const int first = slot * kSlotKeys + lane_ * box_rows;
     if (first < item.key_end && first + box_rows > item.key_begin)
       next_ = {keys.page_of(first), keys.row_of(first)};
   }

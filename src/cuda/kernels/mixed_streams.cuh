@@ -35,15 +35,18 @@ class Streams {
   __device__ void attend(int n) {
     items_.wait_item(n);
     const DecodeItem& item = items_.item(n);
-    const Rows rows(params_, item, items_.head(n));
+    Rows& rows = shared_.rows[thread_ / 32][thread_ % 4];
+    __syncwarp();
+    if (thread_ % 32 < 4) rows = Rows(params_, item, items_.head(n));
+    __syncwarp();
     const int query_slot = n % Decode::kQueries;
     mbarrier_wait(shared_.query_full[query_slot], n / Decode::kQueries & 1);
-    int slot = item.key_begin / Decode::kSlotKeys, split = 0;
+    int slot = item.key_begin / kSlotKeys, split = 0;
     bool is_first = true;
     for (int end = decode::end_of_leaf(item, item.key_begin);;
          end = decode::end_of_leaf(item, end)) {
       state_.clear();
-      for (; slot * Decode::kSlotKeys < end; ++slot) attend_slot(item, rows, slot, query_slot);
+      for (; slot * kSlotKeys < end; ++slot) attend_slot(item, rows, slot, query_slot);
       const bool ends_split = decode::ends_split(item, end), is_last = end == item.key_end;
       finish_leaf(item, items_.head(n), {.tiles_at = 0,
                                          .turn = turn_++,
@@ -61,11 +64,9 @@ class Streams {
   // This stream's sixteen of the slot's 64 keys and values.
   __device__ __forceinline__ void attend_slot(const DecodeItem& item, const Rows& rows, int slot,
                                               int query_slot) {
-    const int own = thread_ / 32 * 16, first_key = slot * Decode::kSlotKeys + own;
+    const int own = thread_ / 32 * 16, first_key = slot * kSlotKeys + own;
     decode::Scores<Decode> s;
-    decode::QueryFragments<Decode> q;
-    decode::load_query<Decode>(q, shared_.queries[query_slot]);
-    decode::multiply_keys<Decode>(s[0], take_slot() + own * 128, q);
+    multiply_keys(s[0], take_slot() + own * 128, shared_address(shared_.queries[query_slot]));
     release_slot();
     decode::finish_logits<Decode>(s[0], params_.score, rows, first_key);
     decode::update_softmax<Decode>(s, state_);
@@ -73,6 +74,21 @@ class Streams {
     clear_stale_values(item, values, first_key);
     decode::multiply_values<Decode>(state_, values, s[0]);
     release_slot();
+  }
+
+  // As decode::multiply_keys, with queries from shared memory again each time: registers are few.
+  __device__ static void multiply_keys(float (&s)[1][4], uint32_t keys, uint32_t query) {
+    const int lane = threadIdx.x % 32;
+    float odd[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[0][i] = odd[i] = 0;
+    decode::for_key_steps<Decode>(keys, [&](int step, const uint32_t(&k)[4]) {
+      uint32_t q[2];
+      ldmatrix_x2(q, query + Decode::QueryTile::offset(lane % 8, 2 * step + lane / 8 % 2));
+      Element<typename Decode::Type>::mma(step % 2 ? odd : s[0], k, q[0], q[1]);
+    });
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[0][i] += odd[i];
   }
 
   __device__ uint32_t take_slot() {

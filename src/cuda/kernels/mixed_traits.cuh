@@ -3,7 +3,7 @@
 // and the decode kernel's arithmetic over another ring.
 #pragma once
 
-#include "decode_traits.cuh"
+#include "decode_stream.cuh"
 #include "prefill_traits.cuh"
 
 namespace pagoda::cuda::mixed {
@@ -21,7 +21,7 @@ struct DecodeTraits {
   static constexpr int kTileKeys = 16, kSubs = 1, kRows = 8;
   static constexpr int kQueryChunks = kHeadDim / 8;
 
-  static constexpr int kSlotKeys = kStreams * kTileKeys;
+  static_assert(kSlotKeys == kStreams * kTileKeys);
   using QueryTile = RowTile<kQueryChunks>;
   using KeyTile = SlabTile<kSlotKeys, kHeadDim>;
   using ValueTile = SlabTile<kSlotKeys, kHeadDimV>;
@@ -44,6 +44,7 @@ struct DecodeTraits {
     float4 run_out[kRows][kHeadDimV / 4];  // as in decode::Traits
     float2 run_ml[2][kRows];
     float2 request_ml[2][kRows];
+    decode::Rows<DecodeTraits> rows[kStreams][4];  // what lanes c, c + 4, ... of a stream know
     uint64_t item_full[kItems], item_empty[kItems];
     uint64_t query_full[kQueries], query_empty[kQueries];
     uint32_t arrivals_before;

@@ -213,11 +213,8 @@ class Consumer {
     wgmma_wait<kParts>();
     take_scores();
     if constexpr (!kAllSeen) finish_logits(work, rows, index);
-    Sums sums = weigh<kParts>(p_);
-    pin_registers(o_);
-    release(shared_.value_empty, count_ - 1);
-    const bool moves = __any_sync(~0u, fmaxf(sums.of_row[0], sums.of_row[1]) >= kLimit);
-    if (moves) {
+    Sums sums = weigh_in_parts();
+    if (__any_sync(~0u, fmaxf(sums.of_row[0], sums.of_row[1]) >= kLimit)) {
       settle(sums);
       sums = weigh(p_);
       rescale();
@@ -390,18 +387,16 @@ class Consumer {
   // minus it is still -inf.
   static constexpr float kUnset = -1e30f;
 
-  // Parts of the values' product of a step in place.
-  static constexpr int kParts = 4;
-
-  // weights: of s against the references, packed. kPending: products under way that read those
-  // which stand there now, as many at the end of each.
-  template <int kPending = 0>
-  __device__ Sums weigh(Weights& weights) {
-    float part[2][2] = {};  // two of a row, to keep the chains of dependent additions short
+  // Of a row two sums, to keep the chains of dependent additions short.
+  using PartSums = float[2][2];
+  __device__ static Sums sums_of(const PartSums& part) {
+    return {part[0][0] + part[0][1], part[1][0] + part[1][1]};
+  }
+  // weights: of s against the references, packed; of scores [kBegin, kEnd).
+  template <int kBegin, int kEnd>
+  __device__ __forceinline__ void weigh(Weights& weights, PartSums& part) {
 #pragma unroll
-    for (int i = 0; i < kScores; i += 2) {
-      if constexpr (kPending > 0)
-        if (i % (kScores / kPending) == 0) wait_for_part(i, kPending - 1 - i / (kScores / kPending));
+    for (int i = kBegin; i < kEnd; i += 2) {
       const int e = i / 2 % 2;
       const float w0 = exp2_approx(fmaf(s_[i], factor_, -states_.reference[e]));
       const float w1 = exp2_approx(fmaf(s_[i + 1], factor_, -states_.reference[e]));
@@ -409,17 +404,41 @@ class Consumer {
       part[e][i / 4 % 2] += w1;
       weights[i / 2] = Element<typename Tr::Type>::pack(w0, w1);
     }
-    return {part[0][0] + part[0][1], part[1][0] + part[1][1]};
   }
-  // Until no more than `pending` products are under way, before scores i and behind are weighed.
-  __device__ void wait_for_part(int i, int pending) {
-    static_assert(kParts == 4);
-    if (pending == 3) wgmma_wait<3>();
-    if (pending == 2) wgmma_wait<2>();
-    if (pending == 1) wgmma_wait<1>();
-    if (pending == 0) wgmma_wait<0>();
+  __device__ Sums weigh(Weights& weights) {
+    PartSums part = {};
+    weigh<0, kScores>(weights, part);
+    return sums_of(part);
+  }
+
+  // Parts of the values' product of a step in place.
+#ifndef PAGODA_PARTS
+#define PAGODA_PARTS 4
+#endif
+  static constexpr int kParts = PAGODA_PARTS;
+
+  // Into p_, part by part behind the products that read it; o is there in the end.
+  __device__ __forceinline__ Sums weigh_in_parts() {
+    PartSums part = {};
+    weigh_from_part<0>(part);
+    return sums_of(part);
+  }
+  template <int kPart>
+  __device__ __forceinline__ void weigh_from_part(PartSums& part) {
+    constexpr int kSize = kScores / kParts, kBegin = kPart * kSize, kEnd = kBegin + kSize;
+    if constexpr (kPart < kParts - 1)
+      wgmma_wait<kParts - 1 - kPart>();
+    else
+      finish_values<0>();
 #pragma unroll
-    for (int k = 0; k < kScores / kParts; ++k) asm volatile("" : "+f"(s_[i + k])::"memory");
+    for (int i = kBegin; i < kEnd; ++i) asm volatile("" : "+f"(s_[i])::"memory");
+    weigh<kBegin, kEnd>(p_, part);
+    if constexpr (kPart < kParts - 1) {
+      // The assembler would move the next wait in front of these weights if nothing stood between.
+      const bool some = !(fmaxf(fmaxf(part[0][0], part[0][1]), fmaxf(part[1][0], part[1][1])) < -1);
+      __syncwarp(__ballot_sync(~0u, some));
+      weigh_from_part<kPart + 1>(part);
+    }
   }
   __device__ void add_up(const Sums& sums) {
 #pragma unroll
