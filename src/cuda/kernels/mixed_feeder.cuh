@@ -1,5 +1,7 @@
-// Device only. The warp that feeds the streams of the mixed kernel: items, queries, and by the copy
-// engine keys and values, 64 at a time, which every stream takes sixteen of.
+// Device only. What the streams of the mixed kernel work on: items and queries, which one warp
+// fetches ahead of them, and keys and values, which each stream has the copy engine bring into a
+// ring of its own. Between a tile that is done with and the next one in its place nobody else has
+// to act, so a small ring keeps much under way.
 #pragma once
 
 #include "../device/ptx.cuh"
@@ -18,7 +20,6 @@ struct Items {
   __device__ int num() const { return shared.decode.num_items; }
   __device__ int index(int n) const { return blockIdx.x + n * gridDim.x; }
   __device__ int head(int n) const { return index(n) % params.attend.num_kv_heads; }
-  // Slot numbers are powers of two.
   __device__ const DecodeItem& item(int n) const {
     return shared.decode.items[n % Decode::kItems];
   }
@@ -27,137 +28,145 @@ struct Items {
   }
 };
 
-template <class Tr>
-class DecodeFeeder {
- public:
-  __device__ DecodeFeeder(const PrefillParams& params, typename Tr::Shared& shared)
-      : items_{params, shared},
-        lane_(threadIdx.x % 32),
-        boxes_(kSlotKeys / params.box_rows) {}
+// ---- items and queries, by one warp -------------------------------------------------------------
 
-  __device__ void run() {
-    const int num = items_.num();
-    if (num == 0) return;
-    fetch_item(0), fetch_item(1);
-    fetch_query(0);
-    look_up(0, first_slot(0));
-    for (int n = 0; n < num; ++n) {
-      const int first = first_slot(n), end = end_slot(n), at_once = 32 / boxes_;
-      const int prepare_at = min(first + 2, end - 1);
-      if (first >= end) prepare(n), look_up(n + 1, first_slot(n + 1));
-      for (int slot = first; slot < end; ++slot) {
-        const int in_batch = (slot - first) % at_once;
-        if (in_batch == 0) {
-          box_ = next_;
-          if (slot + at_once < end)
-            look_up(n, slot + at_once);
-          else
-            look_up(n + 1, first_slot(n + 1));
-        }
-        copy<typename Decode::KeyTile>(items_.params.key_map, n, in_batch);
-        copy<typename Decode::ValueTile>(items_.params.value_map, n, in_batch);
-        if (slot == prepare_at) prepare(n);
-      }
+template <class Tr>
+__device__ void fetch_item(const Items<Tr>& items, int n) {
+  using Decode = typename Tr::Decode;
+  auto& shared = items.shared.decode;
+  const int slot = n % Decode::kItems, lane = threadIdx.x % 32;
+  mbarrier_wait(shared.item_empty[slot], n / Decode::kItems & 1 ^ 1);
+  const AttendParams& attend = items.params.attend;
+  const auto* source = reinterpret_cast<const uint8_t*>(attend.decode_items +
+                                                        items.index(n) / attend.num_kv_heads);
+  if (lane < static_cast<int>(sizeof(DecodeItem) / 16))
+    cp_async_16(shared_address(&shared.items[slot]) + 16 * lane, source + 16 * lane, true);
+  mbarrier_arrive_after_copies(shared.item_full[slot]);
+}
+
+template <class Tr>
+__device__ void fetch_query(const Items<Tr>& items, int n) {
+  using Decode = typename Tr::Decode;
+  auto& shared = items.shared.decode;
+  items.wait_item(n);
+  const AttendParams& attend = items.params.attend;
+  const DecodeItem& item = items.item(n);
+  const int slot = n % Decode::kQueries;
+  mbarrier_wait(shared.query_empty[slot], n / Decode::kQueries & 1 ^ 1);
+  const uint32_t destination = shared_address(shared.queries[slot]);
+#pragma unroll 1
+  for (int i = threadIdx.x % 32; i < Decode::kRows * Decode::kQueryChunks; i += 32) {
+    const int row = i / Decode::kQueryChunks, chunk = i % Decode::kQueryChunks;
+    const PackedRow packed(attend, item.first_row + row, items.head(n));
+    const auto* source = static_cast<const uint8_t*>(attend.query) +
+                         int64_t{item.query_start + packed.token} * attend.query_token_stride +
+                         packed.query_head * attend.query_head_stride;
+    cp_async_16(destination + Decode::QueryTile::offset(row, chunk), source + 16 * chunk,
+                row < item.num_rows);
+  }
+  mbarrier_arrive_after_copies(shared.query_full[slot]);
+}
+
+// Two items ahead of the streams, and one with queries.
+template <class Tr>
+__device__ void fetch_items(const PrefillParams& params, typename Tr::Shared& shared) {
+  const Items<Tr> items{params, shared};
+  const int num = items.num();
+  if (num > 0) fetch_item(items, 0);
+  for (int n = 0; n < num; ++n) {
+    if (n + 1 < num) fetch_item(items, n + 1);
+    fetch_query(items, n);
+  }
+}
+
+// ---- keys and values, by each stream ------------------------------------------------------------
+
+// Walks the tiles of a stream over all items and has the copy engine bring them: the sixteen keys
+// of a tile, then its values, into slots by turns. A tile's pages are looked up when the one before
+// it is under way.
+template <class Tr>
+class StreamLoader {
+ public:
+  __device__ explicit StreamLoader(const Items<Tr>& items) : items_(items) {}
+
+  // Fills the ring as far as items are known to a stream that is at item `now`.
+  __device__ __forceinline__ void fill(int now) {
+#pragma unroll 1
+    while (pending_ < Tr::kSlots && load_next(now)) {
     }
   }
+  __device__ void release() { --pending_; }
 
  private:
   using Decode = typename Tr::Decode;
+  static __device__ int stream() { return threadIdx.x / 32 % 4; }
+  static __device__ int lane() { return threadIdx.x % 32; }
 
-  // Where eight rows or more that one copy brings lie; below 0: nowhere.
-  struct Box {
-    int32_t page = -1, row = 0;
-  };
-
-  // Of item n, 64 keys each, counted from key 0.
-  __device__ int first_slot(int n) const {
-    if (n >= items_.num()) return 0;
-    items_.wait_item(n);
-    return items_.item(n).key_begin / kSlotKeys;
-  }
-  __device__ int end_slot(int n) const {
-    return (items_.item(n).key_end + kSlotKeys - 1) / kSlotKeys;
-  }
-
-  // What the items behind n need. When the streams are known to be in item n or near its end, so
-  // that nothing here waits for long.
-  __device__ void prepare(int n) {
-    fetch_item(n + 2);
-    fetch_query(n + 1);
-  }
-
-  __device__ void fetch_item(int n) {
-    if (n >= items_.num()) return;
-    auto& shared = items_.shared.decode;
-    const int slot = n % Decode::kItems;
-    mbarrier_wait(shared.item_empty[slot], n / Decode::kItems & 1 ^ 1);
-    const auto* source = reinterpret_cast<const uint8_t*>(
-        items_.params.attend.decode_items + items_.index(n) / items_.params.attend.num_kv_heads);
-    if (lane_ < static_cast<int>(sizeof(DecodeItem) / 16))
-      cp_async_16(shared_address(&shared.items[slot]) + 16 * lane_, source + 16 * lane_, true);
-    mbarrier_arrive_after_copies(shared.item_full[slot]);
-  }
-
-  __device__ void fetch_query(int n) {
-    if (n >= items_.num()) return;
-    auto& shared = items_.shared.decode;
-    items_.wait_item(n);
-    const AttendParams& attend = items_.params.attend;
-    const DecodeItem& item = items_.item(n);
-    const int slot = n % Decode::kQueries;
-    mbarrier_wait(shared.query_empty[slot], n / Decode::kQueries & 1 ^ 1);
-    const uint32_t destination = shared_address(shared.queries[slot]);
-#pragma unroll 2
-    for (int i = lane_; i < Decode::kRows * Decode::kQueryChunks; i += 32) {
-      const int row = i / Decode::kQueryChunks, chunk = i % Decode::kQueryChunks;
-      const PackedRow packed(attend, item.first_row + row, items_.head(n));
-      const auto* source = static_cast<const uint8_t*>(attend.query) +
-                           int64_t{item.query_start + packed.token} * attend.query_token_stride +
-                           packed.query_head * attend.query_head_stride;
-      cp_async_16(destination + Decode::QueryTile::offset(row, chunk), source + 16 * chunk,
-                  row < item.num_rows);
+  __device__ __forceinline__ bool load_next(int now) {
+    if (tile_ >= end_tile_ && !enter_item(now)) return false;
+    if (values_next_) {
+      copy<typename Decode::ValueTile>(items_.params.value_map);
+      tile_ += Decode::kStreams;
+      if (tile_ < end_tile_) look_up();
+    } else {
+      copy<typename Decode::KeyTile>(items_.params.key_map);
     }
-    mbarrier_arrive_after_copies(shared.query_full[slot]);
-  }
-
-  // Asks for the pages of 32 boxes from a slot on.
-  __device__ void look_up(int n, int slot) {
-    next_ = {};
-    if (n >= items_.num()) return;
-    const DecodeItem& item = items_.item(n);
-    const PagedKeys keys(items_.params.attend, item.req);
-    const int box_rows = items_.params.box_rows;
-    const int first = slot * kSlotKeys + lane_ * box_rows;
-    if (first < item.key_end && first + box_rows > item.key_begin)
-      next_ = {keys.page_of(first), keys.row_of(first)};
-  }
-
-  // The in_batch-th of the slots whose boxes are known.
-  template <class Tile>
-  __device__ void copy(const CUtensorMap& map, int n, int in_batch) {
-    auto& shared = items_.shared;
-    const int box = lane_ / Tile::kSlabs, slab = lane_ % Tile::kSlabs;
-    const int from = in_batch * boxes_;
-    const bool is_used = lane_ < boxes_ * Tile::kSlabs;
-    const int page = __shfl_sync(~0u, box_.page, (from + box) % 32);
-    const int row = __shfl_sync(~0u, box_.row, (from + box) % 32);
-    const bool copies = is_used && page >= 0;
-    const int count = __popc(__ballot_sync(~0u, copies));
-    uint64_t& full = shared.slot_full[position_.slot];
-    mbarrier_wait(shared.slot_empty[position_.slot], position_.parity ^ 1);
-    if (lane_ == 0) mbarrier_arrive_expect_bytes(full, count * items_.params.box_rows * 128);
-    __syncwarp();
-    if (copies)
-      copy_box_4d_once(shared_address(shared.slots[position_.slot]) + slab * Tile::kSlabBytes +
-                           box * items_.params.box_rows * 128,
-                       &map, full, slab * kSlabElements, row, items_.head(n), page);
+    values_next_ = !values_next_;
     position_.advance();
+    ++pending_;
+    return true;
+  }
+
+  // Goes to the next item that has a tile for this stream.
+  __device__ __forceinline__ bool enter_item(int now) {
+    while (item_ + 1 < items_.num() && item_ <= now) {
+      items_.wait_item(++item_);
+      const DecodeItem& item = items_.item(item_);
+      const int first = item.key_begin / Decode::kTileKeys;
+      tile_ = first + ((stream() - first) & (Decode::kStreams - 1));
+      end_tile_ = (item.key_end + Decode::kTileKeys - 1) / Decode::kTileKeys;
+      if (tile_ >= end_tile_) continue;
+      head_ = items_.head(item_);
+      look_up();
+      return true;
+    }
+    return false;
+  }
+
+  // Where the tile's first (lane 0) and last (lane 1) eight keys lie.
+  __device__ __forceinline__ void look_up() {
+    const DecodeItem& item = items_.item(item_);
+    const int key = tile_ * Decode::kTileKeys + lane() * kKeysPerLookup;
+    page_ = -1;
+    if (lane() > 1 || key >= item.key_end || key + items_.params.box_rows <= item.key_begin) return;
+    const PagedKeys keys(items_.params.attend, item.req);
+    page_ = keys.page_of(key), row_ = keys.row_of(key);
+  }
+
+  template <class Tile>
+  __device__ __forceinline__ void copy(const CUtensorMap& map) const {
+    const int box_rows = items_.params.box_rows, boxes = Decode::kTileKeys / box_rows;
+    const bool copies = lane() < boxes && page_ >= 0;
+    const int count = __popc(__ballot_sync(~0u, copies));
+    uint64_t& full = items_.shared.slot_full[stream()][position_.slot];
+    if (lane() == 0) mbarrier_arrive_expect_bytes(full, count * box_rows * 128 * Tile::kSlabs);
+    __syncwarp();
+    if (!copies) return;
+    const uint32_t to =
+        shared_address(items_.shared.slots[stream()][position_.slot]) + lane() * 8 * 128;
+#pragma unroll
+    for (int slab = 0; slab < Tile::kSlabs; ++slab)
+      copy_box_4d_once(to + slab * Tile::kSlabBytes, &map, full, slab * kSlabElements, row_, head_,
+                       page_);
   }
 
   const Items<Tr> items_;
-  const int lane_, boxes_;  // boxes_: of a slot
+  int pending_ = 0;  // slots that are under way or not yet released
   prefill::RingPosition<Tr::kSlots> position_;
-  Box box_, next_;
+  int item_ = -1, head_ = 0;
+  int tile_ = 0, end_tile_ = 0;
+  bool values_next_ = false;
+  int page_ = -1, row_ = 0;  // see look_up
 };
 
 }  // namespace pagoda::cuda::mixed

@@ -16,7 +16,8 @@ class Streams {
       : items_{params, shared},
         params_(params.attend),
         shared_(shared.decode),
-        thread_(threadIdx.x % 128) {}
+        thread_(threadIdx.x % 128),
+        loader_(items_) {}
 
   __device__ void run() {
     const int num = items_.num();
@@ -32,21 +33,19 @@ class Streams {
   using Decode = typename Tr::Decode;
   using Rows = decode::Rows<Decode>;
 
-  __device__ void attend(int n) {
+  __device__ __forceinline__ void attend(int n) {
     items_.wait_item(n);
+    loader_.fill(n);
     const DecodeItem& item = items_.item(n);
-    Rows& rows = shared_.rows[thread_ / 32][thread_ % 4];
-    __syncwarp();
-    if (thread_ % 32 < 4) rows = Rows(params_, item, items_.head(n));
-    __syncwarp();
-    const int query_slot = n % Decode::kQueries;
+    const Rows& rows = find_rows(n);
+    const int query_slot = n % Decode::kQueries, first_tile = item.key_begin / 16;
     mbarrier_wait(shared_.query_full[query_slot], n / Decode::kQueries & 1);
-    int slot = item.key_begin / kSlotKeys, split = 0;
+    int tile = first_tile + ((thread_ / 32 - first_tile) & (Decode::kStreams - 1)), split = 0;
     bool is_first = true;
     for (int end = decode::end_of_leaf(item, item.key_begin);;
          end = decode::end_of_leaf(item, end)) {
       state_.clear();
-      for (; slot * kSlotKeys < end; ++slot) attend_slot(item, rows, slot, query_slot);
+      for (; tile * 16 < end; tile += Decode::kStreams) attend_tile(n, rows, tile, query_slot);
       const bool ends_split = decode::ends_split(item, end), is_last = end == item.key_end;
       finish_leaf(item, items_.head(n), {.tiles_at = 0,
                                          .turn = turn_++,
@@ -61,44 +60,74 @@ class Streams {
     if (thread_ % 32 == 0) mbarrier_arrive(shared_.query_empty[query_slot]);
   }
 
-  // This stream's sixteen of the slot's 64 keys and values.
-  __device__ __forceinline__ void attend_slot(const DecodeItem& item, const Rows& rows, int slot,
-                                              int query_slot) {
-    const int own = thread_ / 32 * 16, first_key = slot * kSlotKeys + own;
-    decode::Scores<Decode> s;
-    multiply_keys(s[0], take_slot() + own * 128, shared_address(shared_.queries[query_slot]));
-    release_slot();
-    decode::finish_logits<Decode>(s[0], params_.score, rows, first_key);
-    decode::update_softmax<Decode>(s, state_);
-    const uint32_t values = take_slot() + own * 128;
-    clear_stale_values(item, values, first_key);
-    decode::multiply_values<Decode>(state_, values, s[0]);
-    release_slot();
+  // What the lanes of this stream know of the item's rows; in shared memory, as registers are few.
+  __device__ const Rows& find_rows(int n) {
+    Rows& rows = shared_.rows[thread_ / 32][thread_ % 4];
+    __syncwarp();
+    if (thread_ % 32 < 4) rows = Rows(params_, items_.item(n), items_.head(n));
+    __syncwarp();
+    return rows;
   }
 
-  // As decode::multiply_keys, with queries from shared memory again each time: registers are few.
-  __device__ static void multiply_keys(float (&s)[1][4], uint32_t keys, uint32_t query) {
-    const int lane = threadIdx.x % 32;
+  __device__ __forceinline__ void attend_tile(int n, const Rows& rows, int tile, int query_slot) {
+    decode::Scores<Decode> s;
+    multiply_keys(s[0], take_slot(), shared_address(shared_.queries[query_slot]));
+    release_slot(n);
+    decode::finish_logits<Decode>(s[0], params_.score, rows, tile * 16);
+    decode::update_softmax<Decode>(s, state_);
+    const uint32_t values = take_slot();
+    clear_stale_values(items_.item(n), values, tile * 16);
+    multiply_values(values, s[0]);
+    release_slot(n);
+  }
+
+  // As decode::multiply_keys and multiply_values. Addresses of a tile differ in bits that the
+  // swizzle flips, and queries are read again for each tile: registers are few.
+  __device__ __forceinline__ static void multiply_keys(float (&s)[1][4], uint32_t keys,
+                                                       uint32_t query) {
+    const int lane = recomputed(threadIdx.x % 32);
+    const uint32_t key = keys + Decode::KeyTile::offset(lane % 16, lane / 16);
+    query += Decode::QueryTile::offset(lane % 8, lane / 8 % 2);
     float odd[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) s[0][i] = odd[i] = 0;
-    decode::for_key_steps<Decode>(keys, [&](int step, const uint32_t(&k)[4]) {
-      uint32_t q[2];
-      ldmatrix_x2(q, query + Decode::QueryTile::offset(lane % 8, 2 * step + lane / 8 % 2));
+#pragma unroll
+    for (int step = 0; step < Decode::kHeadDim / 16; ++step) {
+      uint32_t k[4], q[2];
+      ldmatrix_x4(k, (key ^ step % 4 * 32) + step / 4 * Decode::KeyTile::kSlabBytes);
+      ldmatrix_x2(q, query ^ step * 32);
       Element<typename Decode::Type>::mma(step % 2 ? odd : s[0], k, q[0], q[1]);
-    });
+    }
 #pragma unroll
     for (int i = 0; i < 4; ++i) s[0][i] += odd[i];
   }
+  __device__ __forceinline__ void multiply_values(uint32_t values, const float (&p)[1][4]) {
+    const int lane = recomputed(threadIdx.x % 32);
+    const uint32_t value =
+        values + Decode::ValueTile::offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    uint32_t weights[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      weights[half] = movmatrix_trans(
+          Element<typename Decode::Type>::pack(p[0][2 * half], p[0][2 * half + 1]));
+#pragma unroll
+    for (int d = 0; d < Decode::kHeadDimV / 16; ++d) {
+      uint32_t v[4];
+      ldmatrix_x4_trans(v, (value ^ d % 4 * 32) + d / 4 * Decode::ValueTile::kSlabBytes);
+      Element<typename Decode::Type>::mma(state_.o[d][0], v, weights[0], weights[1]);
+    }
+  }
 
   __device__ uint32_t take_slot() {
-    mbarrier_wait(items_.shared.slot_full[position_.slot], position_.parity);
-    return shared_address(items_.shared.slots[position_.slot]);
+    const int stream = thread_ / 32;
+    mbarrier_wait(items_.shared.slot_full[stream][position_.slot], position_.parity);
+    return shared_address(items_.shared.slots[stream][position_.slot]);
   }
-  __device__ void release_slot() {
+  __device__ __forceinline__ void release_slot(int n) {
     __syncwarp();
-    if (thread_ % 32 == 0) mbarrier_arrive(items_.shared.slot_empty[position_.slot]);
     position_.advance();
+    loader_.release();
+    loader_.fill(n);
   }
 
   // Makes zeros of those of the stream's values that the item does not have: their bytes may be
@@ -121,7 +150,7 @@ class Streams {
   __device__ void meet() const { named_barrier_sync(1, 128); }
 
   // Four rows at a time go through shared memory.
-  __device__ void finish_leaf(const DecodeItem& item, int head, const decode::Leaf& leaf) {
+  __device__ __forceinline__ void finish_leaf(const DecodeItem& item, int head, const decode::Leaf& leaf) {
 #pragma unroll 1
     for (int first = 0; first < item.num_rows; first += Decode::kStateRows) {
       meet();  // what was shared before has been read
@@ -135,7 +164,7 @@ class Streams {
   }
 
   // Rows [first, first + kStateRows) of this stream's state.
-  __device__ void share_state(int first) {
+  __device__ __forceinline__ void share_state(int first) {
     const int stream = thread_ / 32, g = thread_ % 32 / 4, c = thread_ % 4;
     auto& tile = shared_.states;
     const int row = 2 * c - first;
@@ -156,7 +185,7 @@ class Streams {
     }
   }
 
-  __device__ void merge_leaf(const DecodeItem& item, int head, const decode::Leaf& leaf, int first,
+  __device__ __forceinline__ void merge_leaf(const DecodeItem& item, int head, const decode::Leaf& leaf, int first,
                              int in_tile, int column) {
     const int row = first + in_tile;
     decode::RowState run = decode::empty_state();
@@ -186,6 +215,7 @@ class Streams {
   const AttendParams& params_;
   typename Decode::Shared& shared_;
   const int thread_;
+  StreamLoader<Tr> loader_;
   int turn_ = 0;  // leaves
   prefill::RingPosition<Tr::kSlots> position_;
   decode::WarpState<Decode> state_;

@@ -8,9 +8,8 @@
 
 namespace pagoda::cuda::mixed {
 
-// What the functions of decode_*.cuh are told: eight rows, keys and values of 16 bits. A slot of
-// the ring holds 64 keys or 64 values: a tile of 16 for each stream, and cuts lie at multiples of
-// 64 (core/splits.h), so no slot is cut.
+// What the functions of decode_*.cuh are told: eight rows, keys and values of 16 bits, in tiles as
+// the copy engine makes them.
 template <class T, int kHeadDim_, int kHeadDimV_>
 struct DecodeTraits {
   using Type = T;
@@ -20,11 +19,11 @@ struct DecodeTraits {
   static constexpr int kStreams = 4, kClerks = 128;  // the streams are their own clerks
   static constexpr int kTileKeys = 16, kSubs = 1, kRows = 8;
   static constexpr int kQueryChunks = kHeadDim / 8;
+  static_assert(kHeadDim % 64 == 0 && kHeadDimV % 64 == 0);
 
-  static_assert(kSlotKeys == kStreams * kTileKeys);
   using QueryTile = RowTile<kQueryChunks>;
-  using KeyTile = SlabTile<kSlotKeys, kHeadDim>;
-  using ValueTile = SlabTile<kSlotKeys, kHeadDimV>;
+  using KeyTile = SlabTile<kTileKeys, kHeadDim>;
+  using ValueTile = SlabTile<kTileKeys, kHeadDimV>;
   static constexpr int kSlotBytes =
       KeyTile::kBytes > ValueTile::kBytes ? KeyTile::kBytes : ValueTile::kBytes;
 
@@ -38,8 +37,8 @@ struct DecodeTraits {
   };
   // Without the ring.
   struct Shared {
-    alignas(16) StateTile states;
-    alignas(16) uint8_t queries[kQueries][kRows * QueryTile::kRowBytes];
+    alignas(256) uint8_t queries[kQueries][kRows * QueryTile::kRowBytes];
+    StateTile states;
     DecodeItem items[kItems];
     float4 run_out[kRows][kHeadDimV / 4];  // as in decode::Traits
     float2 run_ml[2][kRows];
@@ -72,19 +71,20 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
                        kDecodeRegisters = kRegs[2];
   static_assert(kProducerRegisters + 2 * kConsumerRegisters + kDecodeRegisters <= 512);
 
-  static constexpr int kSlots = [] {  // keys and values by turns; what there is room for
+  static constexpr int kSlots = [] {  // of a stream: keys and values by turns, as many as fit
     constexpr int kOther = Alone::QueryTile::kBytes +
                            Alone::kStages * (Alone::KeyTile::kBytes + Alone::ValueTile::kBytes) +
                            sizeof(typename Decode::Shared) + 2048;
     constexpr int kRoom = 227 * 1024 - kOther;
-    return kRoom / Decode::kSlotBytes < 8 ? kRoom / Decode::kSlotBytes : 8;
+    constexpr int kFit = kRoom / (Decode::kStreams * Decode::kSlotBytes);
+    return kFit < 8 ? kFit : 8;
   }();
 
   struct Shared {
     alignas(1024) uint8_t query[kQueries][Alone::QueryTile::kBytes];
     alignas(1024) uint8_t key[Alone::kStages][Alone::KeyTile::kBytes];
     alignas(1024) uint8_t value[Alone::kStages][Alone::ValueTile::kBytes];
-    alignas(1024) uint8_t slots[kSlots][Decode::kSlotBytes];
+    alignas(1024) uint8_t slots[Decode::kStreams][kSlots][Decode::kSlotBytes];
     alignas(16) typename Alone::Ranges ranges[kQueries];
     alignas(16) prefill::StagedRows staged[kQueryWarps][kQueries];
     alignas(16) typename Alone::Work work[kTiles];
@@ -92,7 +92,7 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
     uint64_t query_full[kQueries], query_empty[kQueries];
     uint64_t key_full[Alone::kStages], key_empty[Alone::kStages];
     uint64_t value_full[Alone::kStages], value_empty[Alone::kStages];
-    uint64_t slot_full[kSlots], slot_empty[kSlots];
+    uint64_t slot_full[Decode::kStreams][kSlots];
     typename Decode::Shared decode;
   };
   static_assert(sizeof(Shared) <= 227 * 1024);
