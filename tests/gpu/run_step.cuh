@@ -45,7 +45,6 @@ class StepRunner {
   }
 
   int prefill_keys() const {
-    if (step_.is_mixed()) return mixed::kTileKeys;
     return prefill::keys_per_tile(step_.spec.head_dim, step_.spec.head_dim_v);
   }
 

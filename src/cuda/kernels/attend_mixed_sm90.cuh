@@ -5,7 +5,7 @@
 //   warp 0           takes prefill work; its keys         prefill_producer.cuh
 //   warp 1           its values
 //   warp 2           its queries, one tile ahead at most
-//   warp 3           items and queries of decoding         mixed_feeder.cuh
+//   warp 3           items, queries, keys and values of decoding    mixed_feeder.cuh
 //   warps 4 to 11    multiply                              prefill_consumer.cuh
 //   warps 12 to 15   four streams                          mixed_streams.cuh
 //
@@ -24,8 +24,8 @@ namespace pagoda::cuda::mixed {
 // By one thread.
 template <class Tr>
 __device__ void init_decode(const PrefillParams& params, typename Tr::Shared& shared) {
-  for (auto& ring : shared.slot_full)
-    for (uint64_t& barrier : ring) mbarrier_init(barrier, 1);
+  for (uint64_t& barrier : shared.slot_full) mbarrier_init(barrier, 32);
+  for (uint64_t& barrier : shared.slot_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
   for (uint64_t& barrier : shared.decode.item_full) mbarrier_init(barrier, 32);
   for (uint64_t& barrier : shared.decode.item_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
   for (uint64_t& barrier : shared.decode.query_full) mbarrier_init(barrier, 32);
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     else if (threadIdx.x < 96)
       prefill::produce_queries<Tr>(params, shared);
     else
-      fetch_items<Tr>(params, shared);
+      Feeder<Tr>(params, shared).run();
   } else if (threadIdx.x < 384) {
     take_registers<Tr::kConsumerRegisters>();
     prefill::Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();

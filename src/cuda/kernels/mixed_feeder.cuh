@@ -1,7 +1,4 @@
-// Device only. What the streams of the mixed kernel work on: items and queries, which one warp
-// fetches ahead of them, and keys and values, which each stream has the copy engine bring into a
-// ring of its own. Between a tile that is done with and the next one in its place nobody else has
-// to act, so a small ring keeps much under way.
+// Device only. The warp that feeds the streams of the mixed kernel: items, queries, keys, values.
 #pragma once
 
 #include "../device/ptx.cuh"
@@ -28,7 +25,7 @@ struct Items {
   }
 };
 
-// ---- items and queries, by one warp -------------------------------------------------------------
+// ---- items and queries --------------------------------------------------------------------------
 
 template <class Tr>
 __device__ void fetch_item(const Items<Tr>& items, int n) {
@@ -67,106 +64,131 @@ __device__ void fetch_query(const Items<Tr>& items, int n) {
   mbarrier_arrive_after_copies(shared.query_full[slot]);
 }
 
-// Two items ahead of the streams, and one with queries.
-template <class Tr>
-__device__ void fetch_items(const PrefillParams& params, typename Tr::Shared& shared) {
-  const Items<Tr> items{params, shared};
-  const int num = items.num();
-  if (num > 0) fetch_item(items, 0);
-  for (int n = 0; n < num; ++n) {
-    if (n + 1 < num) fetch_item(items, n + 1);
-    fetch_query(items, n);
-  }
-}
+// ---- keys and values ----------------------------------------------------------------------------
 
-// ---- keys and values, by each stream ------------------------------------------------------------
-
-// Walks the tiles of a stream over all items and has the copy engine bring them: the sixteen keys
-// of a tile, then its values, into slots by turns. A tile's pages are looked up when the one before
-// it is under way.
+// By one warp, for all streams: 64 keys, then their values, into slots by turns. The streams
+// themselves have nothing to do but multiply: a warp alone on its scheduler is slow at all else.
+// Pages are looked up in batches of 32, one per lane, a batch before they are needed.
 template <class Tr>
-class StreamLoader {
+class Feeder {
  public:
-  __device__ explicit StreamLoader(const Items<Tr>& items) : items_(items) {}
+  __device__ Feeder(const PrefillParams& params, typename Tr::Shared& shared)
+      : items_{params, shared} {}
 
-  // Fills the ring as far as items are known to a stream that is at item `now`.
-  __device__ __forceinline__ void fill(int now) {
-#pragma unroll 1
-    while (pending_ < Tr::kSlots && load_next(now)) {
+  __device__ void run() {
+    const int num = items_.num();
+    if (num == 0) return;
+    fetch_item(items_, 0);
+    if (num > 1) fetch_item(items_, 1);
+    fetch_query(items_, 0);
+    look_up(0, first_key(0));
+    for (int n = 0; n < num; ++n) {
+      const DecodeItem& item = items_.item(n);
+      const int first = first_key(n);
+      if (first >= item.key_end) prepare(n), look_up_item(n + 1);
+      for (int key = first; key < item.key_end; key += kSlotKeys) {
+        const int in_batch = (key - first) % kBatchKeys / kKeysPerLookup;
+        if (in_batch == 0) enter_batch(n, key);
+        const AttendParams& attend = items_.params.attend;
+        copy<Decode::kQueryChunks, typename Decode::KeyTile>(attend.key, key_at_, n, key, in_batch);
+        copy<Decode::kHeadDimV / 8, typename Decode::ValueTile>(attend.value, value_at_, n, key,
+                                                                in_batch);
+        if (key == first + 2 * kSlotKeys || (key < first + 2 * kSlotKeys &&
+                                             key + kSlotKeys >= item.key_end))
+          prepare(n);
+      }
     }
   }
-  __device__ void release() { --pending_; }
 
  private:
   using Decode = typename Tr::Decode;
-  static __device__ int stream() { return threadIdx.x / 32 % 4; }
+  static constexpr int kSlotKeys = Decode::kSlotKeys, kBatchKeys = 32 * kKeysPerLookup;
   static __device__ int lane() { return threadIdx.x % 32; }
 
-  __device__ __forceinline__ bool load_next(int now) {
-    if (tile_ >= end_tile_ && !enter_item(now)) return false;
-    if (values_next_) {
-      copy<typename Decode::ValueTile>(items_.params.value_map);
-      tile_ += Decode::kStreams;
-      if (tile_ < end_tile_) look_up();
-    } else {
-      copy<typename Decode::KeyTile>(items_.params.key_map);
-    }
-    values_next_ = !values_next_;
-    position_.advance();
-    ++pending_;
-    return true;
+  // Of the item's first slot.
+  __device__ int first_key(int n) const {
+    items_.wait_item(n);
+    return items_.item(n).key_begin / kSlotKeys * kSlotKeys;
   }
 
-  // Goes to the next item that has a tile for this stream.
-  __device__ __forceinline__ bool enter_item(int now) {
-    while (item_ + 1 < items_.num() && item_ <= now) {
-      items_.wait_item(++item_);
-      const DecodeItem& item = items_.item(item_);
-      const int first = item.key_begin / Decode::kTileKeys;
-      tile_ = first + ((stream() - first) & (Decode::kStreams - 1));
-      end_tile_ = (item.key_end + Decode::kTileKeys - 1) / Decode::kTileKeys;
-      if (tile_ >= end_tile_) continue;
-      head_ = items_.head(item_);
-      look_up();
-      return true;
-    }
-    return false;
+  // What the items behind n need; late enough that the streams have left those in front of it.
+  __device__ void prepare(int n) {
+    if (n + 2 < items_.num()) fetch_item(items_, n + 2);
+    if (n + 1 < items_.num()) fetch_query(items_, n + 1);
   }
 
-  // Where the tile's first (lane 0) and last (lane 1) eight keys lie.
-  __device__ __forceinline__ void look_up() {
-    const DecodeItem& item = items_.item(item_);
-    const int key = tile_ * Decode::kTileKeys + lane() * kKeysPerLookup;
-    page_ = -1;
-    if (lane() > 1 || key >= item.key_end || key + items_.params.box_rows <= item.key_begin) return;
+  __device__ __forceinline__ void look_up(int n, int first) {
+    const DecodeItem& item = items_.item(n);
     const PagedKeys keys(items_.params.attend, item.req);
-    page_ = keys.page_of(key), row_ = keys.row_of(key);
+    const int key = first + lane() * kKeysPerLookup;
+    const bool used = key < item.key_end && key + kKeysPerLookup > item.key_begin;
+    next_page_ = used ? keys.page_of(key) : 0;
+    next_row_ = used ? keys.row_of(key) : 0;
+  }
+  __device__ void look_up_item(int n) {
+    if (n < items_.num()) look_up(n, first_key(n));
   }
 
-  template <class Tile>
-  __device__ __forceinline__ void copy(const CUtensorMap& map) const {
-    const int box_rows = items_.params.box_rows, boxes = Decode::kTileKeys / box_rows;
-    const bool copies = lane() < boxes && page_ >= 0;
-    const int count = __popc(__ballot_sync(~0u, copies));
-    uint64_t& full = items_.shared.slot_full[stream()][position_.slot];
-    if (lane() == 0) mbarrier_arrive_expect_bytes(full, count * box_rows * 128 * Tile::kSlabs);
-    __syncwarp();
-    if (!copies) return;
-    const uint32_t to =
-        shared_address(items_.shared.slots[stream()][position_.slot]) + lane() * 8 * 128;
+  // The batch that begins at `key`; asks for the pages of the one behind it.
+  __device__ __forceinline__ void enter_batch(int n, int key) {
+    const AttendParams& attend = items_.params.attend;
+    key_at_ = place_in(attend.key), value_at_ = place_in(attend.value);
+    if (key + kBatchKeys < items_.item(n).key_end)
+      look_up(n, key + kBatchKeys);
+    else
+      look_up_item(n + 1);
+  }
+  // In units of 16 bytes, of which a cache has fewer than 2^32.
+  __device__ uint32_t place_in(const KeyView& view) const {
+    return static_cast<uint32_t>((next_page_ * view.page_stride + next_row_ * view.token_stride) >>
+                                 4);
+  }
+
+  // Into the next slot, when the streams have done with it. Rows that no query of the item sees
+  // become zeros: their bytes may be anything, and 0 * NaN would reach the output.
+  template <int kChunks, class Tile>
+  __device__ __forceinline__ void copy(const KeyView& view, uint32_t at, int n, int first,
+                                       int in_batch) {
+    auto& shared = items_.shared;
+    const DecodeItem& item = items_.item(n);
+    mbarrier_wait(shared.slot_empty[position_.slot], position_.parity ^ 1);
+    const uint32_t to = shared_address(shared.slots[position_.slot]);
+    const auto* base =
+        static_cast<const uint8_t*>(view.data) + items_.head(n) * view.head_stride;
+    if (first >= item.key_begin && first + kSlotKeys <= item.key_end)
+      copy_rows<kChunks, Tile>(to, base, view.token_stride, at, in_batch, 0, kSlotKeys);
+    else
+      copy_rows<kChunks, Tile>(to, base, view.token_stride, at, in_batch, item.key_begin - first,
+                               item.key_end - first);
+    mbarrier_arrive_after_copies(shared.slot_full[position_.slot]);
+    position_.advance();
+  }
+
+  // Rows [begin, end) of the slot are those that count.
+  template <int kChunks, class Tile>
+  __device__ __forceinline__ void copy_rows(uint32_t to, const uint8_t* base, int64_t token_stride,
+                                            uint32_t at, int in_batch, int begin, int end) {
+    static_assert(32 % kChunks == 0);
+    constexpr int kRows = 32 / kChunks;  // at once
+    const int row = lane() / kChunks, chunk = lane() % kChunks;
+    const uint8_t* const own = base + row * token_stride + 16 * chunk;
+#pragma unroll 2
+    for (int group = 0; group < kSlotKeys / kKeysPerLookup; ++group) {
+      const uint8_t* source = own + int64_t{__shfl_sync(~0u, at, in_batch + group)} * 16;
 #pragma unroll
-    for (int slab = 0; slab < Tile::kSlabs; ++slab)
-      copy_box_4d_once(to + slab * Tile::kSlabBytes, &map, full, slab * kSlabElements, row_, head_,
-                       page_);
+      for (int i = 0; i < kKeysPerLookup; i += kRows) {
+        const int in_slot = group * kKeysPerLookup + i + row;
+        cp_async_16_once(to + group * kKeysPerLookup * Tile::kRowBytes + Tile::offset(i, row, chunk),
+                         source, in_slot >= begin && in_slot < end);
+        source += kRows * token_stride;
+      }
+    }
   }
 
   const Items<Tr> items_;
-  int pending_ = 0;  // slots that are under way or not yet released
   prefill::RingPosition<Tr::kSlots> position_;
-  int item_ = -1, head_ = 0;
-  int tile_ = 0, end_tile_ = 0;
-  bool values_next_ = false;
-  int page_ = -1, row_ = 0;  // see look_up
+  uint32_t key_at_ = 0, value_at_ = 0;  // of the batch, of this lane's eight keys
+  int32_t next_page_ = 0, next_row_ = 0;
 };
 
 }  // namespace pagoda::cuda::mixed

@@ -16,8 +16,7 @@ class Streams {
       : items_{params, shared},
         params_(params.attend),
         shared_(shared.decode),
-        thread_(threadIdx.x % 128),
-        loader_(items_) {}
+        thread_(threadIdx.x % 128) {}
 
   __device__ void run() {
     const int num = items_.num();
@@ -35,17 +34,17 @@ class Streams {
 
   __device__ __forceinline__ void attend(int n) {
     items_.wait_item(n);
-    loader_.fill(n);
     const DecodeItem& item = items_.item(n);
     const Rows& rows = find_rows(n);
-    const int query_slot = n % Decode::kQueries, first_tile = item.key_begin / 16;
+    const int query_slot = n % Decode::kQueries;
     mbarrier_wait(shared_.query_full[query_slot], n / Decode::kQueries & 1);
-    int tile = first_tile + ((thread_ / 32 - first_tile) & (Decode::kStreams - 1)), split = 0;
+    int first_key = item.key_begin / Decode::kSlotKeys * Decode::kSlotKeys, split = 0;
     bool is_first = true;
     for (int end = decode::end_of_leaf(item, item.key_begin);;
          end = decode::end_of_leaf(item, end)) {
       state_.clear();
-      for (; tile * 16 < end; tile += Decode::kStreams) attend_tile(n, rows, tile, query_slot);
+      for (; first_key < end; first_key += Decode::kSlotKeys)
+        attend_slot(rows, first_key, query_slot);
       const bool ends_split = decode::ends_split(item, end), is_last = end == item.key_end;
       finish_leaf(item, items_.head(n), {.tiles_at = 0,
                                          .turn = turn_++,
@@ -69,16 +68,18 @@ class Streams {
     return rows;
   }
 
-  __device__ __forceinline__ void attend_tile(int n, const Rows& rows, int tile, int query_slot) {
+  // This stream's sixteen of a slot's keys and values. Where the item has none of them all weights
+  // are 0, which changes nothing.
+  __device__ __forceinline__ void attend_slot(const Rows& rows, int first_key, int query_slot) {
+    const int own = thread_ / 32 * Decode::kTileKeys;
     decode::Scores<Decode> s;
-    multiply_keys(s[0], take_slot(), shared_address(shared_.queries[query_slot]));
-    release_slot(n);
-    decode::finish_logits<Decode>(s[0], params_.score, rows, tile * 16);
+    multiply_keys(s[0], take_slot() + own * Decode::KeyTile::kRowBytes,
+                  shared_address(shared_.queries[query_slot]));
+    release_slot();
+    decode::finish_logits<Decode>(s[0], params_.score, rows, first_key + own);
     decode::update_softmax<Decode>(s, state_);
-    const uint32_t values = take_slot();
-    clear_stale_values(items_.item(n), values, tile * 16);
-    multiply_values(values, s[0]);
-    release_slot(n);
+    multiply_values(take_slot() + own * Decode::ValueTile::kRowBytes, s[0]);
+    release_slot();
   }
 
   // As decode::multiply_keys and multiply_values. Addresses of a tile differ in bits that the
@@ -94,7 +95,7 @@ class Streams {
 #pragma unroll
     for (int step = 0; step < Decode::kHeadDim / 16; ++step) {
       uint32_t k[4], q[2];
-      ldmatrix_x4(k, (key ^ step % 4 * 32) + step / 4 * Decode::KeyTile::kSlabBytes);
+      ldmatrix_x4(k, key ^ step * 32);
       ldmatrix_x2(q, query ^ step * 32);
       Element<typename Decode::Type>::mma(step % 2 ? odd : s[0], k, q[0], q[1]);
     }
@@ -113,36 +114,19 @@ class Streams {
 #pragma unroll
     for (int d = 0; d < Decode::kHeadDimV / 16; ++d) {
       uint32_t v[4];
-      ldmatrix_x4_trans(v, (value ^ d % 4 * 32) + d / 4 * Decode::ValueTile::kSlabBytes);
+      ldmatrix_x4_trans(v, value ^ d * 32);
       Element<typename Decode::Type>::mma(state_.o[d][0], v, weights[0], weights[1]);
     }
   }
 
   __device__ uint32_t take_slot() {
-    const int stream = thread_ / 32;
-    mbarrier_wait(items_.shared.slot_full[stream][position_.slot], position_.parity);
-    return shared_address(items_.shared.slots[stream][position_.slot]);
+    mbarrier_wait(items_.shared.slot_full[position_.slot], position_.parity);
+    return shared_address(items_.shared.slots[position_.slot]);
   }
-  __device__ __forceinline__ void release_slot(int n) {
+  __device__ __forceinline__ void release_slot() {
     __syncwarp();
+    if (thread_ % 32 == 0) mbarrier_arrive(items_.shared.slot_empty[position_.slot]);
     position_.advance();
-    loader_.release();
-    loader_.fill(n);
-  }
-
-  // Makes zeros of those of the stream's values that the item does not have: their bytes may be
-  // anything, NaN included, and 0 * NaN would reach the output.
-  __device__ void clear_stale_values(const DecodeItem& item, uint32_t values, int first_key) {
-    if (first_key >= item.key_begin && first_key + 16 <= item.key_end) return;
-    constexpr int kChunks = Decode::ValueTile::kSlabs * 8;
-#pragma unroll 1
-    for (int i = thread_ % 32; i < 16 * kChunks; i += 32) {
-      const int key = first_key + i / kChunks;
-      if (key < item.key_begin || key >= item.key_end)
-        store_zero_16(values + Decode::ValueTile::offset(i / kChunks, i % kChunks));
-    }
-    fence_async_proxy();
-    __syncwarp();
   }
 
   // ---- the end of a leaf ------------------------------------------------------------------------
@@ -215,7 +199,6 @@ class Streams {
   const AttendParams& params_;
   typename Decode::Shared& shared_;
   const int thread_;
-  StreamLoader<Tr> loader_;
   int turn_ = 0;  // leaves
   prefill::RingPosition<Tr::kSlots> position_;
   decode::WarpState<Decode> state_;

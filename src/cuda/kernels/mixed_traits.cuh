@@ -8,8 +8,9 @@
 
 namespace pagoda::cuda::mixed {
 
-// What the functions of decode_*.cuh are told: eight rows, keys and values of 16 bits, in tiles as
-// the copy engine makes them.
+// What the functions of decode_*.cuh are told: eight rows, keys and values of 16 bits. A slot of
+// the ring holds 64 keys or 64 values, a tile of 16 for each stream, and cuts lie at multiples of
+// 64 (core/splits.h), so no slot is cut.
 template <class T, int kHeadDim_, int kHeadDimV_>
 struct DecodeTraits {
   using Type = T;
@@ -22,10 +23,11 @@ struct DecodeTraits {
   static_assert(kHeadDim % 64 == 0 && kHeadDimV % 64 == 0);
 
   using QueryTile = RowTile<kQueryChunks>;
-  using KeyTile = SlabTile<kTileKeys, kHeadDim>;
-  using ValueTile = SlabTile<kTileKeys, kHeadDimV>;
+  static constexpr int kSlotKeys = kStreams * kTileKeys;
+  using KeyTile = RowTile<kHeadDim / 8>;
+  using ValueTile = RowTile<kHeadDimV / 8>;
   static constexpr int kSlotBytes =
-      KeyTile::kBytes > ValueTile::kBytes ? KeyTile::kBytes : ValueTile::kBytes;
+      kSlotKeys * (kHeadDim > kHeadDimV ? KeyTile::kRowBytes : ValueTile::kRowBytes);
 
   static constexpr int kItems = 4, kQueries = 2;  // slots
   static constexpr int kStateRows = 4;            // that the streams share at a time
@@ -64,19 +66,19 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
   static constexpr int kTiles = 4;
   static constexpr int kWeightSets = 1;
 #ifndef PAGODA_MIXED_REGS
-#define PAGODA_MIXED_REGS 40, 192, 88
+#define PAGODA_MIXED_REGS 48, 192, 80
 #endif
   static constexpr int kRegs[3] = {PAGODA_MIXED_REGS};
   static constexpr int kProducerRegisters = kRegs[0], kConsumerRegisters = kRegs[1],
                        kDecodeRegisters = kRegs[2];
   static_assert(kProducerRegisters + 2 * kConsumerRegisters + kDecodeRegisters <= 512);
 
-  static constexpr int kSlots = [] {  // of a stream: keys and values by turns, as many as fit
+  static constexpr int kSlots = [] {  // keys and values by turns, as many as fit
     constexpr int kOther = Alone::QueryTile::kBytes +
                            Alone::kStages * (Alone::KeyTile::kBytes + Alone::ValueTile::kBytes) +
                            sizeof(typename Decode::Shared) + 2048;
     constexpr int kRoom = 227 * 1024 - kOther;
-    constexpr int kFit = kRoom / (Decode::kStreams * Decode::kSlotBytes);
+    constexpr int kFit = kRoom / Decode::kSlotBytes;
     return kFit < 8 ? kFit : 8;
   }();
 
@@ -84,7 +86,7 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
     alignas(1024) uint8_t query[kQueries][Alone::QueryTile::kBytes];
     alignas(1024) uint8_t key[Alone::kStages][Alone::KeyTile::kBytes];
     alignas(1024) uint8_t value[Alone::kStages][Alone::ValueTile::kBytes];
-    alignas(1024) uint8_t slots[Decode::kStreams][kSlots][Decode::kSlotBytes];
+    alignas(1024) uint8_t slots[kSlots][Decode::kSlotBytes];
     alignas(16) typename Alone::Ranges ranges[kQueries];
     alignas(16) prefill::StagedRows staged[kQueryWarps][kQueries];
     alignas(16) typename Alone::Work work[kTiles];
@@ -92,7 +94,7 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
     uint64_t query_full[kQueries], query_empty[kQueries];
     uint64_t key_full[Alone::kStages], key_empty[Alone::kStages];
     uint64_t value_full[Alone::kStages], value_empty[Alone::kStages];
-    uint64_t slot_full[Decode::kStreams][kSlots];
+    uint64_t slot_full[kSlots], slot_empty[kSlots];
     typename Decode::Shared decode;
   };
   static_assert(sizeof(Shared) <= 227 * 1024);

@@ -11,10 +11,3 @@ constexpr int32_t keys_per_tile(int32_t head_dim, int32_t head_dim_v) {
 }
 
 }  // namespace pagoda::cuda::prefill
-
-namespace pagoda::cuda::mixed {
-
-// Keys, or values, of a tile of the decoding half; boxes serve both halves.
-inline constexpr int32_t kTileKeys = 16;
-
-}  // namespace pagoda::cuda::mixed
