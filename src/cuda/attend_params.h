@@ -102,6 +102,9 @@ struct PrefillParams {
   AttendParams attend;
   CUtensorMap key_map, value_map;  // tensor_map.h
   int32_t box_rows = 0;            // of both
+  // Of the mixed kernel, for the requests that it decodes.
+  CUtensorMap decode_key_map, decode_value_map;
+  int32_t decode_box_rows = 0;
   bool beside_decode = false;      // the launch before is this step's decode kernel: work beside it
 };
 

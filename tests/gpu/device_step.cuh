@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "../../src/cuda/kernels/prefill_keys.h"
 #include "../../src/cuda/launch.h"
 #include "../../src/cuda/tensor_map.h"
 
@@ -175,10 +176,14 @@ class DeviceStep {
   }
   PrefillParams prefill_layer(int index, int tile_keys, bool beside_decode) const {
     const int box_rows = box_rows_of(spec.page_size, tile_keys);
+    const int decode_box_rows = box_rows_of(spec.page_size, mixed::kSlotKeys);
     return {.attend = layer(index),
             .key_map = make_key_map(key_view(index), spec.dtype, box_rows),
             .value_map = make_key_map(value_view(index), spec.dtype, box_rows),
             .box_rows = box_rows,
+            .decode_key_map = make_key_map(key_view(index), spec.dtype, decode_box_rows),
+            .decode_value_map = make_key_map(value_view(index), spec.dtype, decode_box_rows),
+            .decode_box_rows = decode_box_rows,
             .beside_decode = beside_decode};
   }
   KeyView key_view(int layer) const { return at(key_view_, keys_[layer]); }

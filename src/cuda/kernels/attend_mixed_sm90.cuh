@@ -3,9 +3,9 @@
 // memory, so on one multiprocessor either has what the other does not use.
 //
 //   warp 0           takes prefill work; its keys         prefill_producer.cuh
-//   warp 1           its values
-//   warp 2           its queries, one tile ahead at most
-//   warp 3           items, queries, keys and values of decoding    mixed_feeder.cuh
+//   warp 1           its queries and values
+//   warp 2           items of decoding, before and after            mixed_clerk.cuh
+//   warp 3           keys and values of decoding                    mixed_feeder.cuh
 //   warps 4 to 11    multiply                              prefill_consumer.cuh
 //   warps 12 to 15   four streams                          mixed_streams.cuh
 //
@@ -15,21 +15,44 @@
 #pragma once
 
 #include "attend_prefill_sm90.cuh"
+#include "mixed_clerk.cuh"
 #include "mixed_feeder.cuh"
 #include "mixed_streams.cuh"
 #include "mixed_traits.cuh"
 
 namespace pagoda::cuda::mixed {
 
+// By one warp: the queries of a tile in front of its values, which are not needed before.
+template <class Tr>
+__device__ void produce_queries_and_values(const PrefillParams& params,
+                                           typename Tr::Shared& shared) {
+  prefill::TileProducer<Tr, typename Tr::ValueTile> producer(
+      params, params.value_map, {shared.value, shared.value_full, shared.value_empty});
+  prefill::WorkReader<Tr> reader(shared);
+  prefill::RingPosition<Tr::kQueries> position;
+  const typename Tr::Work* work = reader.next();
+  producer.look_up(work);
+  while (work) {
+    mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
+    prefill::fetch_queries<Tr>(params.attend, work->tile, work->head, shared, position.slot,
+                               threadIdx.x % 32);
+    position.advance();
+    const typename Tr::Work* next = nullptr;
+    producer.produce(*work, [&] { return next = reader.next(); });
+    reader.release();
+    work = next;
+  }
+}
+
 // By one thread.
 template <class Tr>
 __device__ void init_decode(const PrefillParams& params, typename Tr::Shared& shared) {
-  for (uint64_t& barrier : shared.slot_full) mbarrier_init(barrier, 32);
+  for (uint64_t& barrier : shared.slot_full) mbarrier_init(barrier, 1);
   for (uint64_t& barrier : shared.slot_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
   for (uint64_t& barrier : shared.decode.item_full) mbarrier_init(barrier, 32);
-  for (uint64_t& barrier : shared.decode.item_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
   for (uint64_t& barrier : shared.decode.query_full) mbarrier_init(barrier, 32);
-  for (uint64_t& barrier : shared.decode.query_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
+  mbarrier_init(shared.decode.state_full, Tr::Decode::kStreams);
+  mbarrier_init(shared.decode.state_empty, 1);
   fence_barrier_init();
 }
 
@@ -70,9 +93,9 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     if (threadIdx.x < 32)
       prefill::produce_keys<Tr>(params, shared);
     else if (threadIdx.x < 64)
-      prefill::produce_values<Tr>(params, shared);
+      produce_queries_and_values<Tr>(params, shared);
     else if (threadIdx.x < 96)
-      prefill::produce_queries<Tr>(params, shared);
+      Clerk<Tr>(params, shared).run();
     else
       Feeder<Tr>(params, shared).run();
   } else if (threadIdx.x < 384) {

@@ -33,7 +33,7 @@ __device__ void init_barriers(typename Tr::Shared& shared) {
   constexpr int kConsumerWarps = 4 * Tr::kGroups;
   for (uint64_t& barrier : shared.work_full) mbarrier_init(barrier, 1);
   for (uint64_t& barrier : shared.work_empty)
-    mbarrier_init(barrier, kConsumerWarps + Tr::kQueryWarps + 1);
+    mbarrier_init(barrier, kConsumerWarps + Tr::kWorkReaders);
   for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, Tr::kQueryWarps);
   for (uint64_t& barrier : shared.query_empty) mbarrier_init(barrier, kConsumerWarps);
   for (int i = 0; i < Tr::kStages; ++i) {

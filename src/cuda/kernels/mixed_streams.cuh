@@ -1,9 +1,7 @@
 // Device only. The warp group of the mixed kernel that decodes: four streams as in the decode
-// kernel, with its arithmetic in its order, so that a row gets the same bits from either. The
-// streams merge their states themselves; what that costs is hidden by the groups that multiply.
+// kernel, with its arithmetic in its order, so that a row gets the same bits from either.
 #pragma once
 
-#include "decode_finish.cuh"
 #include "decode_stream.cuh"
 #include "mixed_feeder.cuh"
 
@@ -20,12 +18,7 @@ class Streams {
 
   __device__ void run() {
     const int num = items_.num();
-    for (int n = 0; n < num; ++n) {
-      attend(n);
-      merge_if_last(n);
-      __syncwarp();
-      if (thread_ % 32 == 0) mbarrier_arrive(shared_.item_empty[n % Decode::kItems]);
-    }
+    for (int n = 0; n < num; ++n) attend(n);
   }
 
  private:
@@ -38,25 +31,14 @@ class Streams {
     const Rows& rows = find_rows(n);
     const int query_slot = n % Decode::kQueries;
     mbarrier_wait(shared_.query_full[query_slot], n / Decode::kQueries & 1);
-    int first_key = item.key_begin / Decode::kSlotKeys * Decode::kSlotKeys, split = 0;
-    bool is_first = true;
+    int key = item.key_begin / kSlotKeys * kSlotKeys;
     for (int end = decode::end_of_leaf(item, item.key_begin);;
          end = decode::end_of_leaf(item, end)) {
       state_.clear();
-      for (; first_key < end; first_key += Decode::kSlotKeys)
-        attend_slot(rows, first_key, query_slot);
-      const bool ends_split = decode::ends_split(item, end), is_last = end == item.key_end;
-      finish_leaf(item, items_.head(n), {.tiles_at = 0,
-                                         .turn = turn_++,
-                                         .split = split,
-                                         .is_first = is_first,
-                                         .ends_split = ends_split,
-                                         .is_last = is_last});
-      is_first = ends_split;
-      split += ends_split;
-      if (is_last) break;
+      for (; key < end; key += kSlotKeys) attend_slot(item, rows, key, query_slot);
+      for (int first = 0; first < item.num_rows; first += Decode::kStateRows) share_state(first);
+      if (end == item.key_end) return;
     }
-    if (thread_ % 32 == 0) mbarrier_arrive(shared_.query_empty[query_slot]);
   }
 
   // What the lanes of this stream know of the item's rows; in shared memory, as registers are few.
@@ -70,15 +52,18 @@ class Streams {
 
   // This stream's sixteen of a slot's keys and values. Where the item has none of them all weights
   // are 0, which changes nothing.
-  __device__ __forceinline__ void attend_slot(const Rows& rows, int first_key, int query_slot) {
+  __device__ __forceinline__ void attend_slot(const DecodeItem& item, const Rows& rows, int first_key,
+                                              int query_slot) {
     const int own = thread_ / 32 * Decode::kTileKeys;
     decode::Scores<Decode> s;
-    multiply_keys(s[0], take_slot() + own * Decode::KeyTile::kRowBytes,
+    multiply_keys(s[0], take_slot() + own * 128,
                   shared_address(shared_.queries[query_slot]));
     release_slot();
     decode::finish_logits<Decode>(s[0], params_.score, rows, first_key + own);
     decode::update_softmax<Decode>(s, state_);
-    multiply_values(take_slot() + own * Decode::ValueTile::kRowBytes, s[0]);
+    const uint32_t values = take_slot() + own * 128;
+    clear_stale_values(item, values, first_key + own);
+    multiply_values(values, s[0]);
     release_slot();
   }
 
@@ -95,7 +80,7 @@ class Streams {
 #pragma unroll
     for (int step = 0; step < Decode::kHeadDim / 16; ++step) {
       uint32_t k[4], q[2];
-      ldmatrix_x4(k, key ^ step * 32);
+      ldmatrix_x4(k, (key ^ step % 4 * 32) + step / 4 * Decode::KeyTile::kSlabBytes);
       ldmatrix_x2(q, query ^ step * 32);
       Element<typename Decode::Type>::mma(step % 2 ? odd : s[0], k, q[0], q[1]);
     }
@@ -114,7 +99,7 @@ class Streams {
 #pragma unroll
     for (int d = 0; d < Decode::kHeadDimV / 16; ++d) {
       uint32_t v[4];
-      ldmatrix_x4_trans(v, value ^ d * 32);
+      ldmatrix_x4_trans(v, (value ^ d % 4 * 32) + d / 4 * Decode::ValueTile::kSlabBytes);
       Element<typename Decode::Type>::mma(state_.o[d][0], v, weights[0], weights[1]);
     }
   }
@@ -129,27 +114,25 @@ class Streams {
     position_.advance();
   }
 
-  // ---- the end of a leaf ------------------------------------------------------------------------
-
-  __device__ void meet() const { named_barrier_sync(1, 128); }
-
-  // Four rows at a time go through shared memory.
-  __device__ __forceinline__ void finish_leaf(const DecodeItem& item, int head, const decode::Leaf& leaf) {
+  // Makes zeros of those of the stream's values that the item does not have: their bytes may be
+  // anything, NaN included, and 0 * NaN would reach the output.
+  __device__ void clear_stale_values(const DecodeItem& item, uint32_t values, int first_key) {
+    if (first_key >= item.key_begin && first_key + Decode::kTileKeys <= item.key_end) return;
+    constexpr int kChunks = Decode::ValueTile::kSlabs * 8;
 #pragma unroll 1
-    for (int first = 0; first < item.num_rows; first += Decode::kStateRows) {
-      meet();  // what was shared before has been read
-      share_state(first);
-      meet();
-      decode::for_columns<Decode>(
-          min(item.num_rows - first, Decode::kStateRows), thread_, 128, [&](int in_tile, int column) {
-            merge_leaf(item, head, leaf, first, in_tile, column);
-          });
+    for (int i = thread_ % 32; i < Decode::kTileKeys * kChunks; i += 32) {
+      const int key = first_key + i / kChunks;
+      if (key < item.key_begin || key >= item.key_end)
+        store_zero_16(values + Decode::ValueTile::offset(i / kChunks, i % kChunks));
     }
+    fence_async_proxy();
+    __syncwarp();
   }
 
-  // Rows [first, first + kStateRows) of this stream's state.
+  // Puts rows [first, first + kStateRows) of this stream's state where the clerk finds them.
   __device__ __forceinline__ void share_state(int first) {
     const int stream = thread_ / 32, g = thread_ % 32 / 4, c = thread_ % 4;
+    mbarrier_wait(shared_.state_empty, shares_++ & 1 ^ 1);
     auto& tile = shared_.states;
     const int row = 2 * c - first;
     const bool is_here = row >= 0 && row < Decode::kStateRows;
@@ -167,39 +150,15 @@ class Streams {
       for (int lanes = 4; lanes < 32; lanes *= 2) l += __shfl_xor_sync(~0u, l, lanes);
       if (is_here && g == 0) tile.ml[stream][row + e] = make_float2(state_.m[0][e], l);
     }
-  }
-
-  __device__ __forceinline__ void merge_leaf(const DecodeItem& item, int head, const decode::Leaf& leaf, int first,
-                             int in_tile, int column) {
-    const int row = first + in_tile;
-    decode::RowState run = decode::empty_state();
-    if (!leaf.is_first) {
-      const float2 ml = shared_.run_ml[leaf.turn & 1][row];
-      run = {ml.x, ml.y, shared_.run_out[row][column / 4]};
-    }
-    run = decode::merge(run, decode::merge_streams<Decode>(shared_.states, in_tile, column));
-    shared_.run_out[row][column / 4] = run.o;
-    if (column == 0) shared_.run_ml[leaf.turn + 1 & 1][row] = make_float2(run.m, run.l);
-    if (leaf.ends_split)
-      decode::finish_split<Decode>(params_, item, head, shared_, leaf, row, column, run);
-  }
-
-  // The states of this item are written; who arrives last merges all of its request.
-  __device__ void merge_if_last(int n) {
-    const DecodeItem& item = items_.item(n);
-    if (item.num_pieces == 1) return;
-    meet();
-    if (thread_ == 0) shared_.arrivals_before = decode::arrive(params_, item, items_.head(n));
-    meet();
-    if (shared_.arrivals_before + 1 != static_cast<uint32_t>(item.num_pieces)) return;
-    decode::merge_item<Decode>(params_, item, items_.head(n), thread_, 128);
+    __syncwarp();
+    if (thread_ % 32 == 0) mbarrier_arrive(shared_.state_full);
   }
 
   const Items<Tr> items_;
   const AttendParams& params_;
   typename Decode::Shared& shared_;
   const int thread_;
-  int turn_ = 0;  // leaves
+  uint32_t shares_ = 0;
   prefill::RingPosition<Tr::kSlots> position_;
   decode::WarpState<Decode> state_;
 };

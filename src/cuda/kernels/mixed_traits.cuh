@@ -17,17 +17,17 @@ struct DecodeTraits {
   static constexpr Code kKeyCode = Code::same, kValueCode = Code::same;
   static constexpr bool kIsQuantised = false;
   static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_, kRowTiles = 1;
-  static constexpr int kStreams = 4, kClerks = 128;  // the streams are their own clerks
+  static constexpr int kStreams = 4, kClerks = 32;
   static constexpr int kTileKeys = 16, kSubs = 1, kRows = 8;
   static constexpr int kQueryChunks = kHeadDim / 8;
   static_assert(kHeadDim % 64 == 0 && kHeadDimV % 64 == 0);
 
   using QueryTile = RowTile<kQueryChunks>;
-  static constexpr int kSlotKeys = kStreams * kTileKeys;
-  using KeyTile = RowTile<kHeadDim / 8>;
-  using ValueTile = RowTile<kHeadDimV / 8>;
+  static_assert(kSlotKeys == kStreams * kTileKeys);
+  using KeyTile = SlabTile<kSlotKeys, kHeadDim>;
+  using ValueTile = SlabTile<kSlotKeys, kHeadDimV>;
   static constexpr int kSlotBytes =
-      kSlotKeys * (kHeadDim > kHeadDimV ? KeyTile::kRowBytes : ValueTile::kRowBytes);
+      KeyTile::kBytes > ValueTile::kBytes ? KeyTile::kBytes : ValueTile::kBytes;
 
   static constexpr int kItems = 4, kQueries = 2;  // slots
   static constexpr int kStateRows = 4;            // that the streams share at a time
@@ -46,10 +46,9 @@ struct DecodeTraits {
     float2 run_ml[2][kRows];
     float2 request_ml[2][kRows];
     decode::Rows<DecodeTraits> rows[kStreams][4];  // what lanes c, c + 4, ... of a stream know
-    uint64_t item_full[kItems], item_empty[kItems];
-    uint64_t query_full[kQueries], query_empty[kQueries];
-    uint32_t arrivals_before;
-    bool is_merger;
+    uint64_t item_full[kItems], query_full[kQueries];
+    uint64_t state_full, state_empty;
+    bool is_merger;  // never
     int32_t num_items, item_stride;
   };
 };
@@ -60,13 +59,13 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
   using Decode = DecodeTraits<T, kHeadDim_, kHeadDimV_>;
 
   static constexpr int kThreads = Alone::kThreads + 128;
-  static constexpr int kQueryWarps = 1;
+  static constexpr int kQueryWarps = 1, kWorkReaders = 1;  // the same warp brings values
   static constexpr int kQueries = 1;
   static constexpr bool kOverlaps = false;
   static constexpr int kTiles = 4;
   static constexpr int kWeightSets = 1;
 #ifndef PAGODA_MIXED_REGS
-#define PAGODA_MIXED_REGS 48, 192, 80
+#define PAGODA_MIXED_REGS 56, 192, 72
 #endif
   static constexpr int kRegs[3] = {PAGODA_MIXED_REGS};
   static constexpr int kProducerRegisters = kRegs[0], kConsumerRegisters = kRegs[1],

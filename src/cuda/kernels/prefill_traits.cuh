@@ -36,6 +36,7 @@ struct Traits {
   static constexpr int kThreads = 128 * (1 + kGroups);
   static constexpr int kQueryWarps =
       2;  // of the group that feeds; then one for keys, one for values
+  static constexpr int kWorkReaders = kQueryWarps + 1;  // warps that feed and are told of work
   static constexpr int kRows = 64 * kGroups;
   static constexpr int kKeys = keys_per_tile(kHeadDim, kHeadDimV);
 
