@@ -94,6 +94,7 @@ struct AttendParams {
   float* partial_out = nullptr;   // [slots, head_dim_v], a slot for each row, head and piece
   float* partial_ml = nullptr;    // [slots, 2]
   uint32_t* next_tile = nullptr;  // of prefill; 0 between launches
+  uint32_t* next_item = nullptr;  // of the mixed kernel; likewise
   uint32_t* arrivals = nullptr;   // [slots], 0 between launches
 };
 
@@ -102,9 +103,9 @@ struct PrefillParams {
   AttendParams attend;
   CUtensorMap key_map, value_map;  // tensor_map.h
   int32_t box_rows = 0;            // of both
-  // Of the mixed kernel, for the requests that it decodes.
+  // Of the mixed kernel, for the requests that it decodes; whole rows.
   CUtensorMap decode_key_map, decode_value_map;
-  int32_t decode_box_rows = 0;
+  int32_t decode_box_rows = 0;  // 8 or 16
   bool beside_decode = false;      // the launch before is this step's decode kernel: work beside it
 };
 

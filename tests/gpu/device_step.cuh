@@ -176,13 +176,13 @@ class DeviceStep {
   }
   PrefillParams prefill_layer(int index, int tile_keys, bool beside_decode) const {
     const int box_rows = box_rows_of(spec.page_size, tile_keys);
-    const int decode_box_rows = box_rows_of(spec.page_size, mixed::kSlotKeys);
+    const int decode_box_rows = box_rows_of(spec.page_size, mixed::kTileKeys);
     return {.attend = layer(index),
             .key_map = make_key_map(key_view(index), spec.dtype, box_rows),
             .value_map = make_key_map(value_view(index), spec.dtype, box_rows),
             .box_rows = box_rows,
-            .decode_key_map = make_key_map(key_view(index), spec.dtype, decode_box_rows),
-            .decode_value_map = make_key_map(value_view(index), spec.dtype, decode_box_rows),
+            .decode_key_map = rows_map(key_view(index), decode_box_rows),
+            .decode_value_map = rows_map(value_view(index), decode_box_rows),
             .decode_box_rows = decode_box_rows,
             .beside_decode = beside_decode};
   }
@@ -252,6 +252,10 @@ class DeviceStep {
   DeviceArray<float> lse, sinks, slopes;
 
  private:
+  // Of the mixed kernel; nothing where there is none.
+  CUtensorMap rows_map(const KeyView& view, int box_rows) const {
+    return is_mixed() ? make_row_map(view, spec.dtype, box_rows) : CUtensorMap{};
+  }
   int bytes_of(CacheFormat format) const { return format.code == Code::same ? 2 : 1; }
 
   // Scales of tokens become NaN where no key is; fill_keys writes the others.
@@ -460,8 +464,9 @@ class DeviceStep {
     partial_ml_ = DeviceArray<float>(max_slots * 2);
     arrivals_ = DeviceArray<uint32_t>(max_slots);
     cudaMemset(arrivals_.get(), 0, arrivals_.size() * 4);
-    next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>{0});
+    next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>{0, 0});
     params.next_tile = next_tile_.get();
+    params.next_item = next_tile_.get() + 1;
     params.schedule = header_.get();
     params.decode_items = items_.get();
     params.prefill_tiles = tiles_.get();

@@ -49,7 +49,7 @@ template <class Tr>
 __device__ void init_decode(const PrefillParams& params, typename Tr::Shared& shared) {
   for (uint64_t& barrier : shared.slot_full) mbarrier_init(barrier, 1);
   for (uint64_t& barrier : shared.slot_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
-  for (uint64_t& barrier : shared.decode.item_full) mbarrier_init(barrier, 32);
+  for (uint64_t& barrier : shared.decode.item_full) mbarrier_init(barrier, 33);
   for (uint64_t& barrier : shared.decode.query_full) mbarrier_init(barrier, 32);
   mbarrier_init(shared.decode.state_full, Tr::Decode::kStreams);
   mbarrier_init(shared.decode.state_empty, 1);
@@ -78,9 +78,6 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     prefetch_tensor_map(&params.value_map);
     prefill::init_barriers<Tr>(shared);
     init_decode<Tr>(params, shared);
-    const int all = __ldcg(&params.attend.schedule->num_decode_items) * params.attend.num_kv_heads;
-    const int first = blockIdx.x, stride = gridDim.x;
-    shared.decode.num_items = first < all ? (all - first + stride - 1) / stride : 0;
     shared.decode.is_merger = false;
   }
   wait_for_earlier_kernels();

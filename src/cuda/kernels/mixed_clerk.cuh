@@ -15,10 +15,10 @@ class Clerk {
       : items_{params, shared}, params_(params.attend), shared_(shared.decode) {}
 
   __device__ void run() {
-    const int num = items_.num();
+    ask(blockIdx.x);
     fetch_item(0), fetch_item(1);
     fetch_query(0);
-    for (int n = 0; n < num; ++n) {
+    for (int n = 0; items_.has(n); ++n) {
       fetch_item(n + 2);
       fetch_query(n + 1);
       write(n);
@@ -30,20 +30,38 @@ class Clerk {
   using Decode = typename Tr::Decode;
   static __device__ int lane() { return threadIdx.x % 32; }
 
+  // The index of the next item, the first without asking; lane 0 does not wait for the answer
+  // before it uses it.
+  __device__ void ask(int first = -1) {
+    if (first >= 0)
+      next_ = first;
+    else if (lane() == 0)
+      next_ = static_cast<int>(atomicAdd(params_.next_item, 1u) + gridDim.x);
+  }
+
   // Two items ahead of the streams, and one with queries. What was in their slots has been used:
   // the streams have shared the last leaf of the item before n.
   __device__ void fetch_item(int n) {
-    if (n >= items_.num()) return;
-    const int slot = n % Decode::kItems;
-    const auto* source = reinterpret_cast<const uint8_t*>(params_.decode_items +
-                                                          items_.index(n) / params_.num_kv_heads);
-    if (lane() < static_cast<int>(sizeof(DecodeItem) / 16))
+    if (is_done_) return;
+    const int slot = n % Decode::kItems, index = __shfl_sync(~0u, next_, 0);
+    const int total = params_.schedule->num_decode_items * params_.num_kv_heads;
+    is_done_ = index >= total;
+    // Every block asks until it gets nothing, so the last one to ask is known by its number.
+    if (lane() == 0 && index == total + static_cast<int>(gridDim.x) - 1 && total > 0)
+      *params_.next_item = 0;
+    if (lane() == 0) {
+      shared_.index[slot] = is_done_ ? -1 : index;
+      mbarrier_arrive(shared_.item_full[slot]);
+    }
+    const auto* source =
+        reinterpret_cast<const uint8_t*>(params_.decode_items + index / params_.num_kv_heads);
+    if (lane() < static_cast<int>(sizeof(DecodeItem) / 16) && !is_done_)
       cp_async_16(shared_address(&shared_.items[slot]) + 16 * lane(), source + 16 * lane(), true);
     mbarrier_arrive_after_copies(shared_.item_full[slot]);
+    if (!is_done_) ask();
   }
   __device__ void fetch_query(int n) {
-    if (n >= items_.num()) return;
-    items_.wait_item(n);
+    if (!items_.has(n)) return;
     const DecodeItem& item = items_.item(n);
     const uint32_t destination = shared_address(shared_.queries[n % Decode::kQueries]);
 #pragma unroll 1
@@ -123,8 +141,10 @@ class Clerk {
   const Items<Tr> items_;
   const AttendParams& params_;
   typename Decode::Shared& shared_;
-  int turn_ = 0;         // leaves
-  uint32_t shares_ = 0;  // times that the streams have shared states
+  int next_ = 0;
+  bool is_done_ = false;  // there are no more items
+  int turn_ = 0;          // leaves
+  uint32_t shares_ = 0;   // times that the streams have shared states
 };
 
 }  // namespace pagoda::cuda::mixed

@@ -14,11 +14,11 @@ class Streams {
       : items_{params, shared},
         params_(params.attend),
         shared_(shared.decode),
-        thread_(threadIdx.x % 128) {}
+        thread_(threadIdx.x % 128),
+        box_rows_(params.decode_box_rows) {}
 
   __device__ void run() {
-    const int num = items_.num();
-    for (int n = 0; n < num; ++n) attend(n);
+    for (int n = 0; items_.has(n); ++n) attend(n);
   }
 
  private:
@@ -26,7 +26,6 @@ class Streams {
   using Rows = decode::Rows<Decode>;
 
   __device__ __forceinline__ void attend(int n) {
-    items_.wait_item(n);
     const DecodeItem& item = items_.item(n);
     const Rows& rows = find_rows(n);
     const int query_slot = n % Decode::kQueries;
@@ -56,12 +55,11 @@ class Streams {
                                               int query_slot) {
     const int own = thread_ / 32 * Decode::kTileKeys;
     decode::Scores<Decode> s;
-    multiply_keys(s[0], take_slot() + own * 128,
-                  shared_address(shared_.queries[query_slot]));
+    multiply_keys(s[0], take_slot(), shared_address(shared_.queries[query_slot]));
     release_slot();
+    const uint32_t values = take_slot();
     decode::finish_logits<Decode>(s[0], params_.score, rows, first_key + own);
     decode::update_softmax<Decode>(s, state_);
-    const uint32_t values = take_slot() + own * 128;
     clear_stale_values(item, values, first_key + own);
     multiply_values(values, s[0]);
     release_slot();
@@ -69,10 +67,11 @@ class Streams {
 
   // As decode::multiply_keys and multiply_values. Addresses of a tile differ in bits that the
   // swizzle flips, and queries are read again for each tile: registers are few.
-  __device__ __forceinline__ static void multiply_keys(float (&s)[1][4], uint32_t keys,
-                                                       uint32_t query) {
+  __device__ __forceinline__ void multiply_keys(float (&s)[1][4], uint32_t keys,
+                                                uint32_t query) const {
     const int lane = recomputed(threadIdx.x % 32);
-    const uint32_t key = keys + Decode::KeyTile::offset(lane % 16, lane / 16);
+    const TileLayout layout(box_rows_, Decode::kHeadDim / 64);
+    const uint32_t key = keys + layout.offset(lane % 16, lane / 16);
     query += Decode::QueryTile::offset(lane % 8, lane / 8 % 2);
     float odd[4];
 #pragma unroll
@@ -80,7 +79,7 @@ class Streams {
 #pragma unroll
     for (int step = 0; step < Decode::kHeadDim / 16; ++step) {
       uint32_t k[4], q[2];
-      ldmatrix_x4(k, (key ^ step % 4 * 32) + step / 4 * Decode::KeyTile::kSlabBytes);
+      ldmatrix_x4(k, (key ^ step % 4 * 32) + step / 4 * layout.slab);
       ldmatrix_x2(q, query ^ step * 32);
       Element<typename Decode::Type>::mma(step % 2 ? odd : s[0], k, q[0], q[1]);
     }
@@ -89,8 +88,8 @@ class Streams {
   }
   __device__ __forceinline__ void multiply_values(uint32_t values, const float (&p)[1][4]) {
     const int lane = recomputed(threadIdx.x % 32);
-    const uint32_t value =
-        values + Decode::ValueTile::offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    const TileLayout layout(box_rows_, Decode::kHeadDimV / 64);
+    const uint32_t value = values + layout.offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
     uint32_t weights[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half)
@@ -99,14 +98,15 @@ class Streams {
 #pragma unroll
     for (int d = 0; d < Decode::kHeadDimV / 16; ++d) {
       uint32_t v[4];
-      ldmatrix_x4_trans(v, (value ^ d % 4 * 32) + d / 4 * Decode::ValueTile::kSlabBytes);
+      ldmatrix_x4_trans(v, (value ^ d % 4 * 32) + d / 4 * layout.slab);
       Element<typename Decode::Type>::mma(state_.o[d][0], v, weights[0], weights[1]);
     }
   }
 
   __device__ uint32_t take_slot() {
     mbarrier_wait(items_.shared.slot_full[position_.slot], position_.parity);
-    return shared_address(items_.shared.slots[position_.slot]);
+    return shared_address(items_.shared.slots[position_.slot]) +
+           thread_ / 32 * Decode::kTileBytes;
   }
   __device__ __forceinline__ void release_slot() {
     __syncwarp();
@@ -118,12 +118,13 @@ class Streams {
   // anything, NaN included, and 0 * NaN would reach the output.
   __device__ void clear_stale_values(const DecodeItem& item, uint32_t values, int first_key) {
     if (first_key >= item.key_begin && first_key + Decode::kTileKeys <= item.key_end) return;
-    constexpr int kChunks = Decode::ValueTile::kSlabs * 8;
+    constexpr int kChunks = Decode::kHeadDimV / 8;
+    const TileLayout layout(box_rows_, Decode::kHeadDimV / 64);
 #pragma unroll 1
     for (int i = thread_ % 32; i < Decode::kTileKeys * kChunks; i += 32) {
-      const int key = first_key + i / kChunks;
+      const int row = i / kChunks, chunk = i % kChunks, key = first_key + row;
       if (key < item.key_begin || key >= item.key_end)
-        store_zero_16(values + Decode::ValueTile::offset(i / kChunks, i % kChunks));
+        store_zero_16(values + layout.offset(row, chunk % 8) + chunk / 8 * layout.slab);
     }
     fence_async_proxy();
     __syncwarp();
@@ -157,7 +158,7 @@ class Streams {
   const Items<Tr> items_;
   const AttendParams& params_;
   typename Decode::Shared& shared_;
-  const int thread_;
+  const int thread_, box_rows_;
   uint32_t shares_ = 0;
   prefill::RingPosition<Tr::kSlots> position_;
   decode::WarpState<Decode> state_;

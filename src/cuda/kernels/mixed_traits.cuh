@@ -23,11 +23,9 @@ struct DecodeTraits {
   static_assert(kHeadDim % 64 == 0 && kHeadDimV % 64 == 0);
 
   using QueryTile = RowTile<kQueryChunks>;
-  static_assert(kSlotKeys == kStreams * kTileKeys);
-  using KeyTile = SlabTile<kSlotKeys, kHeadDim>;
-  using ValueTile = SlabTile<kSlotKeys, kHeadDimV>;
-  static constexpr int kSlotBytes =
-      KeyTile::kBytes > ValueTile::kBytes ? KeyTile::kBytes : ValueTile::kBytes;
+  static_assert(kTileKeys == mixed::kTileKeys && kSlotKeys == kStreams * kTileKeys);
+  static constexpr int kTileBytes = 2 * kTileKeys * (kHeadDim > kHeadDimV ? kHeadDim : kHeadDimV);
+  static constexpr int kSlotBytes = kStreams * kTileBytes;
 
   static constexpr int kItems = 4, kQueries = 2;  // slots
   static constexpr int kStateRows = 4;            // that the streams share at a time
@@ -48,8 +46,8 @@ struct DecodeTraits {
     decode::Rows<DecodeTraits> rows[kStreams][4];  // what lanes c, c + 4, ... of a stream know
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full, state_empty;
-    bool is_merger;  // never
-    int32_t num_items, item_stride;
+    int32_t index[kItems];  // in the list of items times key heads; below 0: there are no more
+    bool is_merger;         // never
   };
 };
 
