@@ -39,7 +39,7 @@ struct TileLayout {
   __device__ TileLayout(int box_rows, int slabs)
       : upper(box_rows == 8 ? slabs * 1024 : 1024), slab(box_rows * 128) {}
   // In slab 0, where chunk is below 8.
-  __device__ uint32_t offset(int row, int chunk) const {
+  __device__ uint32_t offset(uint32_t row, uint32_t chunk) const {
     return row / 8 * upper + row % 8 * 128 + 16 * (chunk ^ row % 8);
   }
 };

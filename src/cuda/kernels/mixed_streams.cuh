@@ -12,10 +12,16 @@ class Streams {
  public:
   __device__ Streams(const PrefillParams& params, typename Tr::Shared& shared)
       : items_{params, shared},
+        all_(params),
         params_(params.attend),
         shared_(shared.decode),
-        thread_(threadIdx.x % 128),
-        box_rows_(params.decode_box_rows) {}
+        thread_(threadIdx.x % 128) {
+    const uint32_t lane = threadIdx.x % 32;
+    key_at_ = TileLayout(params.decode_box_rows, Decode::kHeadDim / 64).offset(lane % 16, lane / 16);
+    value_at_ = TileLayout(params.decode_box_rows, Decode::kHeadDimV / 64)
+                    .offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    query_at_ = Decode::QueryTile::offset(static_cast<int>(lane % 8), static_cast<int>(lane / 8 % 2));
+  }
 
   __device__ void run() {
     for (int n = 0; items_.has(n); ++n) attend(n);
@@ -50,57 +56,78 @@ class Streams {
   }
 
   // This stream's sixteen of a slot's keys and values. Where the item has none of them all weights
-  // are 0, which changes nothing.
+  // are 0, which changes nothing. As decode::attend_tile, but that a thread asks for operands long
+  // before it needs them: shared memory is busy with those of the groups that multiply. Addresses
+  // of a tile differ in bits that the swizzle flips, and queries are read again for each tile.
   __device__ __forceinline__ void attend_slot(const DecodeItem& item, const Rows& rows, int first_key,
                                               int query_slot) {
     const int own = thread_ / 32 * Decode::kTileKeys;
     decode::Scores<Decode> s;
-    multiply_keys(s[0], take_slot(), shared_address(shared_.queries[query_slot]));
+    multiply_keys(s[0], take_slot() + key_at_,
+                  shared_address(shared_.queries[query_slot]) + query_at_);
     release_slot();
     const uint32_t values = take_slot();
+    clear_stale_values(item, values, first_key + own);
+    Operands<kValueSteps / 2> v;
+    load_values<0>(v, values + value_at_);
     decode::finish_logits<Decode>(s[0], params_.score, rows, first_key + own);
     decode::update_softmax<Decode>(s, state_);
-    clear_stale_values(item, values, first_key + own);
-    multiply_values(values, s[0]);
-    release_slot();
-  }
-
-  // As decode::multiply_keys and multiply_values. Addresses of a tile differ in bits that the
-  // swizzle flips, and queries are read again for each tile: registers are few.
-  __device__ __forceinline__ void multiply_keys(float (&s)[1][4], uint32_t keys,
-                                                uint32_t query) const {
-    const int lane = recomputed(threadIdx.x % 32);
-    const TileLayout layout(box_rows_, Decode::kHeadDim / 64);
-    const uint32_t key = keys + layout.offset(lane % 16, lane / 16);
-    query += Decode::QueryTile::offset(lane % 8, lane / 8 % 2);
-    float odd[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) s[0][i] = odd[i] = 0;
-#pragma unroll
-    for (int step = 0; step < Decode::kHeadDim / 16; ++step) {
-      uint32_t k[4], q[2];
-      ldmatrix_x4(k, (key ^ step % 4 * 32) + step / 4 * layout.slab);
-      ldmatrix_x2(q, query ^ step * 32);
-      Element<typename Decode::Type>::mma(step % 2 ? odd : s[0], k, q[0], q[1]);
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) s[0][i] += odd[i];
-  }
-  __device__ __forceinline__ void multiply_values(uint32_t values, const float (&p)[1][4]) {
-    const int lane = recomputed(threadIdx.x % 32);
-    const TileLayout layout(box_rows_, Decode::kHeadDimV / 64);
-    const uint32_t value = values + layout.offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
     uint32_t weights[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half)
       weights[half] = movmatrix_trans(
-          Element<typename Decode::Type>::pack(p[0][2 * half], p[0][2 * half + 1]));
+          Element<typename Decode::Type>::pack(s[0][0][2 * half], s[0][0][2 * half + 1]));
+    Operands<kValueSteps / 2> more;
+    load_values<kValueSteps / 2>(more, values + value_at_);
+    multiply_values<0>(v, weights);
+    multiply_values<kValueSteps / 2>(more, weights);
+    release_slot();
+  }
+
+  static constexpr int kKeySteps = Decode::kHeadDim / 16, kValueSteps = Decode::kHeadDimV / 16;
+  template <int kSteps>
+  using Operands = uint32_t[kSteps][4];
+
+  // keys, query: where this lane's row begins.
+  __device__ __forceinline__ void multiply_keys(float (&s)[1][4], uint32_t keys,
+                                                uint32_t query) const {
+    const uint32_t slab = all_.decode_box_rows * 128;
+    float odd[4];
 #pragma unroll
-    for (int d = 0; d < Decode::kHeadDimV / 16; ++d) {
-      uint32_t v[4];
-      ldmatrix_x4_trans(v, (value ^ d % 4 * 32) + d / 4 * layout.slab);
-      Element<typename Decode::Type>::mma(state_.o[d][0], v, weights[0], weights[1]);
+    for (int i = 0; i < 4; ++i) s[0][i] = odd[i] = 0;
+#pragma unroll
+    for (int first = 0; first < kKeySteps; first += 4) {
+      Operands<4> k;
+      uint32_t q[4][2];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int step = first + i;
+        ldmatrix_x4(k[i], (keys ^ step % 4 * 32) + step / 4 * slab);
+        ldmatrix_x2(q[i], query ^ step * 32);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        Element<typename Decode::Type>::mma(i % 2 ? odd : s[0], k[i], q[i][0], q[i][1]);
     }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[0][i] += odd[i];
+  }
+
+  template <int kFirst>
+  __device__ __forceinline__ void load_values(Operands<kValueSteps / 2>& v, uint32_t values) const {
+    const uint32_t slab = all_.decode_box_rows * 128;
+#pragma unroll
+    for (int i = 0; i < kValueSteps / 2; ++i) {
+      const int step = kFirst + i;
+      ldmatrix_x4_trans(v[i], (values ^ step % 4 * 32) + step / 4 * slab);
+    }
+  }
+  template <int kFirst>
+  __device__ __forceinline__ void multiply_values(const Operands<kValueSteps / 2>& v,
+                                                  const uint32_t (&weights)[2]) {
+#pragma unroll
+    for (int i = 0; i < kValueSteps / 2; ++i)
+      Element<typename Decode::Type>::mma(state_.o[kFirst + i][0], v[i], weights[0], weights[1]);
   }
 
   __device__ uint32_t take_slot() {
@@ -119,7 +146,7 @@ class Streams {
   __device__ void clear_stale_values(const DecodeItem& item, uint32_t values, int first_key) {
     if (first_key >= item.key_begin && first_key + Decode::kTileKeys <= item.key_end) return;
     constexpr int kChunks = Decode::kHeadDimV / 8;
-    const TileLayout layout(box_rows_, Decode::kHeadDimV / 64);
+    const TileLayout layout(all_.decode_box_rows, Decode::kHeadDimV / 64);
 #pragma unroll 1
     for (int i = thread_ % 32; i < Decode::kTileKeys * kChunks; i += 32) {
       const int row = i / kChunks, chunk = i % kChunks, key = first_key + row;
@@ -156,9 +183,11 @@ class Streams {
   }
 
   const Items<Tr> items_;
+  const PrefillParams& all_;
   const AttendParams& params_;
   typename Decode::Shared& shared_;
-  const int thread_, box_rows_;
+  const int thread_;
+  uint32_t key_at_, value_at_, query_at_;  // this lane's rows in a tile, and in queries
   uint32_t shares_ = 0;
   prefill::RingPosition<Tr::kSlots> position_;
   decode::WarpState<Decode> state_;
