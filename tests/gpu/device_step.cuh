@@ -235,7 +235,7 @@ class DeviceStep {
   // Whether long and short requests are attended by one kernel.
   bool is_mixed() const {
     return !is_general() && !is_quantised() && !spec.only_prefill && !spec.apart &&
-           max_rows() > kMaxDecodeRows && find(Phase::mixed, 128);
+           max_rows() > kMaxDecodeRows && find(Phase::mixed, 128) != nullptr;
   }
   int max_rows() const {
     int longest = 1;
@@ -464,9 +464,9 @@ class DeviceStep {
     partial_ml_ = DeviceArray<float>(max_slots * 2);
     arrivals_ = DeviceArray<uint32_t>(max_slots);
     cudaMemset(arrivals_.get(), 0, arrivals_.size() * 4);
-    next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>{0, 0});
+    next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>(4, 0));
     params.next_tile = next_tile_.get();
-    params.next_item = next_tile_.get() + 1;
+    if (is_mixed()) params.mixed = reinterpret_cast<MixedCounters*>(next_tile_.get() + 1);
     params.schedule = header_.get();
     params.decode_items = items_.get();
     params.prefill_tiles = tiles_.get();

@@ -73,6 +73,7 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     attend_mixed(const __grid_constant__ PrefillParams params) {
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
+  if (!has_both(*params.attend.schedule)) return wait_for_earlier_kernels();
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&params.key_map);
     prefetch_tensor_map(&params.value_map);
@@ -98,6 +99,7 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
   } else if (threadIdx.x < 384) {
     take_registers<Tr::kConsumerRegisters>();
     prefill::Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
+    if (threadIdx.x == 128) atomic_add_relaxed(&params.attend.mixed->without_tiles, 1);
     if (threadIdx.x == 128) MARK(1);
   } else {
     give_registers<Tr::kDecodeRegisters>();

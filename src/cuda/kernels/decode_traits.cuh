@@ -71,7 +71,7 @@ struct Traits {
     uint32_t arrivals_before;              // of the item last reported
     bool is_merger;                        // of the block's only item, see kItemIsAlone
     uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
-    int32_t num_items, item_stride;        // see Work
+    int32_t num_items, first_item, item_stride;  // see Work
     int32_t leaves_shared[kStreams];       // by each stream so far; registers are few
   };
   // Partial states that the ring has room for, four columns of a thread's at a time.
@@ -107,7 +107,7 @@ struct Work {
 
   __device__ Work(const AttendParams& params, typename Tr::Shared& shared)
       : params(params), shared(shared), num_items(shared.num_items) {}
-  __device__ int index(int n) const { return blockIdx.x + n * shared.item_stride; }
+  __device__ int index(int n) const { return shared.first_item + n * shared.item_stride; }
   __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
   // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
   __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }

@@ -15,11 +15,10 @@ class Clerk {
       : items_{params, shared}, params_(params.attend), shared_(shared.decode) {}
 
   __device__ void run() {
-    ask(blockIdx.x);
-    fetch_item(0), fetch_item(1);
+    fetch_item(0);
     fetch_query(0);
     for (int n = 0; items_.has(n); ++n) {
-      fetch_item(n + 2);
+      fetch_item(n + 1);
       fetch_query(n + 1);
       write(n);
       merge_if_last(n);
@@ -30,35 +29,34 @@ class Clerk {
   using Decode = typename Tr::Decode;
   static __device__ int lane() { return threadIdx.x % 32; }
 
-  // The index of the next item, the first without asking; lane 0 does not wait for the answer
-  // before it uses it.
-  __device__ void ask(int first = -1) {
-    if (first >= 0)
-      next_ = first;
-    else if (lane() == 0)
-      next_ = static_cast<int>(atomicAdd(params_.next_item, 1u) + gridDim.x);
+  // The index of the next item; below 0: there is none, or none that this kernel should still
+  // begin. When the blocks have no more tiles to multiply, the decode kernel is faster.
+  __device__ int take_index() const {
+    int index = -1;
+    if (lane() == 0 && __ldcg(&params_.mixed->without_tiles) < kStopsAt * gridDim.x / 8) {
+      index = static_cast<int>(atomic_add_relaxed(&params_.mixed->next_item, 1));
+      if (index >= params_.schedule->num_decode_items * params_.num_kv_heads) index = -1;
+    }
+    return __shfl_sync(~0u, index, 0);
   }
+#ifndef PAGODA_STOPS_AT
+#define PAGODA_STOPS_AT 8
+#endif
+  static constexpr int kStopsAt = PAGODA_STOPS_AT;  // eighths of the blocks
 
-  // Two items ahead of the streams, and one with queries. What was in their slots has been used:
-  // the streams have shared the last leaf of the item before n.
+  // An item and its queries ahead of the streams. What was in their slots has been used: the
+  // streams have shared the last leaf of the item before.
   __device__ void fetch_item(int n) {
-    if (is_done_) return;
-    const int slot = n % Decode::kItems, index = __shfl_sync(~0u, next_, 0);
-    const int total = params_.schedule->num_decode_items * params_.num_kv_heads;
-    is_done_ = index >= total;
-    // Every block asks until it gets nothing, so the last one to ask is known by its number.
-    if (lane() == 0 && index == total + static_cast<int>(gridDim.x) - 1 && total > 0)
-      *params_.next_item = 0;
+    const int slot = n % Decode::kItems, index = take_index();
     if (lane() == 0) {
-      shared_.index[slot] = is_done_ ? -1 : index;
+      shared_.index[slot] = index;
       mbarrier_arrive(shared_.item_full[slot]);
     }
     const auto* source =
         reinterpret_cast<const uint8_t*>(params_.decode_items + index / params_.num_kv_heads);
-    if (lane() < static_cast<int>(sizeof(DecodeItem) / 16) && !is_done_)
+    if (lane() < static_cast<int>(sizeof(DecodeItem) / 16) && index >= 0)
       cp_async_16(shared_address(&shared_.items[slot]) + 16 * lane(), source + 16 * lane(), true);
     mbarrier_arrive_after_copies(shared_.item_full[slot]);
-    if (!is_done_) ask();
   }
   __device__ void fetch_query(int n) {
     if (!items_.has(n)) return;
@@ -141,10 +139,8 @@ class Clerk {
   const Items<Tr> items_;
   const AttendParams& params_;
   typename Decode::Shared& shared_;
-  int next_ = 0;
-  bool is_done_ = false;  // there are no more items
-  int turn_ = 0;          // leaves
-  uint32_t shares_ = 0;   // times that the streams have shared states
+  int turn_ = 0;         // leaves
+  uint32_t shares_ = 0;  // times that the streams have shared states
 };
 
 }  // namespace pagoda::cuda::mixed

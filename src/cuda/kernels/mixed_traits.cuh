@@ -63,7 +63,7 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
   static constexpr int kTiles = 4;
   static constexpr int kWeightSets = 1;
 #ifndef PAGODA_MIXED_REGS
-#define PAGODA_MIXED_REGS 40, 192, 88
+#define PAGODA_MIXED_REGS 32, 192, 96
 #endif
   static constexpr int kRegs[3] = {PAGODA_MIXED_REGS};
   static constexpr int kProducerRegisters = kRegs[0], kConsumerRegisters = kRegs[1],
