@@ -56,18 +56,6 @@ __device__ void init_decode(const PrefillParams& params, typename Tr::Shared& sh
   fence_barrier_init();
 }
 
-#ifdef PAGODA_MARKS
-__device__ unsigned long long marks[132][4];
-__device__ inline unsigned long long now() {
-  unsigned long long t;
-  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
-  return t;
-}
-#define MARK(i) marks[blockIdx.x][i] = now()
-#else
-#define MARK(i)
-#endif
-
 template <class Tr>
 __global__ void __launch_bounds__(Tr::kThreads, 1)
     attend_mixed(const __grid_constant__ PrefillParams params) {
@@ -82,7 +70,6 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     shared.decode.is_merger = false;
   }
   wait_for_earlier_kernels();
-  if (threadIdx.x == 0) MARK(0);
   allow_next_kernel();
   __syncthreads();
 
@@ -100,11 +87,9 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     take_registers<Tr::kConsumerRegisters>();
     prefill::Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
     if (threadIdx.x == 128) atomic_add_relaxed(&params.attend.mixed->without_tiles, 1);
-    if (threadIdx.x == 128) MARK(1);
   } else {
     give_registers<Tr::kDecodeRegisters>();
     Streams<Tr>(params, shared).run();
-    if (threadIdx.x == 384) MARK(2);
   }
 }
 

@@ -62,12 +62,9 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
   static constexpr bool kOverlaps = false;
   static constexpr int kTiles = 4;
   static constexpr int kWeightSets = 1;
-#ifndef PAGODA_MIXED_REGS
-#define PAGODA_MIXED_REGS 32, 192, 96
-#endif
-  static constexpr int kRegs[3] = {PAGODA_MIXED_REGS};
-  static constexpr int kProducerRegisters = kRegs[0], kConsumerRegisters = kRegs[1],
-                       kDecodeRegisters = kRegs[2];
+  // As the decoding warps have it in the end: a warp that waits for operands it could not ask for
+  // ahead waits long beside those that multiply.
+  static constexpr int kProducerRegisters = 40, kConsumerRegisters = 192, kDecodeRegisters = 88;
   static_assert(kProducerRegisters + 2 * kConsumerRegisters + kDecodeRegisters <= 512);
 
   static constexpr int kSlots = [] {  // keys and values by turns, as many as fit

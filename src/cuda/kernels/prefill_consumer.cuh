@@ -412,10 +412,7 @@ class Consumer {
   }
 
   // Parts of the values' product of a step in place.
-#ifndef PAGODA_PARTS
-#define PAGODA_PARTS 4
-#endif
-  static constexpr int kParts = PAGODA_PARTS;
+  static constexpr int kParts = 4;
 
   // Into p_, part by part behind the products that read it; o is there in the end.
   __device__ __forceinline__ Sums weigh_in_parts() {
