@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 CASES_PER_FAMILY = 50_000
-FAMILIES = ("decode", "prefill", "general", "codes", "mask")
+FAMILIES = ("decode", "prefill", "mixed", "general", "codes", "mask")
 PROCESSES = 10  # the checks wait for the host more than for the device
 
 

@@ -95,7 +95,7 @@ struct AttendParams {
   float* partial_ml = nullptr;    // [slots, 2]
   uint32_t* next_tile = nullptr;  // of prefill; 0 between launches
   struct MixedCounters* mixed = nullptr;  // not null: the mixed kernel has a part in the step
-  uint32_t* arrivals = nullptr;   // [slots], 0 between launches
+  uint32_t* arrivals = nullptr;           // [slots], 0 between launches
 };
 
 // What the kernels that fetch keys with the copy engine are told besides.
@@ -106,7 +106,7 @@ struct PrefillParams {
   // Of the mixed kernel, for the requests that it decodes; whole rows.
   CUtensorMap decode_key_map, decode_value_map;
   int32_t decode_box_rows = 0;  // 8 or 16
-  bool beside_decode = false;      // the launch before is this step's decode kernel: work beside it
+  bool beside_decode = false;   // the launch before is this step's decode kernel: work beside it
 };
 
 // How the mixed kernel and the decode kernel behind it share the items of a step. All 0 between

@@ -126,7 +126,8 @@ class CudaBackend final : public Backend {
     return kernel.decode[wide ? 1 : 0];
   }
   static void prepare(const CudaKernel& kernel) {
-    for (const KernelEntry* entry : {kernel.decode[0], kernel.decode[1], kernel.prefill, kernel.mixed})
+    for (const KernelEntry* entry :
+         {kernel.decode[0], kernel.decode[1], kernel.prefill, kernel.mixed})
       if (entry != nullptr) prepare_kernel(*entry);
   }
 

@@ -43,8 +43,8 @@ CUtensorMap encode_map(const KeyView& view, Dtype dtype, cuuint32_t rank, const 
   const CUresult result = encode(
       &map,
       dtype == PAGODA_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-      rank, const_cast<void*>(view.data), dims, strides, box, steps,
-      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      rank, const_cast<void*>(view.data), dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   expect(result == CUDA_SUCCESS, PAGODA_DEVICE_ERROR, "cuTensorMapEncodeTiled answered ",
          static_cast<int>(result), " to a tensor that passed every check");

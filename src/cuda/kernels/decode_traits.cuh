@@ -72,7 +72,7 @@ struct Traits {
     bool is_merger;                        // of the block's only item, see kItemIsAlone
     uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
     int32_t num_items, first_item, item_stride;  // see Work
-    int32_t leaves_shared[kStreams];       // by each stream so far; registers are few
+    int32_t leaves_shared[kStreams];             // by each stream so far; registers are few
   };
   // Partial states that the ring has room for, four columns of a thread's at a time.
   static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);

@@ -105,9 +105,7 @@ class Clerk {
       mbarrier_wait(shared_.state_full, shares_++ & 1);
       decode::for_columns<Decode>(
           min(item.num_rows - first, Decode::kStateRows), lane(), 32,
-          [&](int in_tile, int column) {
-            merge_leaf(item, head, leaf, first, in_tile, column);
-          });
+          [&](int in_tile, int column) { merge_leaf(item, head, leaf, first, in_tile, column); });
       __syncwarp();
       if (lane() == 0) mbarrier_arrive(shared_.state_empty);
     }

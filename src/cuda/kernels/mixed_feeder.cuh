@@ -26,9 +26,7 @@ struct Items {
   __device__ int head(int n) const {
     return shared.decode.index[n % Decode::kItems] % params.attend.num_kv_heads;
   }
-  __device__ const DecodeItem& item(int n) const {
-    return shared.decode.items[n % Decode::kItems];
-  }
+  __device__ const DecodeItem& item(int n) const { return shared.decode.items[n % Decode::kItems]; }
 };
 
 // How a tile of sixteen keys lies in its part of a slot: one box of sixteen rows, or two of eight,
@@ -69,7 +67,9 @@ class Feeder {
 
  private:
   using Decode = typename Tr::Decode;
-  static __device__ int lane() { return threadIdx.x % 32; }
+  static __device__ int lane() {
+    return threadIdx.x % 32;
+  }
 
   // Of the item's first slot.
   __device__ int first_key(int n) const {

@@ -17,10 +17,12 @@ class Streams {
         shared_(shared.decode),
         thread_(threadIdx.x % 128) {
     const uint32_t lane = threadIdx.x % 32;
-    key_at_ = TileLayout(params.decode_box_rows, Decode::kHeadDim / 64).offset(lane % 16, lane / 16);
+    key_at_ =
+        TileLayout(params.decode_box_rows, Decode::kHeadDim / 64).offset(lane % 16, lane / 16);
     value_at_ = TileLayout(params.decode_box_rows, Decode::kHeadDimV / 64)
                     .offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
-    query_at_ = Decode::QueryTile::offset(static_cast<int>(lane % 8), static_cast<int>(lane / 8 % 2));
+    query_at_ =
+        Decode::QueryTile::offset(static_cast<int>(lane % 8), static_cast<int>(lane / 8 % 2));
   }
 
   __device__ void run() {
@@ -59,8 +61,8 @@ class Streams {
   // are 0, which changes nothing. As decode::attend_tile, but that a thread asks for operands long
   // before it needs them: shared memory is busy with those of the groups that multiply. Addresses
   // of a tile differ in bits that the swizzle flips, and queries are read again for each tile.
-  __device__ __forceinline__ void attend_slot(const DecodeItem& item, const Rows& rows, int first_key,
-                                              int query_slot) {
+  __device__ __forceinline__ void attend_slot(const DecodeItem& item, const Rows& rows,
+                                              int first_key, int query_slot) {
     const int own = thread_ / 32 * Decode::kTileKeys;
     decode::Scores<Decode> s;
     multiply_keys(s[0], take_slot() + key_at_,
@@ -132,8 +134,7 @@ class Streams {
 
   __device__ uint32_t take_slot() {
     mbarrier_wait(items_.shared.slot_full[position_.slot], position_.parity);
-    return shared_address(items_.shared.slots[position_.slot]) +
-           thread_ / 32 * Decode::kTileBytes;
+    return shared_address(items_.shared.slots[position_.slot]) + thread_ / 32 * Decode::kTileBytes;
   }
   __device__ __forceinline__ void release_slot() {
     __syncwarp();
