@@ -104,7 +104,7 @@ struct PrefillParams {
   CUtensorMap key_map, value_map;  // tensor_map.h
   int32_t box_rows = 0;            // of both
   // Of the mixed kernel, for the requests that it decodes; whole rows.
-  CUtensorMap decode_key_map, decode_value_map;
+  CUtensorMap decode_key_map = {}, decode_value_map = {};
   int32_t decode_box_rows = 0;  // 8 or 16
   bool beside_decode = false;   // the launch before is this step's decode kernel: work beside it
 };
