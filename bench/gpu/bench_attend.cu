@@ -63,9 +63,15 @@ StepSpec not_causal(StepSpec spec) {
   return spec;
 }
 
-StepSpec mixed() {
+// A chunk of a prompt beside decoding requests.
+StepSpec mixed(int chunk = 2048) {
   StepSpec spec = uniform(64, 1, 4096);
-  spec.query_lens[0] = 2048, spec.seq_lens[0] = 8192 + 2048;
+  spec.query_lens[0] = chunk, spec.seq_lens[0] = 8192 + chunk;
+  return spec;
+}
+
+StepSpec apart(StepSpec spec) {
+  spec.apart = true;
   return spec;
 }
 
@@ -127,6 +133,13 @@ std::vector<Case> cases() {
       {"prefill_d64_1x16k", only_prefill(with_head_dim(uniform(1, 16384, 16384, 0), 64)), false},
       {"prefill_d256_1x8k", only_prefill(with_head_dim(uniform(1, 8192, 8192, 0), 256)), false},
       {"mixed_2k_on_8k_63x4k", mixed(), false},
+      {"mixed_apart_2k_on_8k_63x4k", apart(mixed()), false},
+      {"mixed_its_prefill", only_prefill(uniform(1, 2048, 8192 + 2048)), false},
+      {"mixed_its_decode", uniform(63, 1, 4096), true},
+      {"mixed_128_on_8k_63x4k", mixed(128), false},
+      {"mixed_apart_128_on_8k_63x4k", apart(mixed(128)), false},
+      {"mixed_512_on_8k_63x4k", mixed(512), false},
+      {"mixed_apart_512_on_8k_63x4k", apart(mixed(512)), false},
       {"decode_int8_1x8k", with_format(uniform(1, 1, 8192), PAGODA_KV_INT8_TOKEN), true},
       {"decode_int8_64x1k", with_format(uniform(64, 1, 1024), PAGODA_KV_INT8_TOKEN), true},
       {"decode_int8_64x8k", with_format(uniform(64, 1, 8192), PAGODA_KV_INT8_TOKEN), true},

@@ -17,7 +17,7 @@ import sys
 CASES_PER_FAMILY = 50_000
 TOOLS = ("memcheck", "synccheck", "initcheck")
 SHARES = 4  # processes of the sanitizer, side by side
-FAMILIES = ("decode", "prefill", "general", "codes", "mask")
+FAMILIES = ("decode", "prefill", "mixed", "general", "codes", "mask")
 
 
 def describe(programs):

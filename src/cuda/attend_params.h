@@ -94,7 +94,8 @@ struct AttendParams {
   float* partial_out = nullptr;   // [slots, head_dim_v], a slot for each row, head and piece
   float* partial_ml = nullptr;    // [slots, 2]
   uint32_t* next_tile = nullptr;  // of prefill; 0 between launches
-  uint32_t* arrivals = nullptr;   // [slots], no count in them between launches
+  struct MixedCounters* mixed = nullptr;  // not null: the mixed kernel has a part in the step
+  uint32_t* arrivals = nullptr;           // [slots], no count in them between launches
 };
 
 // What the kernels that fetch keys with the copy engine are told besides.
@@ -102,7 +103,18 @@ struct PrefillParams {
   AttendParams attend;
   CUtensorMap key_map, value_map;  // tensor_map.h
   int32_t box_rows = 0;            // of both
-  bool beside_decode = false;      // the launch before is this step's decode kernel: work beside it
+  // Of the mixed kernel, for the requests that it decodes; whole rows.
+  CUtensorMap decode_key_map = {}, decode_value_map = {};
+  int32_t decode_box_rows = 0;  // 8 or 16
+  bool beside_decode = false;   // the launch before is this step's decode kernel: work beside it
+};
+
+// How the mixed kernel and the decode kernel behind it share the items of a step. All 0 between
+// steps.
+struct MixedCounters {
+  uint32_t next_item;      // in the list of items times key heads
+  uint32_t without_tiles;  // blocks of the mixed kernel that have finished their tiles
+  uint32_t decode_blocks;  // that have begun
 };
 
 #ifdef __CUDACC__

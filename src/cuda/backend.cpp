@@ -90,14 +90,14 @@ class CudaBackend final : public Backend {
     const AttendParams params = attend_params_of(prepared, step, layer, operands);
     const int num_sms = properties_.multiProcessorCount;
     const KernelEntry* decode = decode_of(prepared);
+    if (uses_mixed(prepared)) return attend_mixed(prepared, params, stream);
     if (decode != nullptr) launch_attend(*decode, params, num_sms, stream);
     if (decode != nullptr && max_rows(prepared) <= kMaxDecodeRows) return;
     const KernelEntry& prefill = *kernel_of(prepared).prefill;
     if (prefill.config.phase == Phase::general)
       launch_attend(prefill, params, num_sms, stream);
     else
-      launch_attend(prefill, prefill_params_of(params, prepared.problem, key_maps_), num_sms,
-                    stream);
+      launch_attend(prefill, prefill_params_of(params, prepared, key_maps_), num_sms, stream);
   }
 
   void merge(const MergeOperands& operands, Stream stream) override {
@@ -106,18 +106,28 @@ class CudaBackend final : public Backend {
   }
 
  private:
-  static int64_t max_rows(const Prepared& prepared) {
-    return int64_t{prepared.batch.max_query_len} * prepared.problem.group();
+  // Lengths are known on the device alone: of a step with long and short requests the mixed kernel
+  // attends the long ones and what it gets done of the short ones meanwhile, and the decode kernel
+  // the rest. Where either kind is missing the mixed kernel ends at once and the others do not.
+  void attend_mixed(const Prepared& prepared, const AttendParams& params, cudaStream_t stream) {
+    const CudaKernel& kernel = kernel_of(prepared);
+    const int num_sms = properties_.multiProcessorCount;
+    const PrefillParams both = prefill_params_of(params, prepared, key_maps_);
+    launch_attend(*kernel.mixed, both, num_sms, stream);
+    launch_attend(*kernel.prefill, both, num_sms, stream);
+    launch_attend(*decode_of(prepared), params, num_sms, stream);
   }
   // By the step's bound: eight rows where that is enough. Rows do not meet, so results do not
   // depend on it. Null where the kernel has none.
   static const KernelEntry* decode_of(const Prepared& prepared) {
     const CudaKernel& kernel = kernel_of(prepared);
-    const bool wide = max_rows(prepared) > 8 && kernel.decode[1] != nullptr;
+    const bool wide =
+        max_rows(prepared) > 8 && kernel.decode[1] != nullptr && !uses_mixed(prepared);
     return kernel.decode[wide ? 1 : 0];
   }
   static void prepare(const CudaKernel& kernel) {
-    for (const KernelEntry* entry : {kernel.decode[0], kernel.decode[1], kernel.prefill})
+    for (const KernelEntry* entry :
+         {kernel.decode[0], kernel.decode[1], kernel.prefill, kernel.mixed})
       if (entry != nullptr) prepare_kernel(*entry);
   }
 

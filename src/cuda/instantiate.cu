@@ -5,6 +5,7 @@
 
 #include "kernel_table.h"
 #include "kernels/attend_decode_sm90.cuh"
+#include "kernels/attend_mixed_sm90.cuh"
 #include "kernels/attend_prefill_sm90.cuh"
 
 namespace pagoda::cuda {
@@ -36,6 +37,15 @@ KernelEntry prefill_entry(const KernelConfig& row) {
           .blocks_per_sm = 1};
 }
 
+template <class Tr>
+KernelEntry mixed_entry(const KernelConfig& row) {
+  return {.config = row,
+          .function = reinterpret_cast<const void*>(&mixed::attend_mixed<Tr>),
+          .threads = Tr::kThreads,
+          .shared_bytes = sizeof(typename Tr::Shared),
+          .blocks_per_sm = 1};
+}
+
 // nvcc does not take a struct as a template argument of a __global__ function, so the traits of a
 // kernel are a type made from plain numbers.
 template <int kRow>
@@ -46,6 +56,8 @@ void add_row(std::vector<KernelEntry>& entries) {
     if constexpr (row.phase == Phase::decode)
       entries.push_back(decode_entry<decode::Traits<T, row.head_dim, row.head_dim_v, row.rows / 8,
                                                     row.key, row.value>>(row));
+    else if constexpr (row.phase == Phase::mixed)
+      entries.push_back(mixed_entry<mixed::Traits<T, row.head_dim, row.head_dim_v>>(row));
     else
       entries.push_back(prefill_entry<prefill::Traits<T, row.head_dim, row.head_dim_v>>(row));
   }

@@ -12,6 +12,7 @@ namespace pagoda::cuda {
 enum class Phase : uint8_t {
   decode,   // few rows per request, bound by memory; 9.0
   prefill,  // many rows, bound by arithmetic; 9.0
+  mixed,    // both at once; 9.0
   general,  // any rows, formats and masks; 8.0 and later
 };
 
@@ -108,6 +109,11 @@ inline constexpr KernelConfig kKernelConfigs[] = {
     {Phase::decode, PAGODA_F16, 256, 256, 8, Code::e4m3, Code::e4m3},
     {Phase::decode, PAGODA_F16, 256, 256, 8, Code::int8, Code::int8},
     {Phase::decode, PAGODA_F16, 256, 256, 8, Code::int8, Code::same},
+
+    {Phase::mixed, PAGODA_BF16, 64, 64, 128},
+    {Phase::mixed, PAGODA_BF16, 128, 128, 128},
+    {Phase::mixed, PAGODA_F16, 64, 64, 128},
+    {Phase::mixed, PAGODA_F16, 128, 128, 128},
 
     {Phase::general, PAGODA_BF16, 64, 64, general_rows(64, 64)},
     {Phase::general, PAGODA_BF16, 80, 80, general_rows(80, 80)},

@@ -9,7 +9,8 @@ namespace pagoda::cuda {
 
 struct KernelEntry {
   KernelConfig config;
-  const void* function;  // __global__ void(AttendParams), but for prefill void(PrefillParams)
+  const void*
+      function;  // __global__ void(AttendParams), but void(PrefillParams) for prefill and mixed
   int32_t threads;
   int32_t shared_bytes;
   int32_t blocks_per_sm;

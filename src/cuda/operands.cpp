@@ -182,14 +182,22 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
   return params;
 }
 
-PrefillParams prefill_params_of(const AttendParams& params, const Problem& problem, KeyMaps& maps) {
+PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared,
+                                KeyMaps& maps) {
+  const Problem& problem = prepared.problem;
   const int32_t tile_keys = prefill::keys_per_tile(problem.head_dim, problem.head_dim_v);
   const int32_t box_rows = box_rows_of(params.page_size, tile_keys);
-  return {.attend = params,
-          .key_map = maps.find(params.key, problem.dtype, box_rows),
-          .value_map = maps.find(params.value, problem.dtype, box_rows),
-          .box_rows = box_rows,
-          .beside_decode = true};
+  PrefillParams all{.attend = params,
+                    .key_map = maps.find(params.key, problem.dtype, box_rows),
+                    .value_map = maps.find(params.value, problem.dtype, box_rows),
+                    .box_rows = box_rows,
+                    .beside_decode = params.mixed == nullptr};
+  if (params.mixed) {
+    all.decode_box_rows = box_rows_of(params.page_size, mixed::kTileKeys);
+    all.decode_key_map = maps.find_rows(params.key, problem.dtype, all.decode_box_rows);
+    all.decode_value_map = maps.find_rows(params.value, problem.dtype, all.decode_box_rows);
+  }
+  return all;
 }
 
 CacheWriteParams cache_write_params_of(const Prepared& prepared, const Layer& layer,

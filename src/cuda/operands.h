@@ -12,8 +12,9 @@ namespace pagoda::cuda {
 // 16 bytes does not start at a multiple of 16.
 AttendParams attend_params_of(const Prepared& prepared, const Attend& step, const Layer& layer,
                               const Operands& operands);
-// For a launch behind the decode kernel's.
-PrefillParams prefill_params_of(const AttendParams& params, const Problem& problem, KeyMaps& maps);
+// For a launch behind the decode kernel's, or for the mixed kernel and what comes behind that.
+PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared,
+                                KeyMaps& maps);
 
 CacheWriteParams cache_write_params_of(const Prepared& prepared, const Layer& layer,
                                        const TensorView& key, const TensorView& value);

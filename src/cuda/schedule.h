@@ -106,6 +106,13 @@ struct alignas(16) ScheduleHeader {
   int32_t unused;
 };
 
+#ifdef __CUDACC__
+// Whether the step is one for the mixed kernel.
+__device__ inline bool has_both(const ScheduleHeader& header) {
+  return header.num_decode_items > 0 && header.num_prefill_tiles > 0;
+}
+#endif
+
 struct ScheduleParams {
   const int32_t* query_start_loc = nullptr;  // [num_reqs + 1]
   const int32_t* seq_lens = nullptr;         // [num_reqs]

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "../core/kv_format.h"
+#include "schedule.h"
 
 namespace pagoda::cuda {
 namespace {
@@ -28,6 +29,7 @@ CudaKernel plain_kernel(const KernelEntry& prefill) {
   CudaKernel kernel;
   kernel.name = name_of_row("sm90", prefill.config);
   kernel.prefill = &prefill;
+  kernel.mixed = find_like(prefill.config, Phase::mixed, prefill.config.rows);
   for (int i = 0; i < 2; ++i) kernel.decode[i] = find_like(prefill.config, Phase::decode, 8 << i);
   return kernel;
 }
@@ -100,6 +102,15 @@ std::vector<Reason> common_reasons(const Problem& problem) {
 }
 
 }  // namespace
+
+int64_t max_rows(const Prepared& prepared) {
+  return int64_t{prepared.batch.max_query_len} * prepared.problem.group();
+}
+
+bool uses_mixed(const Prepared& prepared) {
+  return static_cast<const CudaKernel&>(prepared.kernel).mixed != nullptr &&
+         max_rows(prepared) > kMaxDecodeRows;
+}
 
 std::vector<CudaKernel> available_kernels(bool is_sm90) {
   std::vector<CudaKernel> kernels;

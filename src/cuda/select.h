@@ -15,9 +15,16 @@ struct CudaKernel : Kernel {
   const KernelEntry* decode[2] =
       {};  // of 8 and of 16 rows per item; both or the second may be null
   const KernelEntry* prefill = nullptr;
+  const KernelEntry* mixed = nullptr;  // for steps that have both kinds of requests; may be null
 
   bool is_general() const { return decode[0] == nullptr; }
 };
+
+// Packed rows of the step's longest request, at most.
+int64_t max_rows(const Prepared& prepared);
+
+// Whether the step may have both kinds of requests and there is a mixed kernel for it.
+bool uses_mixed(const Prepared& prepared);
 
 // Per element type and pair of head dimensions in the table, first those that are made for a device
 // of 9.0, if it is one, then the general one.

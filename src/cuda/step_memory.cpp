@@ -12,9 +12,9 @@ constexpr const char* kDecodeItems = "cuda.decode_items";
 constexpr const char* kPrefillTiles = "cuda.prefill_tiles";
 constexpr const char* kPartialOut = "cuda.partial_out";
 constexpr const char* kPartialMl = "cuda.partial_ml";
-constexpr const char* kCounters = "cuda.counters";  // the next tile, then the arrivals
+constexpr const char* kCounters = "cuda.counters";  // the next tile, MixedCounters, the arrivals
 
-constexpr size_t kCountersBeforeArrivals = 64;  // a line of its own
+constexpr size_t kCountersBeforeMixed = 32, kCountersBeforeArrivals = 64;  // lines of their own
 
 int32_t clamp_to_int32(size_t n) {
   return static_cast<int32_t>(std::min<size_t>(n, INT32_MAX));
@@ -109,6 +109,9 @@ void fill_step_pointers(const Prepared& prepared, AttendParams& params) {
   params.prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles);
   params.partial_out = prepared.region<float>(kPartialOut);
   params.partial_ml = prepared.region<float>(kPartialMl);
+  if (uses_mixed(prepared))
+    params.mixed = reinterpret_cast<MixedCounters*>(prepared.region<uint32_t>(kCounters) +
+                                                    kCountersBeforeMixed);
   params.arrivals = prepared.region<uint32_t>(kCounters) + kCountersBeforeArrivals;
 }
 

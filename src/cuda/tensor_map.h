@@ -22,21 +22,28 @@ int32_t box_rows_of(int32_t page_size, int32_t tile_keys);
 // describes.
 CUtensorMap make_key_map(const KeyView& view, Dtype dtype, int32_t box_rows);
 
+// Boxes of [head_dim / 64, box_rows, 64 elements], likewise swizzled: whole rows, as the decoding
+// half of the mixed kernel has them. head_dim: a multiple of 64
+CUtensorMap make_row_map(const KeyView& view, Dtype dtype, int32_t box_rows);
+
 // The maps that were made before, by what they describe. A map holds an address and a shape and
 // nothing of the memory behind it, so one that is found is right whoever owns that memory now. Safe
 // to share between threads.
 class KeyMaps {
  public:
   CUtensorMap find(const KeyView& view, Dtype dtype, int32_t box_rows);
+  CUtensorMap find_rows(const KeyView& view, Dtype dtype, int32_t box_rows);
 
  private:
   struct Entry {
     KeyView view;
     Dtype dtype;
     int32_t box_rows;
+    bool whole_rows;
     CUtensorMap map;
   };
-  static constexpr size_t kMost = 512;  // two of each layer; beyond it the list starts anew
+  CUtensorMap find(const KeyView& view, Dtype dtype, int32_t box_rows, bool whole_rows);
+  static constexpr size_t kMost = 1024;  // four of each layer; beyond it the list starts anew
 
   std::mutex mutex_;
   std::unordered_multimap<const void*, Entry> entries_;

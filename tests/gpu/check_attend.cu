@@ -1,8 +1,8 @@
 // Random steps against the reference: check_attend [cases] [first seed] [family] [threads], with
-// family one of decode, prefill, general (kernel), codes (quantised caches), mask (block masks) and
-// rows (case after case the next row of the kernel table), or "". Prints the steps that fail with
-// the seed that makes them again, and a summary. Returns 1 if any failed. Threads take cases in
-// turn, each in a stream of its own: the file is compiled with a default stream per thread, and
+// family one of decode, prefill, mixed (long requests and short ones by one kernel), general
+// (kernel), codes (quantised caches), mask (block masks) and rows (case after case the next row of
+// the kernel table), or "". Prints the steps that fail with the seed that makes them again, and a
+// summary. Returns 1 if any failed. Threads take cases in turn, each in a stream of its own: the file is compiled with a default stream per thread, and
 // kernels are started in it by name.
 #include <atomic>
 #include <cstdio>
@@ -38,10 +38,34 @@ std::vector<std::pair<int, int>> built_head_dims() {
   return dims;
 }
 
+std::vector<std::pair<int, int>> mixed_head_dims() {
+  std::vector<std::pair<int, int>> dims;
+  for (const KernelEntry& kernel : kernel_entries())
+    if (kernel.config.phase == Phase::mixed && kernel.config.dtype == PAGODA_BF16)
+      dims.emplace_back(kernel.config.head_dim, kernel.config.head_dim_v);
+  return dims;
+}
+
 bool has_prefill() {
   for (const KernelEntry& kernel : kernel_entries())
     if (kernel.config.phase == Phase::prefill) return true;
   return false;
+}
+
+// Of a long request and some short ones, some of many keys, in any order.
+void draw_mixed_lengths(Draw& draw, StepSpec& spec) {
+  const int group = spec.num_heads / spec.num_kv_heads, shortest = kMaxDecodeRows / group + 1;
+  const int num_reqs = draw.between(2, 24), place = draw.below(num_reqs);
+  spec.query_lens.clear(), spec.seq_lens.clear();
+  for (int r = 0; r < num_reqs; ++r) {
+    const bool is_long = r == place || draw.chance(10);
+    const int query_len = is_long ? shortest + draw.below(draw.of({1, 300, 900}))
+                                  : draw.between(1, draw.of({1, 1, shortest - 1}));
+    spec.query_lens.push_back(query_len);
+    spec.seq_lens.push_back(query_len + draw.below(draw.of({50, 1500, 6000})));
+  }
+  if (!spec.causal.empty()) spec.causal.resize(num_reqs, 1);
+  if (spec.max_slots) spec.max_slots = 64 * num_reqs;
 }
 
 // What only some kernels serve.
@@ -64,7 +88,9 @@ StepSpec random_step(uint64_t seed, const std::string& family) {
   spec.seed = seed;
   spec.dtype = draw.of({PAGODA_BF16, PAGODA_F16});
   static const auto dims = built_head_dims();
-  std::tie(spec.head_dim, spec.head_dim_v) = dims[draw.below(static_cast<int>(dims.size()))];
+  static const auto dims_of_mixed = mixed_head_dims();
+  const auto& own = family == "mixed" && !dims_of_mixed.empty() ? dims_of_mixed : dims;
+  std::tie(spec.head_dim, spec.head_dim_v) = own[draw.below(static_cast<int>(own.size()))];
   spec.num_kv_heads = draw.of({1, 2, 3, 8});
   spec.num_heads = spec.num_kv_heads * draw.of({1, 2, 3, 4, 5, 8, 16});
   spec.page_size = draw.of({0, 8, 16, 16, 24, 64, 128, 256});
@@ -96,6 +122,10 @@ StepSpec random_step(uint64_t seed, const std::string& family) {
   if (draw.chance(25))
     for (int r = 0; r < num_reqs; ++r) spec.causal.push_back(draw.chance(50));
   if (draw.chance(20)) spec.max_slots = 64 * num_reqs;
+  if (family == "mixed")
+    draw_mixed_lengths(draw, spec);
+  else
+    spec.apart = draw.chance(50);
   draw_format(draw, family, spec);
   if (draw.chance(30)) spec.num_padding_tokens = draw.between(1, 40);
   return spec;
@@ -105,11 +135,14 @@ StepSpec random_step(uint64_t seed, const std::string& family) {
 StepSpec step_of_row(uint64_t seed) {
   const std::vector<KernelEntry>& rows = kernel_entries();
   const KernelConfig& config = rows[seed % rows.size()].config;
-  const bool general = config.phase == Phase::general, decode = config.phase == Phase::decode;
-  StepSpec spec = random_step(seed, general ? "general" : decode ? "decode" : "prefill");
+  const Phase phase = config.phase;
+  StepSpec spec = random_step(seed, phase == Phase::general  ? "general"
+                                    : phase == Phase::decode ? "decode"
+                                    : phase == Phase::mixed  ? "mixed"
+                                                             : "prefill");
   spec.dtype = config.dtype;
   spec.head_dim = config.head_dim, spec.head_dim_v = config.head_dim_v;
-  if (decode) {
+  if (phase == Phase::decode) {
     spec.rows_per_item = config.rows;
     for (auto format : {PAGODA_KV_SAME, PAGODA_KV_FP8_E4M3, PAGODA_KV_FP8_E4M3_TOKEN,
                         PAGODA_KV_INT8_KEYS, PAGODA_KV_INT8_TOKEN, PAGODA_KV_INT8_CHANNEL_V}) {
@@ -117,7 +150,7 @@ StepSpec step_of_row(uint64_t seed) {
       if (codes.key.code == config.key && codes.value.code == config.value) spec.kv_format = format;
     }
     if (spec.kv_format != PAGODA_KV_SAME && spec.page_size == 0) spec.page_size = 16;
-  } else {  // more rows than decode takes
+  } else if (phase != Phase::mixed) {  // more rows than decode takes
     spec.query_lens[0] = std::max(spec.query_lens[0], kMaxDecodeRows + 1);
     spec.seq_lens[0] = std::max(spec.seq_lens[0], spec.query_lens[0]);
   }

@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "../../src/cuda/kernels/prefill_keys.h"
 #include "../../src/cuda/launch.h"
 #include "../../src/cuda/tensor_map.h"
 
@@ -36,6 +37,7 @@ struct StepSpec {
   int32_t max_slots = 0;            // of partial states of a key head; 0: enough
   bool needs_lse = true;
   bool only_prefill = false;  // the caller knows that no request is short
+  bool apart = false;         // long and short requests by kernels of their own
   uint64_t seed = 1;
   pagoda_kv_format kv_format = PAGODA_KV_SAME;
   bool general = false;  // by the general kernel also where others serve
@@ -183,10 +185,14 @@ class DeviceStep {
   }
   PrefillParams prefill_layer(int index, int tile_keys, bool beside_decode) const {
     const int box_rows = box_rows_of(spec.page_size, tile_keys);
+    const int decode_box_rows = box_rows_of(spec.page_size, mixed::kTileKeys);
     return {.attend = layer(index),
             .key_map = make_key_map(key_view(index), spec.dtype, box_rows),
             .value_map = make_key_map(value_view(index), spec.dtype, box_rows),
             .box_rows = box_rows,
+            .decode_key_map = rows_map(key_view(index), decode_box_rows),
+            .decode_value_map = rows_map(value_view(index), decode_box_rows),
+            .decode_box_rows = decode_box_rows,
             .beside_decode = beside_decode};
   }
   KeyView key_view(int layer) const { return at(key_view_, keys_[layer]); }
@@ -235,6 +241,11 @@ class DeviceStep {
     }
     return 2.0 * pairs * spec.num_heads * (spec.head_dim + spec.head_dim_v);
   }
+  // Whether long and short requests are attended by one kernel.
+  bool is_mixed() const {
+    return !is_general() && !is_quantised() && !spec.only_prefill && !spec.apart &&
+           max_rows() > kMaxDecodeRows && find(Phase::mixed, 128) != nullptr;
+  }
   int max_rows() const {
     int longest = 1;
     for (int n : spec.query_lens) longest = std::max(longest, n);
@@ -250,6 +261,10 @@ class DeviceStep {
   DeviceArray<float> lse, sinks, slopes;
 
  private:
+  // Of the mixed kernel; nothing where there is none.
+  CUtensorMap rows_map(const KeyView& view, int box_rows) const {
+    return is_mixed() ? make_row_map(view, spec.dtype, box_rows) : CUtensorMap{};
+  }
   int bytes_of(CacheFormat format) const { return format.code == Code::same ? 2 : 1; }
 
   // Scales of tokens become NaN where no key is; fill_keys writes the others.
@@ -445,7 +460,7 @@ class DeviceStep {
 
   void make_schedule_memory() {
     const int group = params.group.value;
-    const bool wide = max_rows() > 8 && find(Phase::decode, 16) != nullptr;
+    const bool wide = max_rows() > 8 && !is_mixed() && find(Phase::decode, 16) != nullptr;
     const int rows = spec.rows_per_item ? spec.rows_per_item : wide ? 16 : 8;
     const int max_items = (num_reqs + 32) * kMaxSplits + num_tokens * group / 8 + 1;
     const int rows_in_slots = spec.max_slots ? spec.max_slots : std::max(256 * num_reqs, 8192);
@@ -458,8 +473,9 @@ class DeviceStep {
     partial_ml_ = DeviceArray<float>(max_slots * 2);
     arrivals_ = DeviceArray<uint32_t>(max_slots);
     cudaMemset(arrivals_.get(), 0, arrivals_.size() * 4);
-    next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>{0});
+    next_tile_ = DeviceArray<uint32_t>(std::vector<uint32_t>(4, 0));
     params.next_tile = next_tile_.get();
+    if (is_mixed()) params.mixed = reinterpret_cast<MixedCounters*>(next_tile_.get() + 1);
     params.schedule = header_.get();
     params.decode_items = items_.get();
     params.prefill_tiles = tiles_.get();

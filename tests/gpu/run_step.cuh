@@ -14,6 +14,7 @@ class StepRunner {
     check_cuda(cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, device),
                "counting multiprocessors");
     if (!step.is_general()) decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
+    if (step.is_mixed()) mixed_ = find(Phase::mixed, 128);
     if (step.is_general() || (step.is_quantised() && step.max_rows() > kMaxDecodeRows))
       prefill_ = find(Phase::general, general_rows(step.spec.head_dim, step.spec.head_dim_v));
     else if (step.max_rows() > kMaxDecodeRows)
@@ -25,6 +26,12 @@ class StepRunner {
                    prefill_ ? prefill_blocks(*prefill_, num_sms_) : 0, stream);
   }
   void attend(int layer, cudaStream_t stream) const {
+    if (mixed_) {
+      const PrefillParams params = step_.prefill_layer(layer, prefill_keys(), false);
+      for (const KernelEntry* kernel : {mixed_, prefill_})
+        launch_attend(*kernel, params, num_sms_, stream);
+      return launch_attend(*decode_, params.attend, num_sms_, stream);
+    }
     const bool decodes = decode_ && !step_.spec.only_prefill;
     if (decodes) launch_attend(*decode_, step_.layer(layer), num_sms_, stream);
     if (prefill_ == nullptr) return;
@@ -53,6 +60,7 @@ class StepRunner {
   int num_sms_ = 0;
   const KernelEntry* decode_ = nullptr;
   const KernelEntry* prefill_ = nullptr;
+  const KernelEntry* mixed_ = nullptr;
 };
 
 }  // namespace pagoda::cuda

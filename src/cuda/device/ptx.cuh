@@ -125,6 +125,19 @@ __device__ inline void prefetch_box_4d(const void* map, int c0, int c1, int c2, 
                "r"(c0), "r"(c1), "r"(c2), "r"(c3)
                : "memory");
 }
+// Of a five-dimensional one, and of bytes that are read once: in the second-level cache they make
+// room for others first.
+__device__ inline void copy_box_5d_once(uint32_t destination, const void* map, uint64_t& barrier,
+                                        int c0, int c1, int c2, int c3, int c4) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%3, %4, %5, %6, %7}], [%2], %8;" ::"r"(destination),
+      "l"(map), "r"(shared_address(&barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4),
+      "l"(policy)
+      : "memory");
+}
 // Orders this thread's accesses to shared memory before later ones of the copy engine and wgmma.
 __device__ inline void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

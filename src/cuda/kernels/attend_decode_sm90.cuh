@@ -48,14 +48,29 @@ __device__ void fetch_item(const Work<Tr>& work, int n) {
   mbarrier_arrive_after_copies(work.shared.item_full[slot]);
 }
 
+// How many items the mixed kernel before this one has attended. By one warp of each block; the last
+// one to ask leaves the counters as the next step wants them.
+__device__ inline int items_taken(MixedCounters& mixed) {
+  wait_for_earlier_kernels();
+  int taken = 0;
+  if (threadIdx.x % 32 == 0) {
+    taken = static_cast<int>(__ldcg(&mixed.next_item));
+    fence_acq_rel_gpu();
+    if (atomic_add_relaxed(&mixed.decode_blocks, 1) + 1 == gridDim.x) mixed = {};
+  }
+  return __shfl_sync(~0u, taken, 0);
+}
+
 // By the warp that fetches: the block's share, and its first item.
 template <class Tr>
 __device__ void take_share(const AttendParams& params, typename Tr::Shared& shared) {
   const int4 header = __ldcg(reinterpret_cast<const int4*>(params.schedule));
-  const int all = header.x * params.num_kv_heads, stride = header.z, first = blockIdx.x;
-  const int num = first < min(all, stride) ? (all - first + stride - 1) / stride : 0;
+  const int all = header.x * params.num_kv_heads;
+  const int stride = params.mixed ? gridDim.x : header.z;
+  const int taken = params.mixed ? items_taken(*params.mixed) : 0, first = taken + blockIdx.x;
+  const int num = blockIdx.x < stride && first < all ? (all - first + stride - 1) / stride : 0;
   if (threadIdx.x % 32 == 0) {
-    shared.num_items = num, shared.item_stride = stride;
+    shared.num_items = num, shared.first_item = first, shared.item_stride = stride;
     shared.is_merger = false, shared.set = 0;
   }
   __syncwarp();

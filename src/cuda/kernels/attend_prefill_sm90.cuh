@@ -36,7 +36,7 @@ __device__ void init_barriers(typename Tr::Shared& shared) {
   constexpr int kConsumerWarps = 4 * Tr::kGroups;
   for (uint64_t& barrier : shared.work_full) mbarrier_init(barrier, 1);
   for (uint64_t& barrier : shared.work_empty)
-    mbarrier_init(barrier, kConsumerWarps + Tr::kQueryWarps + 1);
+    mbarrier_init(barrier, kConsumerWarps + Tr::kWorkReaders);
   for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, Tr::kQueryWarps);
   for (uint64_t& barrier : shared.query_empty) mbarrier_init(barrier, kConsumerWarps);
   for (int i = 0; i < Tr::kStages; ++i) {
@@ -53,6 +53,7 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     attend_prefill(const __grid_constant__ PrefillParams params) {
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
+  if (params.attend.mixed && has_both(*params.attend.schedule)) return wait_for_earlier_kernels();
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&params.key_map);
     prefetch_tensor_map(&params.value_map);

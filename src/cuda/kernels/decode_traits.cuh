@@ -73,8 +73,8 @@ struct Traits {
     int32_t set;                           // of its slots, see kSecondSet
     uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
     int32_t pieces_end, pieces_parts;      // of it, see Pieces
-    int32_t num_items, item_stride;        // see Work
-    int32_t leaves_shared[kStreams];       // by each stream so far; registers are few
+    int32_t num_items, first_item, item_stride;  // see Work
+    int32_t leaves_shared[kStreams];             // by each stream so far; registers are few
   };
   // Partial states that the ring has room for, four columns of a thread's at a time.
   static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);
@@ -109,7 +109,7 @@ struct Work {
 
   __device__ Work(const AttendParams& params, typename Tr::Shared& shared)
       : params(params), shared(shared), num_items(shared.num_items) {}
-  __device__ int index(int n) const { return blockIdx.x + n * shared.item_stride; }
+  __device__ int index(int n) const { return shared.first_item + n * shared.item_stride; }
   __device__ int head(int n) const { return index(n) % params.num_kv_heads; }
   // The slot of item n is refilled when the streams have finished item n + kItems - kItemsAhead.
   __device__ const DecodeItem& item(int n) const { return shared.items[n % Tr::kItems]; }

@@ -105,8 +105,31 @@ class Consumer {
 
     const int plain_end = plain_ ? rows.all.end / Tr::kKeys : 0;
     const int plain_begin = (rows.all.begin + Tr::kKeys - 1) / Tr::kKeys;
+    if constexpr (Tr::kWeightSets == 1)
+      visit_in_place(work, rows, tiles.first, index - 1, plain_begin, plain_end);
+    else
+      visit_by_twos(work, rows, tiles.first, index - 1, plain_begin, plain_end);
+    if constexpr (!Tr::kOverlaps) release_query(query_.slot);
+    wait(shared_.value_full, count_ - 1);
+    if (tiles.first < last_tile()) clear_stale_values(work.tile, tiles.first);
+  }
+
+  // Steps from tile `index` down to `first`; those in [plain_begin, plain_end) are plain.
+  __device__ __forceinline__ void visit_in_place(const Work& work, const Rows& rows, int first,
+                                                 int index, int plain_begin, int plain_end) {
+    while (index >= first) {
+      if (index < plain_begin || index >= plain_end) {
+        step_in_place<false>(work, rows, index--);
+        continue;
+      }
+#pragma unroll 1
+      for (; index >= plain_begin; --index) step_in_place<true>(work, rows, index);
+    }
+  }
+  __device__ __forceinline__ void visit_by_twos(const Work& work, const Rows& rows, int first,
+                                                int index, int plain_begin, int plain_end) {
     Weights other;
-    for (--index; index >= tiles.first;) {
+    while (index >= first) {
       if (index < plain_begin || index >= plain_end) {
         step<false>(work, rows, index--, p_, other);
         move(other, p_);
@@ -124,9 +147,6 @@ class Consumer {
         if (--index < plain_begin) break;
       }
     }
-    if constexpr (!Tr::kOverlaps) release_query(query_.slot);
-    wait(shared_.value_full, count_ - 1);
-    if (tiles.first < last_tile()) clear_stale_values(work.tile, tiles.first);
   }
 
   // From a tile's last weights to the next one's first. The output is written while the tensor
@@ -180,6 +200,27 @@ class Consumer {
     add_up(sums);
     finish_values<0>();
     if (moves) rescale();
+    ++count_;
+  }
+
+  // The same with one set of registers for weights: the values' product is taken in parts, and a
+  // part's weights give way to the next tile's when it is done.
+  template <bool kAllSeen>
+  __device__ __forceinline__ void step_in_place(const Work& work, const Rows& rows, int index) {
+    wait(shared_.key_full, count_);
+    wait(shared_.value_full, count_ - 1);
+    begin_scores();
+    begin_values<kParts>(p_);
+    wgmma_wait<kParts>();
+    take_scores();
+    if constexpr (!kAllSeen) finish_logits(work, rows, index);
+    Sums sums = weigh_in_parts();
+    if (__any_sync(~0u, fmaxf(sums.of_row[0], sums.of_row[1]) >= kLimit)) {
+      settle(sums);
+      sums = weigh(p_);
+      rescale();
+    }
+    add_up(sums);
     ++count_;
   }
 
@@ -240,7 +281,9 @@ class Consumer {
     release(shared_.key_empty, count_);
   }
 
-  // o += P V of the tile of values before, under way. p: its weights.
+  // o += P V of the tile of values before, under way. p: its weights. As kCommits products, each of
+  // as many keys.
+  template <int kCommits = 1>
   __device__ __forceinline__ void begin_values(const Weights& p) {
     const uint64_t value = matrix_descriptor<false>(
         shared_address(shared_.value[(count_ - 1) % Tr::kStages]), Tr::ValueTile::kSlabBytes);
@@ -257,8 +300,8 @@ class Consumer {
         if constexpr (kDim % 64 >= 32) multiply_values<32>(p, kDim / 64 * 64, step, row);
         if constexpr (kDim % 32 >= 16) multiply_values<16>(p, kDim / 32 * 32, step, row);
       }
+      if ((step + 1) % (Tr::kKeys / 16 / kCommits) == 0) wgmma_commit();
     }
-    wgmma_commit();
   }
   // Until o is there; kPending products were begun after it.
   template <int kPending>
@@ -357,11 +400,16 @@ class Consumer {
   // minus it is still -inf.
   static constexpr float kUnset = -1e30f;
 
-  // weights: of s against the references, packed.
-  __device__ Sums weigh(Weights& weights) {
-    float part[2][2] = {};  // two of a row, to keep the chains of dependent additions short
+  // Of a row two sums, to keep the chains of dependent additions short.
+  using PartSums = float[2][2];
+  __device__ static Sums sums_of(const PartSums& part) {
+    return {part[0][0] + part[0][1], part[1][0] + part[1][1]};
+  }
+  // weights: of s against the references, packed; of scores [kBegin, kEnd).
+  template <int kBegin, int kEnd>
+  __device__ __forceinline__ void weigh(Weights& weights, PartSums& part) {
 #pragma unroll
-    for (int i = 0; i < kScores; i += 2) {
+    for (int i = kBegin; i < kEnd; i += 2) {
       const int e = i / 2 % 2;
       const float w0 = exp2_approx(fmaf(s_[i], factor_, -states_.reference[e]));
       const float w1 = exp2_approx(fmaf(s_[i + 1], factor_, -states_.reference[e]));
@@ -369,7 +417,38 @@ class Consumer {
       part[e][i / 4 % 2] += w1;
       weights[i / 2] = Element<typename Tr::Type>::pack(w0, w1);
     }
-    return {part[0][0] + part[0][1], part[1][0] + part[1][1]};
+  }
+  __device__ Sums weigh(Weights& weights) {
+    PartSums part = {};
+    weigh<0, kScores>(weights, part);
+    return sums_of(part);
+  }
+
+  // Parts of the values' product of a step in place.
+  static constexpr int kParts = 4;
+
+  // Into p_, part by part behind the products that read it; o is there in the end.
+  __device__ __forceinline__ Sums weigh_in_parts() {
+    PartSums part = {};
+    weigh_from_part<0>(part);
+    return sums_of(part);
+  }
+  template <int kPart>
+  __device__ __forceinline__ void weigh_from_part(PartSums& part) {
+    constexpr int kSize = kScores / kParts, kBegin = kPart * kSize, kEnd = kBegin + kSize;
+    if constexpr (kPart < kParts - 1)
+      wgmma_wait<kParts - 1 - kPart>();
+    else
+      finish_values<0>();
+#pragma unroll
+    for (int i = kBegin; i < kEnd; ++i) asm volatile("" : "+f"(s_[i])::"memory");
+    weigh<kBegin, kEnd>(p_, part);
+    if constexpr (kPart < kParts - 1) {
+      // The assembler would move the next wait in front of these weights if nothing stood between.
+      const bool some = !(fmaxf(fmaxf(part[0][0], part[0][1]), fmaxf(part[1][0], part[1][1])) < -1);
+      __syncwarp(__ballot_sync(~0u, some));
+      weigh_from_part<kPart + 1>(part);
+    }
   }
   __device__ void add_up(const Sums& sums) {
 #pragma unroll

@@ -11,3 +11,10 @@ constexpr int32_t keys_per_tile(int32_t head_dim, int32_t head_dim_v) {
 }
 
 }  // namespace pagoda::cuda::prefill
+
+namespace pagoda::cuda::mixed {
+
+// Keys, or values, that one slot of the decoding half's ring holds: a tile for each stream.
+inline constexpr int32_t kTileKeys = 16, kSlotKeys = 64;
+
+}  // namespace pagoda::cuda::mixed

@@ -242,14 +242,38 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   }
 }
 
-// By the last warps of the group. Rows behind the last become zeros. Before the queries of a tile
-// come, the output of the tile whose place they take leaves.
+// Brings the queries of a tile to their place; rows behind the last become zeros. What its rows see
+// is there by now. thread: of 32 * kQueryWarps.
+template <class Tr>
+__device__ __forceinline__ void fetch_queries(const AttendParams& attend, const PrefillTile& tile,
+                                              int head, typename Tr::Shared& shared, int slot,
+                                              int thread) {
+  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
+  constexpr int kThreads = 32 * Tr::kQueryWarps;
+  const int first_row = thread / kLanes, first_chunk = thread % kLanes;
+  const uint32_t destination = shared_address(shared.query[slot]);
+  for (int index = first_row; index < Tr::kRows; index += kThreads / kLanes) {
+    const TileRow row(attend, tile, head, index);
+    const auto* source = static_cast<const uint8_t*>(attend.query) +
+                         int64_t{tile.query_start + row.token} * attend.query_token_stride +
+                         row.query_head * attend.query_head_stride;
+#pragma unroll
+    for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
+      cp_async_16(destination + Tr::QueryTile::offset(index, chunk), source + 16 * chunk, row.real);
+  }
+  cp_async_commit();
+  cp_async_wait<0>();
+  fence_async_proxy();
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[slot]);
+}
+
+// By the last warps of the group. Before the queries of a tile come, the output of the tile whose
+// place they take leaves.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
-  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
-  constexpr int kRowsAtOnce = 32 * Tr::kQueryWarps / kLanes;
+  constexpr int kLanes = 8;
   const AttendParams& attend = params.attend;
-  const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
   // What the tile before in the same place left there.
@@ -277,22 +301,7 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
                     32 * Tr::kQueryWarps);
     if (is_first) wait_for_inputs(params);
     is_first = false;
-    const uint32_t destination = shared_address(shared.query[position.slot]);
-    for (int index = first_row; index < Tr::kRows; index += kRowsAtOnce) {
-      const TileRow row(attend, tile, head, index);
-      const auto* source = static_cast<const uint8_t*>(attend.query) +
-                           int64_t{tile.query_start + row.token} * attend.query_token_stride +
-                           row.query_head * attend.query_head_stride;
-#pragma unroll
-      for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
-        cp_async_16(destination + Tr::QueryTile::offset(index, chunk), source + 16 * chunk,
-                    row.real);
-    }
-    cp_async_commit();
-    cp_async_wait<0>();
-    fence_async_proxy();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[position.slot]);
+    fetch_queries<Tr>(attend, tile, head, shared, position.slot, threadIdx.x - 64);
     position.advance();
   }
   // All but the last tile, whose rows leave from registers.

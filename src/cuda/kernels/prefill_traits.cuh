@@ -36,6 +36,7 @@ struct Traits {
   static constexpr int kThreads = 128 * (1 + kGroups);
   static constexpr int kQueryWarps =
       2;  // of the group that feeds; then one for keys, one for values
+  static constexpr int kWorkReaders = kQueryWarps + 1;  // warps that feed and are told of work
   static constexpr int kRows = 64 * kGroups;
   static constexpr int kKeys = keys_per_tile(kHeadDim, kHeadDimV);
 
@@ -55,6 +56,9 @@ struct Traits {
   static_assert(!kOverlaps || kHeadDimV <= kHeadDim);
   static constexpr int kTiles = 8;  // tiles of work between the producer and its readers
   static constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;
+  // Two: the next tile's weights are made while products still read all of this one's. One: each
+  // part of them when a part of the products is done.
+  static constexpr int kWeightSets = 2;
 
   struct Work {
     PrefillTile tile;

@@ -1,0 +1,98 @@
+// Attention of a step that has both long and short requests: the prefill kernel with one more warp
+// group, which decodes while the others multiply. Prefill is bound by arithmetic and decoding by
+// memory, so on one multiprocessor either has what the other does not use.
+//
+//   warp 0           takes prefill work; its keys         prefill_producer.cuh
+//   warp 1           its queries and values
+//   warp 2           items of decoding, before and after            mixed_clerk.cuh
+//   warp 3           keys and values of decoding                    mixed_feeder.cuh
+//   warps 4 to 11    multiply                              prefill_consumer.cuh
+//   warps 12 to 15   four streams                          mixed_streams.cuh
+//
+// Registers are what this costs: those that multiply have one set of weights instead of two.
+// Neither half's arithmetic differs from its own kernel's, so results do not depend on which of
+// them attends a step.
+#pragma once
+
+#include "attend_prefill_sm90.cuh"
+#include "mixed_clerk.cuh"
+#include "mixed_feeder.cuh"
+#include "mixed_streams.cuh"
+#include "mixed_traits.cuh"
+
+namespace pagoda::cuda::mixed {
+
+// By one warp: the queries of a tile in front of its values, which are not needed before.
+template <class Tr>
+__device__ void produce_queries_and_values(const PrefillParams& params,
+                                           typename Tr::Shared& shared) {
+  prefill::TileProducer<Tr, typename Tr::ValueTile> producer(
+      params, params.value_map, {shared.value, shared.value_full, shared.value_empty});
+  prefill::WorkReader<Tr> reader(shared);
+  prefill::RingPosition<Tr::kQueries> position;
+  const typename Tr::Work* work = reader.next();
+  producer.look_up(work);
+  while (work) {
+    mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
+    prefill::find_ranges<Tr>(params.attend, work->tile, shared.ranges[position.slot],
+                             threadIdx.x % 32, 32);
+    prefill::fetch_queries<Tr>(params.attend, work->tile, work->head, shared, position.slot,
+                               threadIdx.x % 32);
+    position.advance();
+    const typename Tr::Work* next = nullptr;
+    producer.produce(*work, [&] { return next = reader.next(); });
+    reader.release();
+    work = next;
+  }
+}
+
+// By one thread.
+template <class Tr>
+__device__ void init_decode(const PrefillParams& params, typename Tr::Shared& shared) {
+  for (uint64_t& barrier : shared.slot_full) mbarrier_init(barrier, 1);
+  for (uint64_t& barrier : shared.slot_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
+  for (uint64_t& barrier : shared.decode.item_full) mbarrier_init(barrier, 33);
+  for (uint64_t& barrier : shared.decode.query_full) mbarrier_init(barrier, 32);
+  mbarrier_init(shared.decode.state_full, Tr::Decode::kStreams);
+  mbarrier_init(shared.decode.state_empty, 1);
+  fence_barrier_init();
+}
+
+template <class Tr>
+__global__ void __launch_bounds__(Tr::kThreads, 1)
+    attend_mixed(const __grid_constant__ PrefillParams params) {
+  extern __shared__ __align__(1024) uint8_t memory[];
+  auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
+  if (!has_both(*params.attend.schedule)) return wait_for_earlier_kernels();
+  if (threadIdx.x == 0) {
+    prefetch_tensor_map(&params.key_map);
+    prefetch_tensor_map(&params.value_map);
+    prefill::init_barriers<Tr>(shared);
+    init_decode<Tr>(params, shared);
+    shared.decode.is_merger = false, shared.decode.set = 0;
+  }
+  wait_for_earlier_kernels();
+  allow_next_kernel();
+  __syncthreads();
+
+  if (threadIdx.x < 128) {
+    give_registers<Tr::kProducerRegisters>();
+    if (threadIdx.x < 32)
+      prefill::produce_keys<Tr>(params, shared);
+    else if (threadIdx.x < 64)
+      produce_queries_and_values<Tr>(params, shared);
+    else if (threadIdx.x < 96)
+      Clerk<Tr>(params, shared).run();
+    else
+      Feeder<Tr>(params, shared).run();
+  } else if (threadIdx.x < 384) {
+    take_registers<Tr::kConsumerRegisters>();
+    prefill::Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
+    if (threadIdx.x == 128) atomic_add_relaxed(&params.attend.mixed->without_tiles, 1);
+  } else {
+    give_registers<Tr::kDecodeRegisters>();
+    Streams<Tr>(params, shared).run();
+  }
+}
+
+}  // namespace pagoda::cuda::mixed
