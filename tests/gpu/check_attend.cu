@@ -2,8 +2,8 @@
 // family one of decode, prefill, mixed (long requests and short ones by one kernel), general
 // (kernel), codes (quantised caches), mask (block masks) and rows (case after case the next row of
 // the kernel table), or "". Prints the steps that fail with the seed that makes them again, and a
-// summary. Returns 1 if any failed. Threads take cases in turn, each in a stream of its own: the file is compiled with a default stream per thread, and
-// kernels are started in it by name.
+// summary. Returns 1 if any failed. Threads take cases in turn, each in a stream of its own: the
+// file is compiled with a default stream per thread, and kernels are started in it by name.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>

@@ -69,7 +69,6 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     prefetch_tensor_map(&params.value_map);
     prefill::init_barriers<Tr>(shared);
     init_decode<Tr>(params, shared);
-    shared.decode.is_merger = false, shared.decode.set = 0;
   }
   wait_for_earlier_kernels();
   allow_next_kernel();

@@ -293,15 +293,15 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
   __syncwarp();
   while (const typename Tr::Work* work = reader.next()) {
-    const PrefillTile tile = work->tile;
+    const PrefillTile& tile = work->tile;  // read where it is: registers are few
     const int head = work->head;
-    reader.release();
     take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
     find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
                     32 * Tr::kQueryWarps);
     if (is_first) wait_for_inputs(params);
     is_first = false;
     fetch_queries<Tr>(attend, tile, head, shared, position.slot, threadIdx.x - 64);
+    reader.release();
     position.advance();
   }
   // All but the last tile, whose rows leave from registers.
