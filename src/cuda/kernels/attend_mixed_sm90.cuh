@@ -37,7 +37,7 @@ __device__ void produce_queries_and_values(const PrefillParams& params,
     prefill::find_ranges<Tr>(params.attend, work->tile, shared.ranges[position.slot],
                              threadIdx.x % 32, 32);
     prefill::fetch_queries<Tr>(params.attend, work->tile, work->head, shared, position.slot,
-                               threadIdx.x % 32);
+                               threadIdx.x % 32 / 8, threadIdx.x % 8);
     position.advance();
     const typename Tr::Work* next = nullptr;
     producer.produce(*work, [&] { return next = reader.next(); });

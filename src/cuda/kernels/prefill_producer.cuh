@@ -243,16 +243,16 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
 }
 
 // Brings the queries of a tile to their place; rows behind the last become zeros. What its rows see
-// is there by now. thread: of 32 * kQueryWarps.
+// is there by now. By eight lanes to a row; where each begins is known outside the loop over tiles,
+// or registers would not suffice.
 template <class Tr>
 __device__ __forceinline__ void fetch_queries(const AttendParams& attend, const PrefillTile& tile,
                                               int head, typename Tr::Shared& shared, int slot,
-                                              int thread) {
+                                              int first_row, int first_chunk) {
   constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
-  constexpr int kThreads = 32 * Tr::kQueryWarps;
-  const int first_row = thread / kLanes, first_chunk = thread % kLanes;
+  constexpr int kRowsAtOnce = 32 * Tr::kQueryWarps / kLanes;
   const uint32_t destination = shared_address(shared.query[slot]);
-  for (int index = first_row; index < Tr::kRows; index += kThreads / kLanes) {
+  for (int index = first_row; index < Tr::kRows; index += kRowsAtOnce) {
     const TileRow row(attend, tile, head, index);
     const auto* source = static_cast<const uint8_t*>(attend.query) +
                          int64_t{tile.query_start + row.token} * attend.query_token_stride +
@@ -274,6 +274,7 @@ template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
   constexpr int kLanes = 8;
   const AttendParams& attend = params.attend;
+  const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
   // What the tile before in the same place left there.
@@ -300,7 +301,7 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
                     32 * Tr::kQueryWarps);
     if (is_first) wait_for_inputs(params);
     is_first = false;
-    fetch_queries<Tr>(attend, tile, head, shared, position.slot, threadIdx.x - 64);
+    fetch_queries<Tr>(attend, tile, head, shared, position.slot, first_row, first_chunk);
     reader.release();
     position.advance();
   }
