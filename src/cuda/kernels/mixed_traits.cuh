@@ -70,7 +70,7 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
   static constexpr int kSlots = [] {  // keys and values by turns, as many as fit
     constexpr int kOther = Alone::QueryTile::kBytes +
                            Alone::kStages * (Alone::KeyTile::kBytes + Alone::ValueTile::kBytes) +
-                           sizeof(typename Decode::Shared) + 2048;
+                           sizeof(typename Decode::Shared) + 1024;
     constexpr int kRoom = 227 * 1024 - kOther;
     constexpr int kFit = kRoom / Decode::kSlotBytes;
     return kFit < 8 ? kFit : 8;
