@@ -34,8 +34,15 @@ __device__ void produce_queries_and_values(const PrefillParams& params,
   producer.look_up(work);
   while (work) {
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
-    prefill::fetch_queries<Tr>(params.attend, work->tile, work->head, shared, position.slot,
-                               threadIdx.x % 32);
+    const int lane = threadIdx.x % 32;
+    prefill::find_ranges<Tr>(params.attend, work->tile, shared.ranges[position.slot], lane, 32);
+    prefill::copy_queries<Tr>(params.attend, work->tile, work->head, shared.query[position.slot],
+                              lane / 8, lane % 8);
+    cp_async_commit();
+    cp_async_wait<0>();
+    fence_async_proxy();
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(shared.query_full[position.slot]);
     position.advance();
     const typename Tr::Work* next = nullptr;
     producer.produce(*work, [&] { return next = reader.next(); });

@@ -216,18 +216,17 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   }
 }
 
-// Brings the queries of a tile to their place, and what its rows see; rows behind the last become
-// zeros. thread: of 32 * kQueryWarps.
+// Sends for the queries of a tile; rows behind the last become zeros. By 32 * kQueryWarps threads:
+// each for chunk first_chunk of row first_row, and for every kLanes-th chunk and every
+// kRowsAtOnce-th row behind.
 template <class Tr>
-__device__ __forceinline__ void fetch_queries(const AttendParams& attend, const PrefillTile& tile,
-                                              int head, typename Tr::Shared& shared, int slot,
-                                              int thread) {
+__device__ __forceinline__ void copy_queries(const AttendParams& attend, const PrefillTile& tile,
+                                             int head, const uint8_t* to, int first_row,
+                                             int first_chunk) {
   constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
-  constexpr int kThreads = 32 * Tr::kQueryWarps;
-  const int first_row = thread / kLanes, first_chunk = thread % kLanes;
-  find_ranges<Tr>(attend, tile, shared.ranges[slot], thread, kThreads);
-  const uint32_t destination = shared_address(shared.query[slot]);
-  for (int row = first_row; row < Tr::kRows; row += kThreads / kLanes) {
+  constexpr int kRowsAtOnce = 32 * Tr::kQueryWarps / kLanes;
+  const uint32_t destination = shared_address(to);
+  for (int row = first_row; row < Tr::kRows; row += kRowsAtOnce) {
     const bool real = tile.first_row + row < tile.query_len * attend.group.value;
     const PackedRow packed(attend, tile.first_row + (real ? row : 0), head);
     const auto* source = static_cast<const uint8_t*>(attend.query) +
@@ -237,11 +236,6 @@ __device__ __forceinline__ void fetch_queries(const AttendParams& attend, const 
     for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
       cp_async_16(destination + Tr::QueryTile::offset(row, chunk), source + 16 * chunk, real);
   }
-  cp_async_commit();
-  cp_async_wait<0>();
-  fence_async_proxy();
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[slot]);
 }
 
 // By the last warps of the group. Before the queries of a tile come, the output of the tile whose
@@ -250,6 +244,7 @@ template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
   constexpr int kLanes = 8;
   const AttendParams& attend = params.attend;
+  const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
   // What the tile before in the same place left there.
@@ -272,7 +267,14 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     const int head = work->head;
     reader.release();
     take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
-    fetch_queries<Tr>(attend, tile, head, shared, position.slot, threadIdx.x - 64);
+    find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
+                    32 * Tr::kQueryWarps);
+    copy_queries<Tr>(attend, tile, head, shared.query[position.slot], first_row, first_chunk);
+    cp_async_commit();
+    cp_async_wait<0>();
+    fence_async_proxy();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[position.slot]);
     position.advance();
   }
   // All but the last tile, whose rows leave from registers.
