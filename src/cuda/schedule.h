@@ -107,9 +107,10 @@ struct alignas(16) ScheduleHeader {
 };
 
 #ifdef __CUDACC__
-// Whether the step is one for the mixed kernel.
-__device__ inline bool has_both(const ScheduleHeader& header) {
-  return header.num_decode_items > 0 && header.num_prefill_tiles > 0;
+// Whether the step is one for the mixed kernel. Past the first-level cache, where a line may be
+// left from before the schedule, as this is asked before earlier kernels are waited for.
+__device__ inline bool has_both(const ScheduleHeader* schedule) {
+  return __ldcg(&schedule->num_decode_items) > 0 && __ldcg(&schedule->num_prefill_tiles) > 0;
 }
 #endif
 

@@ -48,7 +48,7 @@ __device__ void produce_queries_and_values(const PrefillParams& params,
 
 // By one thread.
 template <class Tr>
-__device__ void init_decode(const PrefillParams& params, typename Tr::Shared& shared) {
+__device__ void init_decode(typename Tr::Shared& shared) {
   for (uint64_t& barrier : shared.slot_full) mbarrier_init(barrier, 1);
   for (uint64_t& barrier : shared.slot_empty) mbarrier_init(barrier, Tr::Decode::kStreams);
   for (uint64_t& barrier : shared.decode.item_full) mbarrier_init(barrier, 33);
@@ -63,12 +63,12 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     attend_mixed(const __grid_constant__ PrefillParams params) {
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
-  if (!has_both(*params.attend.schedule)) return wait_for_earlier_kernels();
+  if (!has_both(params.attend.schedule)) return wait_for_earlier_kernels();
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&params.key_map);
     prefetch_tensor_map(&params.value_map);
     prefill::init_barriers<Tr>(shared);
-    init_decode<Tr>(params, shared);
+    init_decode<Tr>(shared);
   }
   wait_for_earlier_kernels();
   allow_next_kernel();

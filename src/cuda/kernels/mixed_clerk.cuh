@@ -32,10 +32,10 @@ class Clerk {
   // Whether a block's tiles last longer than the two items that it has taken before it is asked.
   __device__ bool is_worth_it() const {
     constexpr int kLeastSteps = 24;  // of 128 keys, 1.3 us each
-    const ScheduleHeader& header = *params_.schedule;
-    const PrefillTile& longest = params_.prefill_tiles[0];
-    const int tiles = (header.num_prefill_tiles * params_.num_kv_heads - 1) / gridDim.x + 1;
-    return int64_t{tiles} * (longest.key_end - longest.key_begin) >= kLeastSteps * 128;
+    const PrefillTile* longest = params_.prefill_tiles;
+    const int64_t keys = __ldcg(&longest->key_end) - __ldcg(&longest->key_begin);
+    const int all = __ldcg(&params_.schedule->num_prefill_tiles) * params_.num_kv_heads;
+    return (all - 1) / static_cast<int>(gridDim.x) * keys + keys >= kLeastSteps * 128;
   }
 
   // The index of the next item; below 0: there is none, or none that this kernel should still
@@ -44,10 +44,11 @@ class Clerk {
     int index = -1;
     if (lane() == 0 && is_worth_it() && __ldcg(&params_.mixed->without_tiles) < gridDim.x) {
       index = static_cast<int>(atomic_add_relaxed(&params_.mixed->next_item, 1));
-      if (index >= params_.schedule->num_decode_items * params_.num_kv_heads) index = -1;
+      if (index >= __ldcg(&params_.schedule->num_decode_items) * params_.num_kv_heads) index = -1;
     }
     return __shfl_sync(~0u, index, 0);
   }
+
   // An item and its queries ahead of the streams. What was in their slots has been used: the
   // streams have shared the last leaf of the item before.
   __device__ void fetch_item(int n) {

@@ -64,15 +64,14 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
   static constexpr bool kOverlaps = false;
   static constexpr int kTiles = 4;
   static constexpr int kWeightSets = 1;
-  // As the decoding warps have it in the end: a warp that waits for operands it could not ask for
-  // ahead waits long beside those that multiply.
+  // A stream that cannot ask for its operands ahead waits long beside those that multiply.
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 192, kDecodeRegisters = 88;
   static_assert(kProducerRegisters + 2 * kConsumerRegisters + kDecodeRegisters <= 512);
 
   static constexpr int kSlots = [] {  // keys and values by turns, as many as fit
     constexpr int kOther = Alone::QueryTile::kBytes +
                            Alone::kStages * (Alone::KeyTile::kBytes + Alone::ValueTile::kBytes) +
-                           sizeof(typename Decode::Shared) + 2048;
+                           sizeof(typename Decode::Shared) + 1024;
     constexpr int kRoom = 227 * 1024 - kOther;
     constexpr int kFit = kRoom / Decode::kSlotBytes;
     return kFit < 8 ? kFit : 8;

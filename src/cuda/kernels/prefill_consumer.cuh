@@ -105,10 +105,29 @@ class Consumer {
 
     const int plain_end = plain_ ? rows.all.end / Tr::kKeys : 0;
     const int plain_begin = (rows.all.begin + Tr::kKeys - 1) / Tr::kKeys;
-    if constexpr (Tr::kWeightSets == 1)
+    if constexpr (Tr::kWeightSets == 1) {
       visit_in_place(work, rows, tiles.first, index - 1, plain_begin, plain_end);
-    else
-      visit_by_twos(work, rows, tiles.first, index - 1, plain_begin, plain_end);
+    } else {
+      Weights other;
+      for (--index; index >= tiles.first;) {
+        if (index < plain_begin || index >= plain_end) {
+          step<false>(work, rows, index--, p_, other);
+          move(other, p_);
+          continue;
+        }
+        // By twos, so that weights need not be moved from registers to registers.
+#pragma unroll 1
+        while (true) {
+          step<true>(work, rows, index, p_, other);
+          if (--index < plain_begin) {
+            move(other, p_);
+            break;
+          }
+          step<true>(work, rows, index, other, p_);
+          if (--index < plain_begin) break;
+        }
+      }
+    }
     if constexpr (!Tr::kOverlaps) release_query(query_.slot);
     wait(shared_.value_full, count_ - 1);
     if (tiles.first < last_tile()) clear_stale_values(work.tile, tiles.first);
@@ -124,28 +143,6 @@ class Consumer {
       }
 #pragma unroll 1
       for (; index >= plain_begin; --index) step_in_place<true>(work, rows, index);
-    }
-  }
-  __device__ __forceinline__ void visit_by_twos(const Work& work, const Rows& rows, int first,
-                                                int index, int plain_begin, int plain_end) {
-    Weights other;
-    while (index >= first) {
-      if (index < plain_begin || index >= plain_end) {
-        step<false>(work, rows, index--, p_, other);
-        move(other, p_);
-        continue;
-      }
-      // By twos, so that weights need not be moved from registers to registers.
-#pragma unroll 1
-      while (true) {
-        step<true>(work, rows, index, p_, other);
-        if (--index < plain_begin) {
-          move(other, p_);
-          break;
-        }
-        step<true>(work, rows, index, other, p_);
-        if (--index < plain_begin) break;
-      }
     }
   }
 
@@ -243,7 +240,9 @@ class Consumer {
 
   // Where the group begins, which it sees all of the tile's keys from; the other group of a paired
   // tile begins with others.
-  __device__ int last_tile() const { return shared_.ranges[query_.slot].last_tile[group_]; }
+  __device__ int last_tile() const {
+    return shared_.ranges[query_.slot].last_tile[group_];
+  }
   // Leaves a tile of keys and values to the other group.
   __device__ void pass_by() {
     wait(shared_.key_full, count_);

@@ -149,8 +149,8 @@ class WorkSource {
     const bool any = index < total_;
     const int inner = alone_ ? params_.attend.num_kv_heads : num_tiles_;
     const int major = any ? index / inner : -1, minor = any ? index % inner : 0;
-    const auto* tile = reinterpret_cast<const int32_t*>(
-        &params_.attend.prefill_tiles[alone_ ? major : minor]);
+    const auto* tile =
+        reinterpret_cast<const int32_t*>(&params_.attend.prefill_tiles[alone_ ? major : minor]);
     if (any && lane < static_cast<int>(sizeof(PrefillTile) / 4))
       reinterpret_cast<int32_t*>(&work.tile)[lane] = __ldcg(tile + lane);
     if (lane == 0) work.head = alone_ && any ? minor : major, work.is_only = alone_;
