@@ -1,4 +1,4 @@
-// The oracle on the device: the formulas in double, one block per query and head, from the
+// The oracle on the device: the formulas in double, one block per query and few heads, from the
 // definitions of src/core alone, and what of a step's results differs from them.
 #pragma once
 
@@ -102,85 +102,112 @@ struct ReferenceRow {
   double m = -INFINITY, l = 0;
   double o[2] = {}, a[2] = {};  // columns thread and thread + 128; a: sums of sizes
 
-  __device__ double move_to(double next) {
+  __device__ void move_to(double next) {
     const double rescale = next == -INFINITY ? 1 : m == -INFINITY ? 0 : exp(m - next);
     m = next, l *= rescale;
     for (int c = 0; c < 2; ++c) o[c] *= rescale, a[c] *= rescale;
-    return rescale;
+  }
+  __device__ void add_sink(double sink) {
+    move_to(fmax(m, sink));
+    l += exp(sink - m);
   }
 };
 
+constexpr int kReferenceRows = 4;  // heads of one key head that a block has, so that keys and
+                                   // values become doubles once for all of them
+
 struct ReferenceKeys {
-  double query[256];  // of this row
-  double weight[kReferenceThreads];
-  double scale[kReferenceThreads];  // of values
+  double query[kReferenceRows][256];
+  double weight[kReferenceRows][kReferenceThreads];  // times the scale of values
   const uint8_t* value[kReferenceThreads];
 };
 
-__device__ inline double reference_logit(const ReferenceParams& r, const ReferenceKeys& shared,
-                                         int req, int kv_head, double slope, int position,
-                                         int key) {
+// Which rows a block has: a token's and those of query heads [first_head, first_head + count).
+struct ReferenceRows {
+  int req, token, first_head, count, kv_head;
+  int within, position;  // of the token in its request
+};
+
+// The logits of one key.
+__device__ inline void reference_logits(const ReferenceParams& r, const ReferenceKeys& shared,
+                                        const ReferenceRows& rows, int key,
+                                        double (&logits)[kReferenceRows]) {
   const AttendParams& p = r.p;
-  const uint8_t* k = key_row(p, p.key, req, key, kv_head);
-  double dot[2] = {};
+  const uint8_t* k = key_row(p, p.key, rows.req, key, rows.kv_head);
+  double dot[kReferenceRows] = {};
   for (int i = 0; i < r.head_dim; i += 8) {
     double element[8];
     load_cached8(k, i, r.dtype, p.key_format.code, element);
-    for (int j = 0; j < 8; ++j) dot[j % 2] += shared.query[i + j] * element[j];
+#pragma unroll
+    for (int h = 0; h < kReferenceRows; ++h)
+      for (int j = 0; j < 8; ++j) dot[h] += shared.query[h][i + j] * element[j];
   }
-  return logit<double>(r.score, (dot[0] + dot[1]) * scale_at(p, p.key_scale, req, key, kv_head),
-                       slope, position, key);
+  const double scale = scale_at(p, p.key_scale, rows.req, key, rows.kv_head);
+#pragma unroll
+  for (int h = 0; h < kReferenceRows; ++h) {
+    const int head = rows.first_head + h;
+    if (h >= rows.count || !is_shown(p, rows.req, rows.within, key, head)) continue;
+    const double slope = p.alibi_slopes ? p.alibi_slopes[head] : 0;
+    logits[h] = logit<double>(r.score, dot[h] * scale, slope, rows.position, key);
+  }
 }
 
 __device__ inline void add_values(const ReferenceParams& r, const ReferenceKeys& shared, int count,
-                                  ReferenceRow& row) {
+                                  ReferenceRow (&row)[kReferenceRows]) {
+#pragma unroll
   for (int c = 0; c < 2; ++c) {
     const int column = threadIdx.x + c * kReferenceThreads;
     if (column >= r.head_dim_v) return;
-#pragma unroll 8
+#pragma unroll 4
     for (int i = 0; i < count; ++i) {
-      const double value =
-          shared.scale[i] * load_cached(shared.value[i], column, r.dtype, r.p.value_format.code);
-      row.o[c] += shared.weight[i] * value, row.a[c] += shared.weight[i] * fabs(value);
+      const double value = load_cached(shared.value[i], column, r.dtype, r.p.value_format.code);
+#pragma unroll
+      for (int h = 0; h < kReferenceRows; ++h) {
+        const double weight = shared.weight[h][i];
+        row[h].o[c] += weight * value, row[h].a[c] += fabs(weight) * fabs(value);
+      }
     }
   }
 }
 
-__device__ inline void attend_row(const ReferenceParams& r, int req, int token, int head,
-                                  ReferenceKeys& shared, ReferenceRow& row) {
-  const AttendParams& p = r.p;
-  const int thread = threadIdx.x, kv_head = head / p.group.value;
-  const int within = token - r.s.query_start_loc[req];
-  const int query_len = r.s.query_start_loc[req + 1] - r.s.query_start_loc[req];
-  const int seq_len = r.s.seq_lens[req], position = seq_len - query_len + within;
-  const Mask mask = mask_of_request(p.mask, r.s.causal ? r.s.causal[req] != 0 : p.mask.causal);
-  const KeyRange keys = visible_keys(mask, position, seq_len);
-  const auto* q = static_cast<const uint8_t*>(p.query) + token * p.query_token_stride +
-                  head * p.query_head_stride;
-  for (int i = thread; i < r.head_dim; i += kReferenceThreads)
-    shared.query[i] = load_element(q, i, r.dtype);
+__device__ inline void load_queries(const ReferenceParams& r, const ReferenceRows& rows,
+                                    ReferenceKeys& shared) {
+  for (int h = 0; h < kReferenceRows; ++h) {
+    const auto* q = static_cast<const uint8_t*>(r.p.query) + rows.token * r.p.query_token_stride +
+                    (rows.first_head + min(h, rows.count - 1)) * r.p.query_head_stride;
+    for (int i = threadIdx.x; i < r.head_dim; i += kReferenceThreads)
+      shared.query[h][i] = load_element(q, i, r.dtype);
+  }
   __syncthreads();
-  const double slope = p.alibi_slopes ? p.alibi_slopes[head] : 0;
+}
+
+__device__ inline void attend_rows(const ReferenceParams& r, const ReferenceRows& rows,
+                                   ReferenceKeys& shared, ReferenceRow (&row)[kReferenceRows]) {
+  const AttendParams& p = r.p;
+  const int thread = threadIdx.x;
+  const Mask mask = mask_of_request(p.mask, r.s.causal ? r.s.causal[rows.req] != 0 : p.mask.causal);
+  const KeyRange keys = visible_keys(mask, rows.position, r.s.seq_lens[rows.req]);
+  load_queries(r, rows, shared);
   for (int first = keys.begin; first < keys.end; first += kReferenceThreads) {
     const int key = first + thread, count = min(kReferenceThreads, keys.end - first);
-    double s = -INFINITY;
+    double s[kReferenceRows], value_scale = 0;
+    for (double& one : s) one = -INFINITY;
     if (thread < count) {
-      if (is_shown(p, req, within, key, head))
-        s = reference_logit(r, shared, req, kv_head, slope, position, key);
-      shared.value[thread] = key_row(p, p.value, req, key, kv_head);
-      shared.scale[thread] = scale_at(p, p.value_scale, req, key, kv_head);
+      reference_logits(r, shared, rows, key, s);
+      shared.value[thread] = key_row(p, p.value, rows.req, key, rows.kv_head);
+      value_scale = scale_at(p, p.value_scale, rows.req, key, rows.kv_head);
     }
-    row.move_to(fmax(row.m, over_block(s, [](double x, double y) { return fmax(x, y); })));
-    const double weight = s == -INFINITY ? 0 : exp(s - row.m);
-    shared.weight[thread] = weight;
-    row.l += over_block(weight, [](double x, double y) { return x + y; });
+#pragma unroll
+    for (int h = 0; h < kReferenceRows; ++h) {
+      const auto larger = [](double x, double y) { return fmax(x, y); };
+      const auto sum = [](double x, double y) { return x + y; };
+      row[h].move_to(fmax(row[h].m, over_block(s[h], larger)));
+      const double weight = s[h] == -INFINITY ? 0 : exp(s[h] - row[h].m);
+      shared.weight[h][thread] = weight * value_scale;
+      row[h].l += over_block(weight, sum);
+    }
     add_values(r, shared, count, row);
     __syncthreads();
-  }
-  if (p.sinks) {
-    const double sink = p.sinks[head];
-    row.move_to(fmax(row.m, sink));
-    row.l += exp(sink - row.m);
   }
 }
 
@@ -206,14 +233,30 @@ __device__ inline void compare_row(const ReferenceParams& r, int token, int head
 }
 
 template <int = 0>
-__global__ void reference_attend(ReferenceParams r) {
+__global__ void __launch_bounds__(kReferenceThreads, 5) reference_attend(ReferenceParams r) {
   __shared__ ReferenceKeys shared;
-  const int token = blockIdx.x, head = blockIdx.y;
-  int req = 0;
-  while (req < r.s.num_reqs && token >= r.s.query_start_loc[req + 1]) ++req;
-  ReferenceRow row;
-  if (req < r.s.num_reqs) attend_row(r, req, token, head, shared, row);
-  compare_row(r, token, head, row);
+  const AttendParams& p = r.p;
+  const int group = p.group.value, parts = (group + kReferenceRows - 1) / kReferenceRows;
+  ReferenceRows rows = {.token = static_cast<int>(blockIdx.x)};
+  rows.kv_head = blockIdx.y / parts;
+  const int in_group = blockIdx.y % parts * kReferenceRows;
+  rows.first_head = rows.kv_head * group + in_group;
+  rows.count = min(kReferenceRows, group - in_group);
+  while (rows.req < r.s.num_reqs && rows.token >= r.s.query_start_loc[rows.req + 1]) ++rows.req;
+  ReferenceRow row[kReferenceRows];
+  const bool is_real = rows.req < r.s.num_reqs;  // padding has no keys and no sinks
+  if (is_real) {
+    rows.within = rows.token - r.s.query_start_loc[rows.req];
+    const int query_len = r.s.query_start_loc[rows.req + 1] - r.s.query_start_loc[rows.req];
+    rows.position = r.s.seq_lens[rows.req] - query_len + rows.within;
+    attend_rows(r, rows, shared, row);
+  }
+#pragma unroll
+  for (int h = 0; h < kReferenceRows; ++h) {
+    if (h >= rows.count) break;
+    if (is_real && p.sinks) row[h].add_sink(p.sinks[rows.first_head + h]);
+    compare_row(r, rows.token, rows.first_head + h, row[h]);
+  }
 }
 
 struct Comparison {
@@ -231,7 +274,9 @@ inline Comparison compare_with_reference(const DeviceStep& step) {
       spec.dtype,     spec.head_dim,        spec.head_dim_v,
       spec.num_heads, step.out.get(),       spec.needs_lse ? step.lse.get() : nullptr,
       worst.get()};
-  reference_attend<><<<dim3(step.num_tokens, spec.num_heads), kReferenceThreads>>>(params);
+  const int group = spec.num_heads / spec.num_kv_heads;
+  const int parts = (group + kReferenceRows - 1) / kReferenceRows * spec.num_kv_heads;
+  reference_attend<><<<dim3(step.num_tokens, parts), kReferenceThreads>>>(params);
   check_cuda(cudaGetLastError(), "running the reference");
   const std::vector<float> errors = worst.host();
   return {errors[0], errors[1]};
