@@ -243,7 +243,8 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
 }
 
 // By the last warps of the group. Rows behind the last become zeros. Before the queries of a tile
-// come, the output of the tile whose place they take leaves.
+// come, the output of the tile whose place they take leaves; while they come, what they see is found.
+// Tiles of one or two steps wait for this.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
   constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
@@ -269,15 +270,16 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
   __syncwarp();
   while (const typename Tr::Work* work = reader.next()) {
-    const PrefillTile& tile = work->tile;  // read where it is: registers are few
-    const int head = work->head;
-    take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
-    find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
-                    32 * Tr::kQueryWarps);
+    take_place({work->tile.first_row, work->tile.query_len * attend.group.value,
+                work->tile.query_start, work->head});
     if (is_first) wait_for_inputs(params);
     is_first = false;
+    const PrefillTile tile = work->tile;
+    const int head = work->head;
     const uint32_t destination = shared_address(shared.query[position.slot]);
-    for (int index = first_row; index < Tr::kRows; index += kRowsAtOnce) {
+#pragma unroll 4
+    for (int i = 0; i < Tr::kRows / kRowsAtOnce; ++i) {
+      const int index = first_row + i * kRowsAtOnce;
       const TileRow row(attend, tile, head, index);
       const auto* source = static_cast<const uint8_t*>(attend.query) +
                            int64_t{tile.query_start + row.token} * attend.query_token_stride +
@@ -288,6 +290,8 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
                     row.real);
     }
     cp_async_commit();
+    find_ranges<Tr>(attend, work->tile, shared.ranges[position.slot], threadIdx.x - 64,
+                    32 * Tr::kQueryWarps);
     cp_async_wait<0>();
     fence_async_proxy();
     __syncwarp();
