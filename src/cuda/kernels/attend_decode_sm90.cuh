@@ -139,8 +139,7 @@ class Finisher {
     if (thread_ == 0) {
       const uint32_t before =
           atomic_add_relaxed(arrivals_of_item(work_.params, item, work_.head(0)), 1);
-      work_.shared.is_merger =
-          (before & ~kSecondSet) + 1 == static_cast<uint32_t>(item.num_pieces);
+      work_.shared.is_merger = (before & ~kSecondSet) + 1 == static_cast<uint32_t>(item.num_pieces);
       work_.shared.set = before & kSecondSet ? 1 : 0;
     }
     if (thread_ < 32) AwaitedMerge<Tr>::find_pieces(work_);

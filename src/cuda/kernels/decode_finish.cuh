@@ -245,9 +245,9 @@ __device__ void finish_leaf(const AttendParams& params, const DecodeItem& item, 
   });
 }
 
-// How many of an item's pieces have started (kItemIsAlone) or are written; and in the first bit which
-// set of slots an item that is alone uses in this launch. It has two, by turns: what is read in one
-// launch is made unwritten in the next, by those who have time.
+// How many of an item's pieces have started (kItemIsAlone) or are written; and in the first bit
+// which set of slots an item that is alone uses in this launch. It has two, by turns: what is read
+// in one launch is made unwritten in the next, by those who have time.
 inline constexpr uint32_t kSecondSet = 0x80000000u;
 __device__ inline uint32_t* arrivals_of_item(const AttendParams& params, const DecodeItem& item,
                                              int head) {

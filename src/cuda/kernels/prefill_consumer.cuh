@@ -202,7 +202,9 @@ class Consumer {
 
   // Where the group begins, which it sees all of the tile's keys from; the other group of a paired
   // tile begins with others.
-  __device__ int last_tile() const { return shared_.ranges[query_.slot].last_tile[group_]; }
+  __device__ int last_tile() const {
+    return shared_.ranges[query_.slot].last_tile[group_];
+  }
   // Leaves a tile of keys and values to the other group.
   __device__ void pass_by() {
     wait(shared_.key_full, count_);

@@ -149,8 +149,8 @@ class WorkSource {
     const bool any = index < total_;
     const int inner = alone_ ? params_.attend.num_kv_heads : num_tiles_;
     const int major = any ? index / inner : -1, minor = any ? index % inner : 0;
-    const auto* tile = reinterpret_cast<const int32_t*>(
-        &params_.attend.prefill_tiles[alone_ ? major : minor]);
+    const auto* tile =
+        reinterpret_cast<const int32_t*>(&params_.attend.prefill_tiles[alone_ ? major : minor]);
     if (any && lane < static_cast<int>(sizeof(PrefillTile) / 4))
       reinterpret_cast<int32_t*>(&work.tile)[lane] = __ldcg(tile + lane);
     if (lane == 0) work.head = alone_ && any ? minor : major, work.is_only = alone_;
@@ -243,8 +243,8 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
 }
 
 // By the last warps of the group. Rows behind the last become zeros. Before the queries of a tile
-// come, the output of the tile whose place they take leaves; while they come, what they see is found.
-// Tiles of one or two steps wait for this.
+// come, the output of the tile whose place they take leaves; while they come, what they see is
+// found. Tiles of one or two steps wait for this.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
   constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;

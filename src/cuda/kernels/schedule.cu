@@ -336,8 +336,8 @@ __device__ void for_prefill_tiles(const ScheduleParams& params, const Request& r
   for (int tile = 0; tile < num_tiles_of(params, request); ++tile) {
     const TileRows rows = rows_of_tile(params, num_rows, tile, is_paired);
     const int end = rows.first + (is_paired ? kHalfTileRows : params.rows_per_tile);
-    const KeyRange keys = request.keys_of(params, is_paired ? min(rows.first, rows.second) : rows.first,
-                                          min(end, num_rows) - 1);
+    const KeyRange keys = request.keys_of(
+        params, is_paired ? min(rows.first, rows.second) : rows.first, min(end, num_rows) - 1);
     visit(PrefillTile{.req = request.req,
                       .first_row = rows.first,
                       .second_row = rows.second,
