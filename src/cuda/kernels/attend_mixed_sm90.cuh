@@ -34,10 +34,9 @@ __device__ void produce_queries_and_values(const PrefillParams& params,
   producer.look_up(work);
   while (work) {
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
-    prefill::find_ranges<Tr>(params.attend, work->tile, shared.ranges[position.slot],
-                             threadIdx.x % 32, 32);
-    prefill::fetch_queries<Tr>(params.attend, work->tile, work->head, shared, position.slot,
-                               threadIdx.x % 32 / 8, threadIdx.x % 8);
+    const int lane = threadIdx.x % 32;
+    prefill::fetch_queries<Tr>(params.attend, *work, shared, position.slot, lane, lane / 8,
+                               lane % 8);
     position.advance();
     const typename Tr::Work* next = nullptr;
     producer.produce(*work, [&] { return next = reader.next(); });

@@ -242,17 +242,23 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   }
 }
 
-// Brings the queries of a tile to their place; rows behind the last become zeros. What its rows see
-// is there by now. By eight lanes to a row; where each begins is known outside the loop over tiles,
-// or registers would not suffice.
+// Brings the queries of a tile to their place; rows behind the last become zeros. While they come,
+// what they see is found: tiles of one or two steps wait for this. By 32 * kQueryWarps threads,
+// eight to a row; where each begins is known outside the loop over tiles, or registers would not
+// suffice.
 template <class Tr>
-__device__ __forceinline__ void fetch_queries(const AttendParams& attend, const PrefillTile& tile,
-                                              int head, typename Tr::Shared& shared, int slot,
+__device__ __forceinline__ void fetch_queries(const AttendParams& attend,
+                                              const typename Tr::Work& work,
+                                              typename Tr::Shared& shared, int slot, int thread,
                                               int first_row, int first_chunk) {
   constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
-  constexpr int kRowsAtOnce = 32 * Tr::kQueryWarps / kLanes;
+  constexpr int kThreads = 32 * Tr::kQueryWarps, kRowsAtOnce = kThreads / kLanes;
+  const PrefillTile tile = work.tile;
+  const int head = work.head;
   const uint32_t destination = shared_address(shared.query[slot]);
-  for (int index = first_row; index < Tr::kRows; index += kRowsAtOnce) {
+#pragma unroll 4
+  for (int i = 0; i < Tr::kRows / kRowsAtOnce; ++i) {
+    const int index = first_row + i * kRowsAtOnce;
     const TileRow row(attend, tile, head, index);
     const auto* source = static_cast<const uint8_t*>(attend.query) +
                          int64_t{tile.query_start + row.token} * attend.query_token_stride +
@@ -262,6 +268,7 @@ __device__ __forceinline__ void fetch_queries(const AttendParams& attend, const 
       cp_async_16(destination + Tr::QueryTile::offset(index, chunk), source + 16 * chunk, row.real);
   }
   cp_async_commit();
+  find_ranges<Tr>(attend, work.tile, shared.ranges[slot], thread, kThreads);
   cp_async_wait<0>();
   fence_async_proxy();
   __syncwarp();
@@ -294,14 +301,12 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
   if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
   __syncwarp();
   while (const typename Tr::Work* work = reader.next()) {
-    const PrefillTile& tile = work->tile;  // read where it is: registers are few
-    const int head = work->head;
-    take_place({tile.first_row, tile.query_len * attend.group.value, tile.query_start, head});
-    find_ranges<Tr>(attend, tile, shared.ranges[position.slot], threadIdx.x - 64,
-                    32 * Tr::kQueryWarps);
+    take_place({work->tile.first_row, work->tile.query_len * attend.group.value,
+                work->tile.query_start, work->head});
     if (is_first) wait_for_inputs(params);
     is_first = false;
-    fetch_queries<Tr>(attend, tile, head, shared, position.slot, first_row, first_chunk);
+    fetch_queries<Tr>(attend, *work, shared, position.slot, threadIdx.x - 64, first_row,
+                      first_chunk);
     reader.release();
     position.advance();
   }
