@@ -238,8 +238,7 @@ class Consumer {
     if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_empty[slot]);
   }
 
-  // Where the group begins, which it sees all of the tile's keys from; the other group of a paired
-  // tile begins with others.
+  // The tile of keys that the group begins with; in a paired tile the other one begins elsewhere.
   __device__ int last_tile() const {
     return shared_.ranges[query_.slot].last_tile[group_];
   }

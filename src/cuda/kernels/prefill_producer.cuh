@@ -202,6 +202,7 @@ __device__ void produce_keys(const PrefillParams& params, typename Tr::Shared& s
                                                   {shared.key, shared.key_full, shared.key_empty});
   bool more = source.publish(source.first());
   if (!more) return;
+  // Where more work is to come, the counter is asked before pages are looked up.
   if (shared.work[0].is_only) producer.look_up_first(&shared.work[0]);
   wait_for_inputs(params);
   int ahead = source.next();
