@@ -20,6 +20,16 @@ constexpr int kGroupRows = 16;  // that are lanes of one vector
 constexpr int kUnitKeys = 32;   // of one step of the products of weights and values
 constexpr int kUnits = kTileKeys / kUnitKeys;
 
+// Numbers of 32 bits of the rows from `first` on; lanes beyond the rows repeat the first.
+template <class Number>
+inline __m512i lanes_of_rows(const Number* numbers, int first, int rows) {
+  static_assert(sizeof(Number) == 4);
+  const auto there = static_cast<__mmask16>((1u << rows) - 1);
+  int32_t word;
+  __builtin_memcpy(&word, numbers + first, sizeof word);
+  return _mm512_mask_loadu_epi32(_mm512_set1_epi32(word), there, numbers + first);
+}
+
 inline int chunks_of(int dim) {
   return (dim + kChunkDims - 1) / kChunkDims;
 }

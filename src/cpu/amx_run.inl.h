@@ -26,17 +26,18 @@ class Run {
   Run(const AttendTask& task, const Logits& logits, const AmxScratch& scratch)
       : task_(task), logits_(logits), scratch_(scratch), chunks_v_(chunks_of(task.head_dim_v)) {
     drop_pending();
-    for (int g = 0; g < 2; ++g) {
-      done_.weights[g] = scratch.weights + g * kBatchUnits * kTileBytes;
-      open_.weights[g] = scratch.weights + (2 + g) * kBatchUnits * kTileBytes;
-    }
+    for (int i = 0; i < 2; ++i)
+      for (int g = 0; g < 2; ++g)
+        batches_[i].weights[g] = scratch.weights + (2 * i + g) * kBatchUnits * kTileBytes;
   }
 
   void attend(UnitStream& stream) {
-    PairUnit unit{}, next{};
+    // Places in turn, as for batches: a copy of what was just written waits for it.
+    PairUnit units[2];
     bool is_multiplied = false;
-    for (bool found = stream.next(unit); found; unit = next) {
-      found = stream.next(next);
+    for (bool found = stream.next(units[parity_]); found; parity_ ^= 1) {
+      const PairUnit &unit = units[parity_], &next = units[parity_ ^ 1];
+      found = stream.next(units[parity_ ^ 1]);
       if (unit.is_alone) {
         finish_all();
         redo(unit);
@@ -45,8 +46,7 @@ class Run {
       if (!is_multiplied) multiply(unit);
       is_multiplied = found && !next.is_alone;
       attend_beside(unit, is_multiplied ? &next : nullptr);
-      parity_ ^= 1;
-      if (open_.count > 0 && (!found || next.pair != unit.pair || open_.count == kBatchUnits))
+      if (open_->count > 0 && (!found || next.pair != unit.pair || open_->count == kBatchUnits))
         close_batch();
     }
     finish_all();
@@ -99,9 +99,10 @@ class Run {
     }
     store(group[0].l, load(group[0].l) + first);
     store(group[1].l, load(group[1].l) + second);
-    open_.pair = it.pair;
-    open_.values[open_.count++] = it.tile->values + int64_t{it.unit} * chunks_v_ * 2 * kTileBytes;
-    for (int g = 0; g < 2; ++g) open_.o[g] = group[g].o;
+    Batch& open = *open_;
+    open.pair = it.pair;
+    open.values[open.count++] = it.tile->values + int64_t{it.unit} * chunks_v_ * 2 * kTileBytes;
+    for (int g = 0; g < 2; ++g) open.o[g] = group[g].o;
   }
 
   // The softmax of a unit again, after everything before it and with the maxima that it raises.
@@ -133,7 +134,7 @@ class Run {
 
   [[gnu::always_inline]] Steps steps_of(const PairUnit& it, int g) const {
     const Group& group = it.pair->group[g];
-    Steps steps(scores(0, g), const_cast<char*>(open_.weights[g]) + open_.count * kTileBytes,
+    Steps steps(scores(0, g), const_cast<char*>(open_->weights[g]) + open_->count * kTileBytes,
                 logits_.exponent_scale(group.first), group);
     if constexpr (kQuick) {
       if (is_product_[parity_]) steps.quick = &quick_[g];
@@ -161,22 +162,22 @@ class Run {
   // the next one is there.
   [[gnu::always_inline]] F32 second_group(const PairUnit& it) {
     Steps steps = steps_of(it, 1);
-    const int left = done_.count > 0 ? chunks_v_ - done_.next_chunk : 0;
-    const int units = smaller(it.left, kBatchUnits - open_.count);
+    const int left = done_->count > 0 ? chunks_v_ - done_->next_chunk : 0;
+    const int units = smaller(it.left, kBatchUnits - open_->count);
     const int chunks = (left + units - 1) / units;
     if (chunks == 0) {
       flush();
       steps.template run<0, kSteps>();
     } else if (chunks == 1) {
-      accumulate_beside<kSteps>(done_, pending_, steps, 0);
+      accumulate_beside<kSteps>(*done_, pending_, steps, 0);
     } else {
       const int half = kSteps / 2;
-      accumulate_beside<half>(done_, pending_, steps, 0);
+      accumulate_beside<half>(*done_, pending_, steps, 0);
       if (chunks == 2) {
-        accumulate_beside<half>(done_, pending_, steps, half);
+        accumulate_beside<half>(*done_, pending_, steps, half);
       } else {
-        accumulate_beside<half / 2>(done_, pending_, steps, half);
-        accumulate_beside<half / 2>(done_, pending_, steps, half + half / 2);
+        accumulate_beside<half / 2>(*done_, pending_, steps, half);
+        accumulate_beside<half / 2>(*done_, pending_, steps, half + half / 2);
       }
     }
     return sum_of(steps);
@@ -234,12 +235,12 @@ class Run {
   }
 
   void close_batch() {
-    finish(done_);
-    const Batch free = done_;
-    seal(open_);
+    finish(*done_);
+    seal(*open_);
+    Batch* const free = done_;
     done_ = open_;
     open_ = free;
-    open_.count = open_.next_chunk = 0;
+    open_->count = open_->next_chunk = 0;
   }
 
   // No units are added to it any more. Whatever comes next for its pair finds outputs.
@@ -260,10 +261,10 @@ class Run {
 
   void finish_all() {
     flush();
-    finish(done_);
-    if (open_.count > 0) seal(open_);
-    finish(open_);
-    done_.count = open_.count = open_.next_chunk = 0;
+    finish(*done_);
+    if (open_->count > 0) seal(*open_);
+    finish(*open_);
+    done_->count = open_->count = open_->next_chunk = 0;
   }
 
   const AttendTask& task_;
@@ -278,7 +279,8 @@ class Run {
   bool is_far_ = false;  // a quick logit of the unit was not right
   int slow_units_ = 0;   // to come
   Pending pending_;
-  Batch done_, open_;
+  Batch batches_[2];
+  Batch *done_ = &batches_[0], *open_ = &batches_[1];
 };
 
 // The stream takes what it has code for: other widths, and what is computed row by row, are done

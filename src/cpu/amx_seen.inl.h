@@ -129,14 +129,9 @@ struct RangeLanes {
 
   // Lanes beyond the rows repeat the first.
   RangeLanes(const AttendTask& task, int first, int rows) {
-    int32_t from[kGroupRows], to[kGroupRows];
-    for (int i = 0; i < kGroupRows; ++i) {
-      from[i] = task.visible_begin[first + (i < rows ? i : 0)];
-      to[i] = task.visible_end[first + (i < rows ? i : 0)];
-    }
-    begin = _mm512_loadu_si512(from);
-    count =
-        _mm512_max_epi32(_mm512_sub_epi32(_mm512_loadu_si512(to), begin), _mm512_setzero_si512());
+    begin = lanes_of_rows(task.visible_begin, first, rows);
+    const __m512i end = lanes_of_rows(task.visible_end, first, rows);
+    count = _mm512_max_epi32(_mm512_sub_epi32(end, begin), _mm512_setzero_si512());
   }
 
   // A bit for each key of the unit that begins with this one.
@@ -168,9 +163,7 @@ struct ListLanes {
     if (list < 0) return words_of_rows(halves, half);
     const int64_t at = halves[2 * list + half];
     if (at < 0) return _mm512_set1_epi32(at == kShowsAll ? -1 : 0);
-    const __m512i first_offset = _mm512_set1_epi32(mask.offset_of_row[first]);
-    const __m512i offsets = _mm512_mask_loadu_epi32(
-        first_offset, static_cast<__mmask16>((1u << rows) - 1), mask.offset_of_row + first);
+    const __m512i offsets = lanes_of_rows(mask.offset_of_row, first, rows);
     return _mm512_i32gather_epi32(offsets, mask.bits + at, sizeof(uint32_t));
   }
 

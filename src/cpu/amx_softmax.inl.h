@@ -164,23 +164,14 @@ inline int64_t position_of_key(const AttendTask& task, int key) {
   return (round * task.num_ranks + task.rank) * task.interleave + within;
 }
 
-// Lanes of per-row numbers; those beyond the group's rows repeat its first.
-template <class T>
-inline F32 per_row(const T* numbers, const Group& group, float otherwise) {
-  float lanes[kGroupRows];
-  for (int i = 0; i < kGroupRows; ++i)
-    lanes[i] = numbers == nullptr
-                   ? otherwise
-                   : static_cast<float>(numbers[group.first + (i < group.rows ? i : 0)]);
-  return load(lanes);
+inline F32 per_row(const float* numbers, const Group& group, float otherwise) {
+  if (numbers == nullptr) return broadcast(otherwise);
+  return {_mm512_castsi512_ps(lanes_of_rows(numbers, group.first, group.rows))};
 }
 
 // Positions of a group's rows.
 inline __m512i positions_of(const AttendTask& task, const Group& group) {
-  int32_t lanes[kGroupRows];
-  for (int i = 0; i < kGroupRows; ++i)
-    lanes[i] = task.position[group.first + (i < group.rows ? i : 0)];
-  return _mm512_loadu_si512(lanes);
+  return lanes_of_rows(task.position, group.first, group.rows);
 }
 
 // s less or more what ALiBi says. distance: key position - query position

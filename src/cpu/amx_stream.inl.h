@@ -35,7 +35,12 @@ class UnitStream {
     constexpr uint64_t kAll = (uint64_t{1} << kUnitKeys) - 1;
     const int unit = task_.descends ? --units_ : unit_++, first = unit * kUnitKeys;
     const bool is_hidden = (seen_.all >> first & kAll) != kAll;
-    to = {&tile, &pairs_[place_], unit, left(tile, first), is_hidden, is_alone_};
+    to.tile = &tile;
+    to.pair = &pairs_[place_];
+    to.unit = unit;
+    to.left = left(tile, first);
+    to.is_hidden = is_hidden;
+    to.is_alone = is_alone_;
     is_given_ = true;
     return true;
   }

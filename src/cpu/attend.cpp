@@ -101,6 +101,7 @@ class ItemRun {
         score_(score),
         item_(item),
         kv_head_(kv_head),
+        group_(call.problem().group()),
         split_len_(split_len(split_rule(call.problem(), call.kernels),
                              local_len(call.problem().shard, call.batch().seq_lens[item.request]))),
         descends_(descends()),
@@ -124,7 +125,7 @@ class ItemRun {
   }
 
  private:
-  int64_t group() const { return call_.problem().group(); }
+  int64_t group() const { return group_; }
 
   const mask::BlockMask& batch_mask() const { return call_.batch().block_mask; }
   MaskedRows masked_rows() const {
@@ -179,7 +180,9 @@ class ItemRun {
     for (int32_t row = 0; row < item_.num_rows; ++index, head = 0) {
       const SharedToken own{.request = r, .token = static_cast<int32_t>(index)};
       const TokenRows token = rows_of_token(tokens != nullptr ? tokens[index] : own, mask);
-      for (; head < group() && row < item_.num_rows; ++head, ++row) load_row(row, head, token);
+      const int64_t count = std::min(group() - head, int64_t{item_.num_rows} - row);
+      load_heads(row, head, static_cast<int32_t>(count), token);
+      row += static_cast<int32_t>(count);
     }
     if (call_.kernels.take_queries != nullptr)
       call_.kernels.take_queries({.num_rows = item_.num_rows,
@@ -222,23 +225,37 @@ class ItemRun {
     return static_cast<char*>(tensor.data) + first * static_cast<int64_t>(size_of(tensor.dtype));
   }
 
-  // head: within the group
-  void load_row(int32_t row, int64_t head, const TokenRows& token) {
-    const int64_t query_head = kv_head_ * group() + head;
-    scratch_.visible_begin[row] = token.keys.begin;
-    scratch_.visible_end[row] = token.keys.end;
-    scratch_.position[row] = token.position;
-    scratch_.token[row] = token.token;
-    scratch_.slot[row] = token.first_slot + head;
-    scratch_.slope[row] =
-        call_.layer.alibi_slopes != nullptr ? call_.layer.alibi_slopes[query_head] : 0;
-    scratch_.query_scale[row] = query_token_scale(token.token, query_head);
-    scratch_.query_rows[row] = token.query + head * query_head_bytes_;
-    scratch_.results[row] = token.result + head * out_head_bytes_;
-    if (scratch_.queries != nullptr)
-      call_.kernels.widen(element_of(call_.operands.query.dtype), scratch_.query_rows[row],
-                          scratch_.queries + int64_t{row} * call_.geometry.head_dim,
-                          call_.geometry.head_dim);
+  // The heads [head, head + count) of a token's group, from a row on.
+  void load_heads(int32_t row, int64_t head, int32_t count, const TokenRows& token) {
+    std::fill_n(scratch_.visible_begin + row, count, token.keys.begin);
+    std::fill_n(scratch_.visible_end + row, count, token.keys.end);
+    std::fill_n(scratch_.position + row, count, token.position);
+    std::fill_n(scratch_.token + row, count, token.token);
+    const char** queries = scratch_.query_rows + row;
+    void** results = scratch_.results + row;
+    int64_t* slots = scratch_.slot + row;
+    for (int32_t i = 0; i < count; ++i) {
+      queries[i] = token.query + (head + i) * query_head_bytes_;
+      results[i] = token.result + (head + i) * out_head_bytes_;
+      slots[i] = token.first_slot + head + i;
+    }
+    load_factors(row, kv_head_ * group() + head, count, token.token);
+    if (scratch_.queries == nullptr) return;
+    const int32_t dim = call_.geometry.head_dim;
+    for (int32_t i = 0; i < count; ++i)
+      call_.kernels.widen(element_of(call_.operands.query.dtype), queries[i],
+                          scratch_.queries + int64_t{row + i} * dim, dim);
+  }
+
+  // Slopes and scales of the query heads from `head` on.
+  void load_factors(int32_t row, int64_t head, int32_t count, int32_t token) {
+    const float* slopes = call_.layer.alibi_slopes;
+    if (slopes != nullptr)
+      std::copy_n(slopes + head, count, scratch_.slope + row);
+    else
+      std::fill_n(scratch_.slope + row, count, 0.0f);
+    for (int32_t i = 0; i < count; ++i)
+      scratch_.query_scale[row + i] = query_token_scale(token, head + i);
   }
 
   ScaleOf query_scale_kind() const { return query_format_of(call_.problem().query_format).scale; }
@@ -408,14 +425,15 @@ class ItemRun {
     const bool is_scaled = !values.of_call && values.format.scale == ScaleOf::token;
     const float unit = values.head_scale(kv_head_) * unit_of(values.rows().dtype) *
                        (is_scaled ? call_.kernels.scaled_values_unit : 1.0f);
-    int64_t head = item_.first_row % group();
+    const int64_t group = group_;
+    int64_t head = item_.first_row % group;
     for (int32_t first = 0; first < item_.num_rows; first += kRowPadding) {
       Finished rows[kRowPadding];
       const int32_t count = std::min(kRowPadding, item_.num_rows - first);
       for (int32_t i = 0; i < count; ++i) {
-        rows[i] = finish_state(total, first + i, kv_head_ * group() + head);
+        rows[i] = finish_state(total, first + i, kv_head_ * group + head);
         rows[i].weight *= unit;
-        head = head + 1 == group() ? 0 : head + 1;
+        head = head + 1 == group ? 0 : head + 1;
         if (!in_groups) narrow_row(total, first + i, rows[i]);
       }
       if (in_groups) narrow_group(total, first, count, rows);
@@ -519,6 +537,7 @@ class ItemRun {
   ScoreRows& score_;
   const Item& item_;
   const int32_t kv_head_;
+  const int64_t group_;  // divided for once, not for every row
   const int64_t split_len_;
   const bool descends_, is_gentle_;
   int64_t query_head_bytes_ = 0, out_head_bytes_ = 0;  // from head to head
