@@ -211,25 +211,23 @@ class FewRows {
   void step(LinesAhead& lines) {
     const uint32_t unit = units_.now;
     const bool multiplies = units_.exists(unit), weighs = units_.exists(unit - 1);
-    // What is said to change memory would have members loaded again and again.
-    const int chunks = chunks_, chunks_of_keys = places_.chunks(), beside = lines_beside_;
     Weighing it;
     if (weighs) start<kPlain>(unit - 1, it);
     if (multiplies) clear_scores();
     typename Values::Step of_values = values_.begin_step(units_);
     int done = 0;
-    for (int c = 0; c < chunks; ++c) {
-      if (multiplies && c < chunks_of_keys) multiply_keys(unit, c);
-      lines.ask(0, beside);
+    for (int c = 0; c < chunks_; ++c) {
+      if (multiplies && c < places_.chunks()) multiply_keys(unit, c);
+      lines.ask(0, lines_beside_);
       values_.beside(units_, c, of_values);
-      lines.ask(1, beside);
+      lines.ask(1, lines_beside_);
       values_.multiply(units_, c, of_values);
-      lines.ask(2, beside);
+      lines.ask(2, lines_beside_);
       if (weighs)
-        for (const int until = kGroups * kSteps * (c + 1) / chunks; done < until; ++done)
+        for (const int until = kGroups * kSteps * (c + 1) / chunks_; done < until; ++done)
           kGroups == 1 || done < kSteps ? weigh<kPlain, 0>(done, it)
                                         : weigh<kPlain, kGroups - 1>(done - kSteps, it);
-      lines.ask(3, beside);
+      lines.ask(3, lines_beside_);
     }
     if (multiplies) store_scores(unit);
     values_.end_step(units_, of_values);
