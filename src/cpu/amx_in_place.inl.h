@@ -123,7 +123,9 @@ class ValuesInPlace {
   static_assert(kRows <= 8, "a tile has the rows for even and for odd columns");
   static constexpr int kColumnRows = 2 * kRows;  // of outputs of 32 columns
 
-  int num_outputs() const { return chunks_ * kColumnRows; }
+  int num_outputs() const {
+    return chunks_ * kColumnRows;
+  }
   // [chunks][2 parities][kRows][16]; next: those that are being made
   float* outputs(int next = 0) const {
     return scratch_.outputs + (outputs_index_ ^ next) * num_outputs() * kWidth;
@@ -179,9 +181,9 @@ class ValuesInPlace {
       for (int row = 0; row < kRows; ++row)
         for (int key = 0; key < 16; ++key) {
           uint32_t weight = 0;
-          __builtin_memcpy(
-              &weight, weights_of(unit) + half * kTileBytes + row * kTileRowBytes + key * 4,
-              sizeof weight);
+          __builtin_memcpy(&weight,
+                           weights_of(unit) + half * kTileBytes + row * kTileRowBytes + key * 4,
+                           sizeof weight);
           to[(half * 16 + key) * kGroupRows + row] = weight << 16;
         }
   }
@@ -225,9 +227,10 @@ class ValuesInPlace {
       float* to = group_.o + int64_t{c / 2 * kChunkDims + c % 2} * kGroupRows;
       __m512i r[4];
       for (int i = 0; i < 4; ++i) r[i] = _mm512_load_si512(from + i * kWidth);
-      turn_four(r, [&](int n, __m512i rows) __attribute__((always_inline)) {
-        _mm512_storeu_si512(to + n * 2 * kGroupRows, rows);
-      });
+      turn_four(
+          r, [&](int n, __m512i rows) __attribute__((always_inline)) {
+            _mm512_storeu_si512(to + n * 2 * kGroupRows, rows);
+          });
     }
   }
 

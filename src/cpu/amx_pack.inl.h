@@ -131,9 +131,10 @@ inline void pack_group(int count, int head_dim, char* to, const Load& load_row) 
       __m512i r[4];
       for (int i = 0; i < 4; ++i)
         r[i] = i < count ? load_row(i, c * kChunkDims) : _mm512_setzero_si512();
-      turn_four(r, [&](int i, __m512i rows) __attribute__((always_inline)) {
-        _mm512_store_si512(to + i * kTileRowBytes, rows);
-      });
+      turn_four(
+          r, [&](int i, __m512i rows) __attribute__((always_inline)) {
+            _mm512_store_si512(to + i * kTileRowBytes, rows);
+          });
       continue;
     }
     __m512i r[16];

@@ -176,8 +176,8 @@ class PairedValues {
     __m512i most = _mm512_setzero_si512();
     for (int i = 0; i < kTileRows; ++i)
       for (int c = 0; c < chunks_; ++c) {
-        const __m512i line = load_halves(values.first + i * values.stride, c * kChunkDims,
-                                         task_.head_dim_v);
+        const __m512i line =
+            load_halves(values.first + i * values.stride, c * kChunkDims, task_.head_dim_v);
         most = _mm512_max_epu16(most, _mm512_and_si512(line, _mm512_set1_epi16(0x7fff)));
       }
     return _mm512_cmpge_epu16_mask(most, _mm512_set1_epi16(kInfinityBits)) == 0;
@@ -194,8 +194,9 @@ class PairedValues {
       see_unit(unit, group, seen);
       __m512i r[16];
       for (int i = 0; i < 16; ++i)
-        r[i] = i < kRows ? _mm512_load_si512(weights_of(number) + g * kTileBytes + i * kTileRowBytes)
-                         : _mm512_setzero_si512();
+        r[i] = i < kRows
+                   ? _mm512_load_si512(weights_of(number) + g * kTileBytes + i * kTileRowBytes)
+                   : _mm512_setzero_si512();
       transpose(r);
       for (int i = 0; i < 16; ++i) _mm512_store_si512(weights + i * kTileRowBytes, r[i]);
       give_outputs(g);

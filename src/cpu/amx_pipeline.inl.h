@@ -7,9 +7,9 @@
 // way (amx_paired.inl.h). What is computed is that of amx_softmax.inl.h, number by number.
 //
 // The units go through a pipeline whose places' work is interleaved chunk by chunk: the keys of a
-// unit are multiplied, the weights of the one before are computed, the values of the one before that
-// are multiplied. So there is always work for the time until a product's sums are there, and no
-// place waits for what another has just stored.
+// unit are multiplied, the weights of the one before are computed, the values of the one before
+// that are multiplied. So there is always work for the time until a product's sums are there, and
+// no place waits for what another has just stored.
 #pragma once
 
 #include "amx_in_place.inl.h"

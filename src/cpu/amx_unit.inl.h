@@ -35,8 +35,8 @@ inline int share_of(int work, int chunks) {
 inline void copy_ends(const TileRows (&rows)[2], int dim, char* to) {
   const int first = dim / kChunkDims * kChunkDims;
   for (int i = 0; i < kUnitKeys; ++i, to += kTileRowBytes)
-    _mm512_store_si512(
-        to, load_halves(rows[i / 16].first + i % 16 * rows[i / 16].stride, first, dim));
+    _mm512_store_si512(to,
+                       load_halves(rows[i / 16].first + i % 16 * rows[i / 16].stride, first, dim));
 }
 inline bool has_ends(int dim) {
   return dim % kChunkDims != 0;

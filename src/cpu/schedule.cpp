@@ -21,7 +21,7 @@ constexpr const char* kScore = "cpu.score";
 // These change speed, never results.
 constexpr int32_t kRowsOfTile[] = {1024, 512, 384, 192,
                                    96,   48,  24};  // the largest that leaves every thread enough
-constexpr int32_t kUnpartedRows = 32;  // of a request, that are never parted
+constexpr int32_t kUnpartedRows = 64;               // of a request
 constexpr int kItemsPerThread = 4;
 constexpr int64_t kPackCost = 12;  // packing a key costs as much as attending it with so many rows
 constexpr int64_t kItemCost = 64;  // and starting an item as much as so many keys
@@ -75,8 +75,8 @@ Request request_of(const Problem& problem, const Batch& batch, int32_t r) {
 int32_t few_rows(const Problem& problem, const Batch& batch, const Geometry& geometry) {
   int64_t most = 0;
   for (int32_t r = 0; r < batch.num_reqs; ++r)
-    most = std::max(most, (int64_t{batch.query_start_loc[r + 1]} - batch.query_start_loc[r]) *
-                              problem.group());
+    most = std::max(
+        most, (int64_t{batch.query_start_loc[r + 1]} - batch.query_start_loc[r]) * problem.group());
   return most <= std::min(kUnpartedRows, geometry.max_rows) ? static_cast<int32_t>(most) : 0;
 }
 
