@@ -28,12 +28,12 @@ class ValuesInPlace {
         chunks_(places_.chunks_v()) {}
 
   // Tiles 0 and 1 are scores, 2 queries, 3 keys or values, 4 sums, 6 and 7 weights.
-  static void configure() {
-    TileLayout layout;
-    for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kRows * 4);
-    layout.set(3, kTileRows, kTileRowBytes);
-    for (int tile = 4; tile < 8; ++tile) layout.set(tile, kColumnRows, kTileRowBytes);
-    configure_tiles(layout);
+  static constexpr TileLayout layout() {
+    TileLayout it;
+    for (int tile = 0; tile < 3; ++tile) it.set(tile, kTileRows, kRows * 4);
+    it.set(3, kTileRows, kTileRowBytes);
+    for (int tile = 4; tile < 8; ++tile) it.set(tile, 2 * kRows, kTileRowBytes);
+    return it;
   }
 
   void begin() {
@@ -49,21 +49,21 @@ class ValuesInPlace {
   // Of the pipeline.
   struct Step {
     uint32_t number;  // of the unit whose values are multiplied
-    bool multiplies, settles;
+    int chunks_to_multiply, chunks_to_settle;
     F32 check;  // stays 0 where sums are finite
   };
 
   [[gnu::always_inline]] Step begin_step(const FewUnits& units) const {
     const uint32_t number = units.now - 2;
-    return {number, units.exists(number), units.exists(number - 1) && settled_ == number - 1,
-            broadcast(0.0f)};
+    const bool settles = units.exists(number - 1) && settled_ == number - 1;
+    return {number, units.exists(number) ? chunks_ : 0, settles ? chunks_ : 0, broadcast(0.0f)};
   }
   // Adds the sums of the oldest unit.
   [[gnu::always_inline]] void beside(const FewUnits&, int chunk, Step& step) const {
-    if (step.settles && chunk < chunks_) settle(step.number - 1, chunk, step.check);
+    if (chunk < step.chunks_to_settle) settle(step.number - 1, chunk, step.check);
   }
   [[gnu::always_inline]] void multiply(const FewUnits& units, int chunk, const Step& step) const {
-    if (!step.multiplies || chunk >= chunks_) return;
+    if (chunk >= step.chunks_to_multiply) return;
     const uint32_t number = step.number;
     const FewUnit& unit = units[number];
     const char* weights = weights_of(number);
@@ -79,7 +79,7 @@ class ValuesInPlace {
     store_tile<4>(sums_of(number) + chunk * kColumnRows * kWidth);
   }
   [[gnu::always_inline]] void end_step(const FewUnits& units, const Step& step) {
-    if (step.settles) finish_settling(units, step.check);
+    if (step.chunks_to_settle > 0) finish_settling(units, step.check);
   }
 
   // The outputs have all units before this one.
@@ -172,7 +172,7 @@ class ValuesInPlace {
     configure_full_tiles();
     accumulate_exactly(group_, seen, 0, places_.packed_values(), 2 * chunks_,
                        places_.second_operand(), broadcast(1.0f));
-    configure();
+    configure_tiles(layout());
     take_outputs();
   }
   // to: [32 keys][16 rows] in the upper halves of words
@@ -208,6 +208,7 @@ class ValuesInPlace {
   }
   // Rows of the state that are not here become 0.
   void give_outputs() const {
+    if constexpr (kRows == 4) return give_four();
     each_square([](int first, float* columns, float* rows) {
       __m128 r[4];
       for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(rows + i * kWidth);
@@ -218,6 +219,19 @@ class ValuesInPlace {
                    : _mm_storeu_ps(column, r[i]);
       }
     });
+  }
+
+  void give_four() const {
+    const float* from = outputs();
+    for (int c = 0; c < 2 * chunks_; ++c, from += 4 * kWidth) {
+      float* to = group_.o + int64_t{c / 2 * kChunkDims + c % 2} * kGroupRows;
+      __m512i r[4];
+      for (int i = 0; i < 4; ++i) r[i] = _mm512_load_si512(from + i * kWidth);
+      turn_four(
+          r, [&](int n, __m512i rows) __attribute__((always_inline)) {
+            _mm512_storeu_si512(to + n * 2 * kGroupRows, rows);
+          });
+    }
   }
 
   const AttendTask& task_;

@@ -117,10 +117,36 @@ class Upcoming {
   }
 }
 
+// put(i, lane i of each of r, in its order and with zeros behind them), for all i.
+template <class Put>
+[[gnu::always_inline]] inline void turn_four(const __m512i (&r)[4], const Put& put) {
+  const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
+  const __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+  const __m512i t[4] = {_mm512_unpacklo_epi64(a, c), _mm512_unpackhi_epi64(a, c),
+                        _mm512_unpacklo_epi64(b, d), _mm512_unpackhi_epi64(b, d)};
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    put(i, _mm512_maskz_shuffle_i32x4(0xf, t[i], t[i], 0));
+    put(4 + i, _mm512_maskz_shuffle_i32x4(0xf, t[i], t[i], 1));
+    put(8 + i, _mm512_maskz_shuffle_i32x4(0xf, t[i], t[i], 2));
+    put(12 + i, _mm512_maskz_shuffle_i32x4(0xf, t[i], t[i], 3));
+  }
+}
+
 // A group of up to 16 rows of queries; the rest are zeros.
 template <class Load>
 inline void pack_group(int count, int head_dim, char* to, const Load& load_row) {
   for (int c = 0; c < chunks_of(head_dim); ++c, to += kTileBytes) {
+    if (count <= 4) {
+      __m512i r[4];
+      for (int i = 0; i < 4; ++i)
+        r[i] = i < count ? load_row(i, c * kChunkDims) : _mm512_setzero_si512();
+      turn_four(
+          r, [&](int i, __m512i rows) __attribute__((always_inline)) {
+            _mm512_store_si512(to + i * kTileRowBytes, rows);
+          });
+      continue;
+    }
     __m512i r[16];
     if (count == 16) {
 #pragma GCC unroll 16

@@ -29,14 +29,13 @@ class PairedValues {
 
   // Tiles 0 and 1 are scores, 2 queries, 3 keys or values, 4 weights, 5 values, 6 and 7 outputs;
   // those of two groups are all full, and their use is below and in amx_pipeline.inl.h.
-  static void configure() {
-    if (kRows == kGroupRows) return configure_full_tiles();
-    TileLayout layout;
-    for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kRows * 4);
-    for (int tile = 3; tile < 6; ++tile) layout.set(tile, kTileRows, kTileRowBytes);
-    layout.set(4, kRows, kTileRowBytes);
-    for (int tile = 6; tile < 8; ++tile) layout.set(tile, kRows, kTileRowBytes);
-    configure_tiles(layout);
+  static constexpr TileLayout layout() {
+    TileLayout it;
+    for (int tile = 0; tile < 3; ++tile) it.set(tile, kTileRows, kRows * 4);
+    for (int tile = 3; tile < 6; ++tile) it.set(tile, kTileRows, kTileRowBytes);
+    it.set(4, kRows, kTileRowBytes);
+    for (int tile = 6; tile < 8; ++tile) it.set(tile, kRows, kTileRowBytes);
+    return it;
   }
 
   void begin() const {
@@ -204,7 +203,7 @@ class PairedValues {
       accumulate_exactly(group, seen, 0, values, 2 * chunks_, weights, broadcast(1.0f));
       take_outputs(g);
     }
-    configure();
+    configure_tiles(layout());
   }
 
   void take_outputs(int group) const {

@@ -45,7 +45,8 @@ class FewRows {
   }
 
   void run() {
-    Values::configure();
+    static constexpr TileLayout kLayout = Values::layout();
+    const TileConfig config(kLayout);
     begin();
     Pieces::serves(task_) ? attend_pieces() : attend_tiles();
     LinesAhead none;

@@ -50,11 +50,11 @@ inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own
 }
 
 inline void attend(const AttendTask& task) {
-  const TileConfig config;
   const FlushSubnormals mode;
   const AmxScratch scratch(task.own, task.head_dim, task.head_dim_v, task.num_rows);
-  if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
   if (serves_pipeline(task)) return attend_in_pipeline(task, scratch);
+  const TileConfig config;
+  if (task.num_rows > kMaxFewRows) return attend_many(task, scratch);
   if (serves_codes(task)) return attend_codes(task, scratch);
   if (!task.continues) clear(task);
   attend_few(task, scratch);
@@ -139,9 +139,50 @@ inline void narrow_group_to(const float* o, int32_t count, int32_t head_dim_v, c
   }
 }
 
+// Four columns at distances of two, each with its first four rows.
+[[gnu::always_inline]] inline F32 four_columns(const float* o) {
+  __m512 it = _mm512_castps128_ps512(_mm_loadu_ps(o));
+  it = _mm512_insertf32x4(it, _mm_loadu_ps(o + 2 * kGroupRows), 1);
+  it = _mm512_insertf32x4(it, _mm_loadu_ps(o + 4 * kGroupRows), 2);
+  return {_mm512_insertf32x4(it, _mm_loadu_ps(o + 6 * kGroupRows), 3)};
+}
+
+// The same for up to four rows, of which a vector holds four columns.
+template <Element kElement>
+inline void narrow_four_to(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
+                           const float* divisor, const float* column_scale, void* const* to) {
+  const __m512i even = _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6);
+  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+  const F32 factor = {_mm512_broadcast_f32x4(_mm_loadu_ps(weight) / _mm_loadu_ps(divisor))};
+  for (int first = 0; first < head_dim_v; first += kChunkDims) {
+    __m512i pairs[4], r[4];
+    for (int j = 0; j < 4; ++j) {
+      const int column = first + 8 * j;
+      F32 a = four_columns(o + column * kGroupRows) * factor;
+      F32 b = four_columns(o + (column + 1) * kGroupRows) * factor;
+      if (column_scale != nullptr && column < head_dim_v) {
+        const __m512 scales = _mm512_castps256_ps512(_mm256_loadu_ps(column_scale + column));
+        a = a * F32{_mm512_permutexvar_ps(even, scales)};
+        b = b * F32{_mm512_permutexvar_ps(odd, scales)};
+      }
+      pairs[j] = finished_pair<kElement>(a, b);
+    }
+    transpose_4(pairs, r);
+    const int left = head_dim_v - first;
+    const __mmask32 lanes = left >= kChunkDims ? ~0u : (1u << left) - 1;
+    for (int i = 0; i < count; ++i)
+      _mm512_mask_storeu_epi16(static_cast<char*>(to[i]) + first * 2, lanes, r[i]);
+  }
+}
+
 inline void narrow_group(Element element, const float* o, int32_t count, int32_t head_dim_v,
                          const float* weight, const float* divisor, const float* column_scale,
                          void* const* to, int32_t coming) {
+  if (count <= 4) {
+    const auto narrow =
+        element == Element::f16 ? narrow_four_to<Element::f16> : narrow_four_to<Element::bf16>;
+    return narrow(o, count, head_dim_v, weight, divisor, column_scale, to);
+  }
   const auto narrow =
       element == Element::f16 ? narrow_group_to<Element::f16> : narrow_group_to<Element::bf16>;
   narrow(o, count, head_dim_v, weight, divisor, column_scale, to, coming);

@@ -32,7 +32,7 @@ struct alignas(64) TileLayout {
   uint16_t row_bytes[16] = {};
   uint8_t rows[16] = {};
 
-  void set(int tile, int num_rows, int bytes) {
+  constexpr void set(int tile, int num_rows, int bytes) {
     rows[tile] = static_cast<uint8_t>(num_rows);
     row_bytes[tile] = static_cast<uint16_t>(bytes);
   }
@@ -43,17 +43,22 @@ inline void configure_tiles(const TileLayout& layout) {
   __asm__ volatile("ldtilecfg %0" : : "m"(layout) : "memory");
 }
 
-inline void configure_full_tiles() {
+constexpr TileLayout full_tiles() {
   TileLayout all;
   for (int i = 0; i < 8; ++i) all.set(i, kTileRows, kTileRowBytes);
-  configure_tiles(all);
+  return all;
+}
+constexpr TileLayout kFullTiles = full_tiles();
+
+inline void configure_full_tiles() {
+  configure_tiles(kFullTiles);
 }
 
-// While it lives, the thread's tiles have full size, or what configure_tiles gave them. Tiles are
+// While it lives, the thread's tiles have the sizes that it or configure_tiles gave them. Tiles are
 // released at the end, because a thread that holds them costs eight kilobytes at every switch.
 class TileConfig {
  public:
-  TileConfig() { configure_full_tiles(); }
+  explicit TileConfig(const TileLayout& layout = kFullTiles) { configure_tiles(layout); }
   ~TileConfig() { __asm__ volatile("tilerelease" : : : "memory"); }
   TileConfig(const TileConfig&) = delete;
   TileConfig& operator=(const TileConfig&) = delete;

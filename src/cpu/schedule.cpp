@@ -21,7 +21,7 @@ constexpr const char* kScore = "cpu.score";
 // These change speed, never results.
 constexpr int32_t kRowsOfTile[] = {1024, 512, 384, 192,
                                    96,   48,  24};  // the largest that leaves every thread enough
-constexpr int32_t kUnpartedRows = 32;               // of a request, that are never parted
+constexpr int32_t kUnpartedRows = 64;               // of a request, that are never parted
 constexpr int kItemsPerThread = 4;
 constexpr int64_t kPackCost = 12;  // packing a key costs as much as attending it with so many rows
 constexpr int64_t kItemCost = 64;  // and starting an item as much as so many keys

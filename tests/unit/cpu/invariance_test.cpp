@@ -137,5 +137,31 @@ TEST(CpuInvariance, NanReachesOnlyRowsThatSeeIt) {
       }
 }
 
+// Likewise among the few rows of a step that verifies drafts, whole tiles wide and not.
+TEST(CpuInvariance, NanReachesOnlyDraftsThatSeeIt) {
+  constexpr int32_t kDrafts = 4, kLength = 192;
+  for (const std::string& isa : isas_here())
+    for (int32_t group : {1, 2, 4, 5, 8})
+      for (int32_t dim : {64, 80})
+        for (int32_t bad : {kLength - 1, kLength - 2, kLength - kDrafts}) {
+          Case c{.num_heads = group, .num_kv_heads = 1, .head_dim = dim, .head_dim_v = dim};
+          c.dtype = PAGODA_BF16;
+          c.requests = {{.query_len = kDrafts, .seq_len = kLength}};
+          const Result clean = run(c, {.isa = isa});
+          c.bad_token = bad;
+          const Result dirty = run(c, {.isa = isa});
+          for (int32_t t = 0; t < kDrafts; ++t) {
+            const bool sees = bad <= kLength - kDrafts + t;
+            const std::string difference =
+                compare_bits(tokens_of(c, clean, t, t + 1), tokens_of(c, dirty, t, t + 1));
+            ASSERT_EQ(difference.empty(), !sees)
+                << isa << ", group " << group << ", bad " << bad << ", row " << t;
+            const float first = decode(c.dtype, dirty.out.data(), int64_t{t} * group * dim);
+            ASSERT_EQ(first != first, sees)
+                << isa << ", group " << group << ", bad " << bad << ", row " << t;
+          }
+        }
+}
+
 }  // namespace
 }  // namespace pagoda::test
