@@ -88,7 +88,7 @@ struct Halves {
 // which they lie, because memory that is read in leaps of two lines comes a fifth slower.
 template <class Element, int kLines>
 struct Ahead {
-  static constexpr int kEarly = kUnitKeys * kLines / 4;  // beside the softmax
+  static constexpr int kEarly = kUnitKeys * kLines / 8;  // beside the softmax
   static constexpr int kBeside = (kUnitKeys * kLines - kEarly) / kLines / 4;
 
   const char* const* rows;  // [32] or null
@@ -106,7 +106,7 @@ struct Ahead {
   // The share of step `step` of `steps`.
   [[gnu::always_inline]] void ask(int step, int steps) const {
     if (rows == nullptr) return;
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int i = step * kBeside / steps; i < (step + 1) * kBeside / steps; ++i)
       ask_for(rows, first + i);
   }
@@ -133,16 +133,16 @@ struct KeyLine {
   char* to;
   Keys loaded;
 
-  KeyLine(const char* const* rows, int line, char* tiles)
-      : rows(rows), at(64 * line * Keys::kBytes), to(tiles + 2 * line * kTileBytes) {}
-
   template <class Ahead>
   [[gnu::always_inline]] void quarter(int i, const Ahead& ahead) {
     convert<true>(i, ahead);
   }
   [[gnu::always_inline]] void finish() {
-    if (!loaded.were_plain())
-      for (int i = 0; i < 4; ++i) convert<false>(i, NothingAhead());
+    if (!loaded.were_plain()) once_more(rows, at, to);
+  }
+  [[gnu::noinline]] static void once_more(const char* const* rows, int at, char* to) {
+    KeyLine line{rows, at, to, {}};
+    for (int i = 0; i < 4; ++i) line.template convert<false>(i, NothingAhead());
   }
   template <bool kPlain, class Ahead>
   [[gnu::always_inline]] void convert(int i, const Ahead& ahead) {
@@ -166,16 +166,16 @@ struct ValueLine {
   char* to;
   Values loaded;
 
-  ValueLine(const char* const* rows, int line, char* tiles)
-      : rows(rows), at(64 * line * Values::kBytes), to(tiles + 4 * line * kTileBytes) {}
-
   template <class Ahead>
   [[gnu::always_inline]] void quarter(int i, const Ahead& ahead) {
     convert<true>(i, ahead);
   }
   [[gnu::always_inline]] void finish() {
-    if (!loaded.were_plain())
-      for (int i = 0; i < 4; ++i) convert<false>(i, NothingAhead());
+    if (!loaded.were_plain()) once_more(rows, at, to);
+  }
+  [[gnu::noinline]] static void once_more(const char* const* rows, int at, char* to) {
+    ValueLine line{rows, at, to, {}};
+    for (int i = 0; i < 4; ++i) line.template convert<false>(i, NothingAhead());
   }
   template <bool kPlain, class Ahead>
   [[gnu::always_inline]] void convert(int i, const Ahead& ahead) {

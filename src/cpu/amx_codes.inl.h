@@ -179,10 +179,10 @@ class DecodeOfCodes {
 
   // Line `line` of a unit's rows, to be converted.
   KeyLine<Keys, kChunks> line_of_keys(const char* const* rows, int line) const {
-    return {rows, line, scratch_.keys};
+    return {rows, 64 * line * Keys::kBytes, scratch_.keys + 2 * line * kTileBytes, {}};
   }
   ValueLine<Values> line_of_values(const char* const* rows, int line) const {
-    return {rows, line, scratch_.values};
+    return {rows, 64 * line * Values::kBytes, scratch_.values + 4 * line * kTileBytes, {}};
   }
 
   // Products of 64 dimensions of the keys that are there. ahead: keys to ask for
@@ -305,8 +305,8 @@ class DecodeOfCodes {
     }
   };
 
-  // The softmax of the unit. Scales: [32] or null
-  void weigh(const float* key_scales, const float* value_scales) {
+  // Of the unit, as logits unless they are plain. key_scales: [32] or null
+  [[gnu::always_inline]] Scores scores(const float* key_scales) const {
     Scores it;
 #pragma GCC unroll 32
     for (int i = 0; i < kVectors; ++i) {
@@ -315,6 +315,12 @@ class DecodeOfCodes {
       if (key_scales != nullptr) it.s[i] = it.s[i] * scales_of_keys(key_scales, i);
       it.s[i] = it.s[i] * logit_scale_;
     }
+    return it;
+  }
+
+  // The softmax of the unit. Scales: [32] or null
+  void weigh(const float* key_scales, const float* value_scales) {
+    const Scores it = scores(key_scales);
     const F32 lowest = broadcast(kMinusInfinity), scale = repeat_rows(logits_.logit_scale(0));
     if (const Lanes fresh = equal(m_, lowest); __builtin_expect(fresh.bits != 0, false))
       m_ = select(fresh, it.highest(scale), m_);
@@ -322,12 +328,18 @@ class DecodeOfCodes {
     range_ = range_of_unit(value_scales);
     F32 sum = make_weights<true>(it, value_scales);
     const Lanes rising = less(broadcast(kMostSum), sum);
-    if (__builtin_expect(rising.bits != 0, false)) {
-      raise(rising, it.highest(scale));
-      sum = make_weights<false>(it, value_scales);
-    }
+    if (__builtin_expect(rising.bits != 0, false))
+      sum = weigh_higher(rising, key_scales, value_scales);
     l_ = l_ + sum;
     is_open_ = true;
+  }
+
+  // With maxima that rise first.
+  [[gnu::noinline]] F32 weigh_higher(Lanes rising, const float* key_scales,
+                                     const float* value_scales) {
+    const Scores it = scores(key_scales);
+    raise(rising, it.highest(repeat_rows(logits_.logit_scale(0))));
+    return make_weights<false>(it, value_scales);
   }
 
   // range_of, for rows that see all keys. value_scales: [32] or null
@@ -484,7 +496,8 @@ class CodesTask {
 template <class Keys, class Values, int kChunks>
 inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
   if (task.num_rows <= 4) return CodesTask<Keys, Values, kChunks, 4>(task, scratch).run();
-  if (task.num_rows <= 8) return CodesTask<Keys, Values, kChunks, 8>(task, scratch).run();
+  if (kChunks == 4 && task.num_rows <= 8)  // other widths are too rare for code of their own
+    return CodesTask < Keys, Values, kChunks, kChunks == 4 ? 8 : 16 > (task, scratch).run();
   CodesTask<Keys, Values, kChunks, 16>(task, scratch).run();
 }
 
