@@ -66,7 +66,7 @@ struct CodeTile {
   ScaleRows key_scales, value_scales;
 };
 
-// All rows of a tile. Touches the first line of each stretch of memory, see locate of tile.inl.h.
+// All rows of a tile. Touches the first lines of each stretch of memory, see locate of tile.inl.h.
 inline void locate_whole(const PagedRows& rows, int start, RowPointers& pointers) {
   const int64_t stride = rows.token_stride;
   const int64_t reach = stride > kPrefetchReach ? stride : kPrefetchReach;
@@ -77,7 +77,10 @@ inline void locate_whole(const PagedRows& rows, int start, RowPointers& pointers
   for (int i = 0; i < kTileKeys; ++page, offset = 0) {
     const int count = smaller(kTileKeys - i, rows.page_size - offset);
     const char* row = rows.base + rows.pages[page] * rows.page_stride + offset * stride;
-    for (int64_t at = 0; at < count * stride; at += reach) prefetch(row + at);
+    for (int64_t at = 0; at < count * stride; at += reach) {
+      prefetch(row + at);
+      prefetch(row + at + 64);
+    }
     __m512i next = _mm512_add_epi64(_mm512_set1_epi64(reinterpret_cast<int64_t>(row)), steps);
     for (const int stop = i + count; i < stop; next = _mm512_add_epi64(next, eight)) {
       const int some = smaller(stop - i, 8);

@@ -1,15 +1,17 @@
 // Decode over a cache of 8-bit codes for up to 16 rows, the heads of a group times the query
 // tokens, in tiles of keys that the rows see whole, with nothing but scales. Codes pass through
 // scratch on their way into tiles; what is stored there cannot be loaded into a tile at once, and a
-// product is long in coming. So everything has its own stage, with conversions between the
-// products:
+// product is long in coming. So everything has its own stage, and conversions stand between
+// products and what waits for them, in the place of what the step before has multiplied:
 //
-//     products of queries and keys of unit u        each 64 dimensions followed by the conversion
-//     of
-//                                                   those of the keys of unit u + 1
-//     products of weights and values of unit u - 1  each 64 columns followed by the conversion of
-//                                                   those of the values of unit u
+//     products of queries and keys of unit u        each 64 dimensions beside the conversion of
+//                                                   the 64 before, of the keys of unit u + 1
+//     products of weights and values of unit u - 1  each 64 columns beside the conversion of the
+//                                                   64 before, of the values of unit u
 //     softmax of unit u
+//
+// The first step of a stage has the last conversion of the other one beside it. Memory is asked for
+// evenly in all stages: a burst holds up what is read meanwhile.
 //
 // The rows, 4, 8 or 16, are the columns of small tiles, so that a vector of few rows holds the
 // scores of several keys and no lane is idle, and values are paired while they are converted:
@@ -21,88 +23,12 @@
 // amx_few.inl.h.
 #pragma once
 
+#include "amx_code_lines.inl.h"
 #include "amx_code_tiles.inl.h"
 #include "amx_few.inl.h"
 #include "amx_transpose.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
-
-// Pairs of the columns of two rows, four vectors from 64 columns; and which of these is pair n of
-// vector t.
-[[gnu::always_inline]] inline void pair_halves(__m512i a_low, __m512i a_high, __m512i b_low,
-                                               __m512i b_high, __m512i* pairs) {
-  pairs[0] = _mm512_unpacklo_epi16(a_low, b_low);
-  pairs[1] = _mm512_unpackhi_epi16(a_low, b_low);
-  pairs[2] = _mm512_unpacklo_epi16(a_high, b_high);
-  pairs[3] = _mm512_unpackhi_epi16(a_high, b_high);
-}
-inline int column_of_halves(int t, int n) {
-  return t / 2 * 32 + n / 4 * 8 + t % 2 * 4 + n % 4;
-}
-
-// 64 elements of a row become two vectors of the tiles' element. Whether codes were plain is asked
-// once for many; then these are loaded anew.
-template <class Convert>
-struct Codes {
-  static constexpr int kBytes = 1;
-  static constexpr bool kHasOthers = Convert::kMostPlain < 255;
-  __m512i strangest = _mm512_setzero_si512();
-
-  template <bool kPlain>
-  [[gnu::always_inline]] void load(const char* from, __m512i& low, __m512i& high) {
-    low = kPlain ? Convert::plain(from) : Convert::any(from);
-    high = kPlain ? Convert::plain(from + 32) : Convert::any(from + 32);
-    if (kPlain && kHasOthers) strangest = _mm512_max_epu8(strangest, Convert::strangeness(from));
-  }
-  [[gnu::always_inline]] bool were_plain() const {
-    return !kHasOthers || are_plain<Convert>(strangest);
-  }
-
-  // Of two rows pairs of elements, in the order of column_of.
-  template <bool kPlain>
-  [[gnu::always_inline]] void load_pairs(const char* a, const char* b, __m512i* pairs) {
-    if constexpr (kPairsBytes) {
-      kPlain ? Convert::plain_pairs(a, b, pairs) : Convert::any_pairs(a, b, pairs);
-      if (kPlain && kHasOthers) {
-        const __m512i most = _mm512_max_epu8(Convert::strangeness(a), Convert::strangeness(b));
-        strangest = _mm512_max_epu8(strangest, most);
-      }
-      return;
-    }
-    __m512i a_low, a_high, b_low, b_high;
-    load<kPlain>(a, a_low, a_high);
-    load<kPlain>(b, b_low, b_high);
-    pair_halves(a_low, a_high, b_low, b_high, pairs);
-  }
-  static int column_of(int t, int n) {
-    return kPairsBytes ? n / 4 * 16 + t * 4 + n % 4 : column_of_halves(t, n);
-  }
-
- private:
-  static constexpr bool kPairsBytes = requires(const char* row, __m512i* pairs) {
-    Convert::plain_pairs(row, row, pairs);
-  };
-};
-
-// The tiles' own element, beside keys that are codes.
-struct Halves {
-  static constexpr int kBytes = 2;
-  template <bool>
-  [[gnu::always_inline]] void load(const char* from, __m512i& low, __m512i& high) {
-    low = _mm512_loadu_si512(from);
-    high = _mm512_loadu_si512(from + 64);
-  }
-  static bool were_plain() { return true; }
-
-  template <bool kPlain>
-  [[gnu::always_inline]] void load_pairs(const char* a, const char* b, __m512i* pairs) {
-    __m512i a_low, a_high, b_low, b_high;
-    load<kPlain>(a, a_low, a_high);
-    load<kPlain>(b, b_low, b_high);
-    pair_halves(a_low, a_high, b_low, b_high, pairs);
-  }
-  static int column_of(int t, int n) { return column_of_halves(t, n); }
-};
 
 // Keys, Values: what 64 elements are loaded by; kChunks: of 32 columns of both; kRows: 4, 8 or 16
 template <class Keys, class Values, int kChunks, int kRows>
@@ -160,8 +86,7 @@ class DecodeOfCodes {
 
   // next: the tile that follows in the same way, or null; later: the one after that, to ask for
   void attend(const CodeTile& tile, const CodeTile* next, const CodeTile& later) {
-    for (int line = 0; line < kLines && !has_keys_; ++line)
-      convert(KeyLine(*this, tile.keys, line));
+    for (int line = 0; line < kLines && !has_keys_; ++line) convert(line_of_keys(tile.keys, line));
     const CodeTile& second = next != nullptr ? *next : tile;
     const char* const* const keys[] = {tile.keys, tile.keys + kUnitKeys, second.keys,
                                        second.keys + kUnitKeys,
@@ -188,8 +113,9 @@ class DecodeOfCodes {
 
   static constexpr int kLines = kChunks / 2;  // of 64 elements of a row
   static constexpr int kTiles = 2 * kChunks;  // of outputs and values
-  // Lines of the keys and of the values of a unit that are asked for beside the softmax before.
-  static constexpr int kEarly = kUnitKeys * kLines / 4;
+  using KeysAhead = Ahead<Keys, kLines>;
+  using ValuesAhead = Ahead<Values, kLines>;
+  static constexpr int kEarly = KeysAhead::kEarly;
 
   // Those of a unit, or null.
   static const float* scales(const PagedRows& rows, const ScaleRows& from, int first, float* to) {
@@ -251,92 +177,12 @@ class DecodeOfCodes {
                outputs(t) + r * kWidth + n);
   }
 
-  // Asks for the lines [first, first + count) of a unit's, in the order in which they lie: memory
-  // that is read in leaps of two lines comes a fifth slower.
-  template <class Element>
-  [[gnu::always_inline]] static void ask_for(const char* const* rows, int first, int count) {
-    for (int number = first; number < first + count; ++number) {
-      const char* line = rows[number / kLines] + number % kLines * 64 * Element::kBytes;
-#pragma GCC unroll 2
-      for (int i = 0; i < Element::kBytes; ++i) prefetch_near(line + 64 * i);
-    }
+  // Line `line` of a unit's rows, to be converted.
+  KeyLine<Keys, kChunks> line_of_keys(const char* const* rows, int line) const {
+    return {rows, 64 * line * Keys::kBytes, scratch_.keys + 2 * line * kTileBytes, {}};
   }
-  // Likewise, what falls on a quarter of the work on a line.
-  template <class Element>
-  [[gnu::always_inline]] static void ask_beside(const char* const* rows, int line, int quarter) {
-    constexpr int kCount = (kUnitKeys * kLines - kEarly) / kLines / 4;
-    ask_for<Element>(rows, kEarly + (4 * line + quarter) * kCount, kCount);
-  }
-
-  // Conversions of a line, in four quarters so that they can stand between the instructions of a
-  // product and the store of its sums.
-  struct NoLine {
-    [[gnu::always_inline]] void quarter(int) {}
-    [[gnu::always_inline]] void finish() {}
-  };
-
-  // Line `line` of the keys of a unit becomes two columns of tiles, [2][chunks] of sixteen keys.
-  struct KeyLine {
-    const char* const* rows;  // [32]
-    int at;                   // bytes
-    char* to;
-    Keys loaded;
-
-    KeyLine(const DecodeOfCodes& it, const char* const* rows, int line)
-        : rows(rows), at(64 * line * Keys::kBytes), to(it.scratch_.keys + 2 * line * kTileBytes) {}
-
-    [[gnu::always_inline]] void quarter(int i) { convert<true>(i); }
-    [[gnu::always_inline]] void finish() {
-      if (!loaded.were_plain())
-        for (int i = 0; i < 4; ++i) convert<false>(i);
-    }
-    template <bool kPlain>
-    [[gnu::always_inline]] void convert(int i) {
-      char* tile = to + i / 2 * kChunks * kTileBytes;
-#pragma GCC unroll 8
-      for (int j = i % 2 * 8; j < i % 2 * 8 + 8; ++j) {
-        __m512i low, high;
-        loaded.template load<kPlain>(rows[i / 2 * 16 + j] + at, low, high);
-        _mm512_store_si512(tile + j * kTileRowBytes, low);
-        _mm512_store_si512(tile + kTileBytes + j * kTileRowBytes, high);
-      }
-    }
-  };
-
-  // Of values four tiles, where the keys j and 16 + j stand in pairs.
-  struct ValueLine {
-    const char* const* rows;  // [32]
-    int at;                   // bytes
-    char* to;
-    Values loaded;
-
-    ValueLine(const DecodeOfCodes& it, const char* const* rows, int line)
-        : rows(rows),
-          at(64 * line * Values::kBytes),
-          to(it.scratch_.values + 4 * line * kTileBytes) {}
-
-    [[gnu::always_inline]] void quarter(int i) { convert<true>(i); }
-    [[gnu::always_inline]] void finish() {
-      if (!loaded.were_plain())
-        for (int i = 0; i < 4; ++i) convert<false>(i);
-    }
-    template <bool kPlain>
-    [[gnu::always_inline]] void convert(int i) {
-#pragma GCC unroll 4
-      for (int j = 4 * i; j < 4 * i + 4; ++j) {
-        __m512i pairs[4];
-        loaded.template load_pairs<kPlain>(rows[j] + at, rows[16 + j] + at, pairs);
-#pragma GCC unroll 4
-        for (int t = 0; t < 4; ++t)
-          _mm512_store_si512(to + t * kTileBytes + j * kTileRowBytes, pairs[t]);
-      }
-    }
-  };
-
-  template <class Line>
-  static void convert(Line line) {
-    for (int i = 0; i < 4; ++i) line.quarter(i);
-    line.finish();
+  ValueLine<Values> line_of_values(const char* const* rows, int line) const {
+    return {rows, 64 * line * Values::kBytes, scratch_.values + 4 * line * kTileBytes, {}};
   }
 
   // Products of 64 dimensions of the keys that are there. ahead: keys to ask for
@@ -349,12 +195,10 @@ class DecodeOfCodes {
       load_tile<2>(queries + c * kTileBytes);
       load_tile<3>(keys + c * kTileBytes);
       product<0, 3, 2>();
-      ask_beside<Keys>(ahead, line, 2 * half);
-      beside.quarter(2 * half);
+      beside.quarter(2 * half, KeysAhead(ahead, line, 2 * half));
       load_tile<4>(keys + (kChunks + c) * kTileBytes);
       product<1, 4, 2>();
-      ask_beside<Keys>(ahead, line, 2 * half + 1);
-      beside.quarter(2 * half + 1);
+      beside.quarter(2 * half + 1, KeysAhead(ahead, line, 2 * half + 1));
     }
     beside.finish();
   }
@@ -364,13 +208,13 @@ class DecodeOfCodes {
     clear_tile<0>();
     clear_tile<1>();
     if (late_values_ != nullptr)
-      multiply_keys(0, next.ahead, ValueLine(*this, late_values_, kLines - 1));
+      multiply_keys(0, next.ahead, line_of_values(late_values_, kLines - 1));
     else
       multiply_keys(0, next.ahead, NoLine());
     late_values_ = nullptr;
     for (int line = 1; line < kLines; ++line) {
       if (has_keys_)
-        multiply_keys(line, next.ahead, KeyLine(*this, next.now, line - 1));
+        multiply_keys(line, next.ahead, line_of_keys(next.now, line - 1));
       else
         multiply_keys(line, next.ahead, NoLine());
     }
@@ -386,8 +230,8 @@ class DecodeOfCodes {
   // one
   void add_values(const char* const* keys, const Rows& next) {
     if (!is_open_) {
-      if (has_keys_) convert(KeyLine(*this, keys, kLines - 1));
-      for (int line = 0; line < kLines; ++line) convert(ValueLine(*this, next.now, line));
+      if (has_keys_) convert(line_of_keys(keys, kLines - 1));
+      for (int line = 0; line < kLines; ++line) convert(line_of_values(next.now, line));
       return;
     }
     has_range() ? multiply_values<true>(keys, next) : multiply_values<false>(keys, next);
@@ -396,7 +240,7 @@ class DecodeOfCodes {
   }
   // Of the last unit.
   void add_values() {
-    if (late_values_ != nullptr) convert(ValueLine(*this, late_values_, kLines - 1));
+    if (late_values_ != nullptr) convert(line_of_values(late_values_, kLines - 1));
     late_values_ = nullptr;
     if (!is_open_) return;
     load_tile<7>(scratch_.weights);
@@ -412,11 +256,11 @@ class DecodeOfCodes {
   [[gnu::always_inline]] void multiply_values(const char* const* keys, const Rows& next) const {
     load_tile<7>(scratch_.weights);
     if (has_keys_)
-      multiply_values<kApart>(0, next.ahead, KeyLine(*this, keys, kLines - 1));
+      multiply_values<kApart>(0, next.ahead, line_of_keys(keys, kLines - 1));
     else
       multiply_values<kApart>(0, next.ahead, NoLine());
     for (int line = 1; line < kLines; ++line)
-      multiply_values<kApart>(line, next.ahead, ValueLine(*this, next.now, line - 1));
+      multiply_values<kApart>(line, next.ahead, line_of_values(next.now, line - 1));
   }
 
   // Of 64 columns. ahead: values to ask for, or null
@@ -433,12 +277,8 @@ class DecodeOfCodes {
       kApart ? clear_tile<6>() : load_tile<6>(to + kRows * kWidth);
       load_tile<4>(from + kTileBytes);
       product<6, 7, 4>();
-      if (ahead != nullptr) {
-        ask_beside<Values>(ahead, line, 2 * half);
-        ask_beside<Values>(ahead, line, 2 * half + 1);
-      }
-      beside.quarter(2 * half);
-      beside.quarter(2 * half + 1);
+      beside.quarter(2 * half, ValuesAhead(ahead, line, 2 * half));
+      beside.quarter(2 * half + 1, ValuesAhead(ahead, line, 2 * half + 1));
       store_tile<5>(to);
       store_tile<6>(to + kRows * kWidth);
     }
@@ -465,8 +305,8 @@ class DecodeOfCodes {
     }
   };
 
-  // The softmax of the unit. Scales: [32] or null
-  void weigh(const float* key_scales, const float* value_scales) {
+  // Of the unit, as logits unless they are plain. key_scales: [32] or null
+  [[gnu::always_inline]] Scores scores(const float* key_scales) const {
     Scores it;
 #pragma GCC unroll 32
     for (int i = 0; i < kVectors; ++i) {
@@ -475,6 +315,12 @@ class DecodeOfCodes {
       if (key_scales != nullptr) it.s[i] = it.s[i] * scales_of_keys(key_scales, i);
       it.s[i] = it.s[i] * logit_scale_;
     }
+    return it;
+  }
+
+  // The softmax of the unit. Scales: [32] or null
+  void weigh(const float* key_scales, const float* value_scales) {
+    const Scores it = scores(key_scales);
     const F32 lowest = broadcast(kMinusInfinity), scale = repeat_rows(logits_.logit_scale(0));
     if (const Lanes fresh = equal(m_, lowest); __builtin_expect(fresh.bits != 0, false))
       m_ = select(fresh, it.highest(scale), m_);
@@ -482,12 +328,18 @@ class DecodeOfCodes {
     range_ = range_of_unit(value_scales);
     F32 sum = make_weights<true>(it, value_scales);
     const Lanes rising = less(broadcast(kMostSum), sum);
-    if (__builtin_expect(rising.bits != 0, false)) {
-      raise(rising, it.highest(scale));
-      sum = make_weights<false>(it, value_scales);
-    }
+    if (__builtin_expect(rising.bits != 0, false))
+      sum = weigh_higher(rising, key_scales, value_scales);
     l_ = l_ + sum;
     is_open_ = true;
+  }
+
+  // With maxima that rise first.
+  [[gnu::noinline]] F32 weigh_higher(Lanes rising, const float* key_scales,
+                                     const float* value_scales) {
+    const Scores it = scores(key_scales);
+    raise(rising, it.highest(repeat_rows(logits_.logit_scale(0))));
+    return make_weights<false>(it, value_scales);
   }
 
   // range_of, for rows that see all keys. value_scales: [32] or null
@@ -512,8 +364,8 @@ class DecodeOfCodes {
       if (kAsks)
 #pragma GCC unroll 4
         for (int line = kEarly * i / kVectors; line < kEarly * (i + 1) / kVectors; ++line) {
-          ask_for<Keys>(ahead_.keys, line, 1);
-          ask_for<Values>(ahead_.values, line, 1);
+          KeysAhead::ask_for(ahead_.keys, line);
+          ValuesAhead::ask_for(ahead_.values, line);
         }
       const F32 p = exp2(fms(it.s[i], scale, shift));
       F32& part = sum[i % kParts];
@@ -644,7 +496,8 @@ class CodesTask {
 template <class Keys, class Values, int kChunks>
 inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
   if (task.num_rows <= 4) return CodesTask<Keys, Values, kChunks, 4>(task, scratch).run();
-  if (task.num_rows <= 8) return CodesTask<Keys, Values, kChunks, 8>(task, scratch).run();
+  if (kChunks == 4 && task.num_rows <= 8)  // other widths are too rare for code of their own
+    return CodesTask < Keys, Values, kChunks, kChunks == 4 ? 8 : 16 > (task, scratch).run();
   CodesTask<Keys, Values, kChunks, 16>(task, scratch).run();
 }
 
