@@ -114,6 +114,31 @@ TEST(CpuInvariance, ChunksOfALongPrefill) {
   }
 }
 
+// More keys than are packed at a time, which tiles take from the last to the first: by many rows at
+// once and by few, where they lie.
+TEST(CpuInvariance, ABiasOverOneLongSplit) {
+  constexpr int32_t kKeys = 2300, kRows = 40;
+  for (const std::string& isa : isas_here()) {
+    if (!isa.starts_with("amx")) continue;
+    for (pagoda_alibi alibi : {PAGODA_ALIBI_LINEAR, PAGODA_ALIBI_SQRT}) {
+      Case c{.num_heads = 5, .num_kv_heads = 1};
+      c.dtype = isa == "amx_fp16" ? PAGODA_F16 : PAGODA_BF16;
+      c.alibi = alibi;
+      c.requests = {{.query_len = kRows, .seq_len = kKeys}};
+      const RunOptions uncut{.isa = isa, .num_splits = 1};
+      const Result whole = run(c, uncut);
+      ASSERT_EQ(compare_with_formula(c, formula(c), whole, weight_error(c, isa)), "") << isa;
+      for (int32_t begin : {0, 20, 35}) {
+        const int32_t end = std::min(begin + 20, kRows);
+        Case part = c;
+        part.requests = {{.query_len = end - begin, .seq_len = kKeys - kRows + end}};
+        ASSERT_EQ(compare_bits(tokens_of(c, whole, begin, end), run(part, uncut)), "")
+            << isa << ", " << begin;
+      }
+    }
+  }
+}
+
 // A value that one row sees and its neighbour does not reaches the first alone.
 TEST(CpuInvariance, NanReachesOnlyRowsThatSeeIt) {
   for (const std::string& isa : isas_here())
