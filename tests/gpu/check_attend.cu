@@ -30,26 +30,13 @@ struct Draw {
   }
 };
 
-std::vector<std::pair<int, int>> built_head_dims() {
+// Of the kernels of one phase that this build has.
+std::vector<std::pair<int, int>> head_dims_of(Phase phase) {
   std::vector<std::pair<int, int>> dims;
   for (const KernelEntry& kernel : kernel_entries())
-    if (kernel.config.phase == Phase::general && kernel.config.dtype == PAGODA_BF16)
+    if (kernel.config.phase == phase && kernel.config.dtype == PAGODA_BF16)
       dims.emplace_back(kernel.config.head_dim, kernel.config.head_dim_v);
   return dims;
-}
-
-std::vector<std::pair<int, int>> mixed_head_dims() {
-  std::vector<std::pair<int, int>> dims;
-  for (const KernelEntry& kernel : kernel_entries())
-    if (kernel.config.phase == Phase::mixed && kernel.config.dtype == PAGODA_BF16)
-      dims.emplace_back(kernel.config.head_dim, kernel.config.head_dim_v);
-  return dims;
-}
-
-bool has_prefill() {
-  for (const KernelEntry& kernel : kernel_entries())
-    if (kernel.config.phase == Phase::prefill) return true;
-  return false;
 }
 
 // Of a long request and some short ones, some of many keys, in any order.
@@ -87,8 +74,9 @@ StepSpec random_step(uint64_t seed, const std::string& family) {
   StepSpec spec;
   spec.seed = seed;
   spec.dtype = draw.of({PAGODA_BF16, PAGODA_F16});
-  static const auto dims = built_head_dims();
-  static const auto dims_of_mixed = mixed_head_dims();
+  static const auto dims = head_dims_of(Phase::general);
+  static const auto dims_of_mixed = head_dims_of(Phase::mixed);
+  static const bool has_prefill = !head_dims_of(Phase::prefill).empty();
   const auto& own = family == "mixed" && !dims_of_mixed.empty() ? dims_of_mixed : dims;
   std::tie(spec.head_dim, spec.head_dim_v) = own[draw.below(static_cast<int>(own.size()))];
   spec.num_kv_heads = draw.of({1, 2, 3, 8});
@@ -108,7 +96,7 @@ StepSpec random_step(uint64_t seed, const std::string& family) {
   const int num_reqs = draw.between(1, 6);
   const int group = spec.num_heads / spec.num_kv_heads;
   const bool any_short = draw.chance(40);
-  const bool short_only = !has_prefill() || (family.empty() ? any_short : family == "decode");
+  const bool short_only = !has_prefill || (family.empty() ? any_short : family == "decode");
   const int longest = short_only ? kMaxDecodeRows / group : 700;
   const int max_query = std::clamp(draw.of({1, 1, 4, 16, 200, 700}), 1, longest);
   for (int r = 0; r < num_reqs; ++r) {
