@@ -109,12 +109,11 @@ struct PrefillParams {
   bool beside_decode = false;   // the launch before is this step's decode kernel: work beside it
 };
 
-// How the mixed kernel and the decode kernel behind it share the items of a step. All 0 between
-// steps.
+// How the mixed kernel and the decode kernel beside and behind it share the items of a step. All 0
+// between steps.
 struct MixedCounters {
   uint32_t next_item;      // in the list of items times key heads
-  uint32_t without_tiles;  // blocks of the mixed kernel that have finished their tiles
-  uint32_t decode_blocks;  // that have begun
+  uint32_t decode_blocks;  // that have got nothing more
 };
 
 #ifdef __CUDACC__

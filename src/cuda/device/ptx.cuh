@@ -61,6 +61,10 @@ __device__ inline void mbarrier_init(uint64_t& barrier, int arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(&barrier)), "r"(arrivals)
                : "memory");
 }
+// Before the place is used for another.
+__device__ inline void mbarrier_invalidate(uint64_t& barrier) {
+  asm volatile("mbarrier.inval.shared.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");
+}
 __device__ inline void mbarrier_arrive(uint64_t& barrier) {
   maybe_delay();
   asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
@@ -322,6 +326,12 @@ __device__ inline void allow_next_kernel() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+// Of a kernel that has no part in a step. Its first block waits for all of them, as the kernel
+// behind this one relies on it; the others make room for that one at once.
+__device__ inline void pass_by() {
+  allow_next_kernel();
+  if (blockIdx.x == 0) wait_for_earlier_kernels();
 }
 
 }  // namespace pagoda::cuda

@@ -53,7 +53,8 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     attend_prefill(const __grid_constant__ PrefillParams params) {
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
-  if (params.attend.mixed && has_both(params.attend.schedule)) return wait_for_earlier_kernels();
+  const ScheduleHeader* schedule = params.attend.schedule;
+  if (params.attend.mixed && (has_items(schedule) || !has_tiles(schedule))) return pass_by();
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&params.key_map);
     prefetch_tensor_map(&params.value_map);

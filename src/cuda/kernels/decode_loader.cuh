@@ -53,7 +53,7 @@ class Loader {
   // In front of the first tile.
   __device__ void start() {
     prefetch_first();
-    wait_for_earlier_kernels();
+    work_.wait_for_inputs();
     allow_next_kernel();
     has_started_ = true;
   }

@@ -12,10 +12,11 @@
 namespace pagoda::cuda::decode {
 
 template <class T, int kHeadDim_, int kHeadDimV_, int kRowTiles_, Code kKeyCode_ = Code::same,
-          Code kValueCode_ = Code::same>
+          Code kValueCode_ = Code::same, bool kIsRest_ = false>
 struct Traits {
   using Type = T;
   static constexpr Code kKeyCode = kKeyCode_, kValueCode = kValueCode_;
+  static constexpr bool kIsRest = kIsRest_;  // of steps that a mixed kernel attends
   static constexpr bool kIsQuantised = kKeyCode != Code::same || kValueCode != Code::same;
   static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_, kRowTiles = kRowTiles_;
   static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
@@ -75,6 +76,7 @@ struct Traits {
     int32_t pieces_end, pieces_parts;      // of it, see Pieces
     int32_t num_items, first_item, item_stride;  // see Work
     int32_t leaves_shared[kStreams];             // by each stream so far; registers are few
+    bool takes_shares;  // of the items, until there are none; only where kIsRest
   };
   // Partial states that the ring has room for, four columns of a thread's at a time.
   static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);
@@ -82,8 +84,8 @@ struct Traits {
   static_assert(sizeof(Shared) <= 227 * 1024);
   static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
   // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
-  // Clerks that multiply by scales at the end need some more.
-  static constexpr int kMore = kIsQuantised ? 8 : 0;
+  // Clerks that multiply by scales at the end, or come back for more, need some more.
+  static constexpr int kMore = kIsQuantised || kIsRest ? 8 : 0;
   static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 - kMore : 248;
   static constexpr int kClerkRegisters = kBlocksPerSm == 2 ? 80 + kMore : 128;
 };
@@ -119,6 +121,12 @@ struct Work {
   }
   __device__ void wait_query(int n) const {
     mbarrier_wait(shared.query_full[n % Tr::kQueries], n / Tr::kQueries & 1);
+  }
+
+  // Until what other kernels write is there. A mixed kernel has itself waited for those before it
+  // when it lets this one start; and the two write different rows.
+  __device__ void wait_for_inputs() const {
+    if (!Tr::kIsRest || !shared.takes_shares) wait_for_earlier_kernels();
   }
 
   // To be asked when item 0 is there.

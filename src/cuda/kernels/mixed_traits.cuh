@@ -47,6 +47,7 @@ struct DecodeTraits {
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full, state_empty;
     int32_t index[kItems];  // in the list of items times key heads; below 0: there are no more
+    volatile int64_t end_of_tiles;  // by the multiprocessor's clock; see tell_end
     // No item is a block's only one here; see decode::Traits.
     static constexpr bool is_merger = false;
     static constexpr int32_t set = 0, pieces_end = 0;
@@ -66,6 +67,9 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
   static constexpr int kWeightSets = 1;
   // A stream that cannot ask for its operands ahead waits long beside those that multiply.
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 192, kDecodeRegisters = 88;
+  // About what 128 keys take a tile, and one key the streams beside it, as measured at head_dim
+  // 128.
+  static constexpr int kCyclesPerStep = 500 + 17 * kHeadDim_, kDecodeCyclesPerKey = 80;
   static_assert(kProducerRegisters + 2 * kConsumerRegisters + kDecodeRegisters <= 512);
 
   static constexpr int kSlots = [] {  // keys and values by turns, as many as fit
