@@ -51,12 +51,12 @@ __device__ void fetch_item(const Work<Tr>& work, int n) {
   mbarrier_arrive_after_copies(work.shared.item_full[slot]);
 }
 
-// Beside and behind a mixed kernel, whose blocks take items from the same counter: a few at a time,
-// until there are none. By one thread; returns the first and how many.
+// Beside and behind a mixed kernel, whose blocks take items from the same counter: a block's part
+// of what is left, and again until nothing is. By one thread; returns the first and how many.
 __device__ inline int2 take_items(MixedCounters& mixed, int all) {
-  constexpr int kMost = 4;
+  constexpr int kMost = 8;
   const int left = all - static_cast<int>(__ldcg(&mixed.next_item));
-  const int wanted = max(min(left / static_cast<int>(2 * gridDim.x), kMost), 1);
+  const int wanted = max(min(left / static_cast<int>(gridDim.x), kMost), 1);
   const int first = static_cast<int>(atomic_add_relaxed(&mixed.next_item, wanted));
   return {first, max(min(all - first, wanted), 0)};
 }
