@@ -1,21 +1,26 @@
 #include "runner.h"
 
+#include <optional>
+
 namespace pagoda {
 namespace {
 
 class Run {
  public:
   Run(Backend& backend, Ranks* ranks, const Prepared& prepared, const LayerCall& own)
-      : backend_(backend), ranks_(ranks), prepared_(prepared), own_(own), current_(own) {}
+      : backend_(backend), ranks_(ranks), prepared_(prepared), own_(own), current_(&own) {}
 
-  void operator()(const GatherQueries&) { current_ = ranks_->gather_queries(prepared_, own_); }
+  void operator()(const GatherQueries&) {
+    gathered_ = ranks_->gather_queries(prepared_, own_);
+    current_ = &*gathered_;
+  }
 
   void operator()(const Attend& step) {
-    backend_.attend(prepared_, step, current_.layer, current_.operands);
+    backend_.attend(prepared_, step, current_->layer, current_->operands);
   }
 
   void operator()(const ReduceStates& step) {
-    ranks_->reduce_states(prepared_, step, current_, own_);
+    ranks_->reduce_states(prepared_, step, *current_, own_);
   }
 
  private:
@@ -23,7 +28,8 @@ class Run {
   Ranks* ranks_;
   const Prepared& prepared_;
   const LayerCall& own_;
-  LayerCall current_;
+  std::optional<LayerCall> gathered_;
+  const LayerCall* current_;
 };
 
 }  // namespace
