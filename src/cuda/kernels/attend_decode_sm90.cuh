@@ -71,7 +71,7 @@ __device__ void take_share(const AttendParams& params, typename Tr::Shared& shar
   const int num = blockIdx.x < stride && first < all ? (all - first + stride - 1) / stride : 0;
   if (threadIdx.x % 32 == 0) {
     shared.num_items = num, shared.first_item = first, shared.item_stride = stride;
-    shared.is_merger = false, shared.set = 0;
+    shared.only.is_merger = false;
   }
   __syncwarp();
   fetch_item(Work<Tr>(params, shared), 0);
@@ -113,7 +113,6 @@ class Finisher {
     bool first_leaf = true;
     for (int end = end_of_leaf(item, item.key_begin);; end = end_of_leaf(item, end)) {
       const int buffer = count_ % Tr::kStateBuffers;
-      mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
       const bool is_last = end == item.key_end;
       const Leaf leaf{.tiles_at = buffer * Tr::kRowTiles,
                       .turn = count_,
@@ -121,6 +120,7 @@ class Finisher {
                       .is_first = first_leaf,
                       .ends_split = ends_split(item, end),
                       .is_last = is_last};
+      mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
       finish_leaf<Tr>(work_.params, item, work_.head(n), shared, leaf, thread_, Tr::kClerks);
       meet();
       mbarrier_arrive_for_all(shared.state_empty[buffer], thread_ == 0);
@@ -146,33 +146,30 @@ class Finisher {
     merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
-  // The block's only item, when no block has another (kItemIsAlone): who starts last among its
-  // pieces merges them.
+  // The block's only item, when no block has another (kItemIsAlone): in front of the wait for
+  // earlier kernels, then behind it.
+  __device__ void prepare_only_item() const {
+    if (work_.item(0).num_pieces > 1 && thread_ < 32) AwaitedMerge<Tr>::prepare(work_);
+  }
   __device__ void start_only_item() const {
-    const DecodeItem& item = work_.item(0);
-    if (item.num_pieces == 1) return;
-    if (thread_ == 0) {
-      const uint32_t before =
-          atomic_add_relaxed(arrivals_of_item(work_.params, item, work_.head(0)), 1);
-      work_.shared.is_merger = (before & ~kSecondSet) + 1 == static_cast<uint32_t>(item.num_pieces);
-      work_.shared.set = before & kSecondSet ? 1 : 0;
-    }
-    if (thread_ < 32) AwaitedMerge<Tr>::find_pieces(work_);
+    if (work_.item(0).num_pieces == 1) return;
+    if (thread_ == kStarter) AwaitedMerge<Tr>::start(work_);
     meet();
     AwaitedMerge<Tr>(work_, thread_).clear_other_set();
   }
   // After a meeting behind the start, when it is written.
   __device__ void merge_only_item() const {
-    if (!work_.shared.is_merger) return;
+    if (!work_.shared.only.is_merger) return;
     if (thread_ == 0)  // for the next launch
-      *arrivals_of_item(work_.params, work_.item(0), work_.head(0)) =
-          work_.shared.set == 0 ? kSecondSet : 0;
+      *arrivals_of_item(work_.params, work_.item(0), work_.shared.only.head) =
+          work_.shared.only.set == 0 ? kSecondSet : 0;
     AwaitedMerge<Tr>(work_, thread_).run(count_);
   }
 
   __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
 
  private:
+  static constexpr int kStarter = 32;  // of another warp than the one that fetches queries
   const Work<Tr>& work_;
   const int thread_;
   int count_ = 0;  // leaves
@@ -182,10 +179,11 @@ template <class Tr>
 __device__ void run_clerks(const Work<Tr>& work) {
   const bool fetches = threadIdx.x % Tr::kClerks < 32;
   for (int n = 1; fetches && n < Tr::kItemsAhead; ++n) fetch_item(work, n);
-  wait_for_earlier_kernels();
-  for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
   work.wait_item(0);
+  if (work.is_alone()) finisher.prepare_only_item();
+  wait_for_earlier_kernels();
+  for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   if (work.is_alone()) finisher.start_only_item();
   const int last = work.num_items - 1;
   for (int n = 0; n <= last + 2; ++n) {
@@ -273,6 +271,7 @@ __device__ void run_stream(const Work<Tr>& work) {
     if (count >= Tr::kStateBuffers)
       mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
     share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
+    __syncwarp();  // all lanes have read the count
     if (lane == 0) shared.leaves_shared[stream] = count + 1;
     __syncwarp();
     mbarrier_arrive_for_all(shared.state_full[buffer], lane == 0);

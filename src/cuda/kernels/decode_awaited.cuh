@@ -17,23 +17,39 @@ template <class Tr>
 class AwaitedMerge {
  public:
   __device__ AwaitedMerge(const Work<Tr>& work, int thread)
-      : work_(work), item_(work.item(0)), thread_(thread) {
-    end_ = work.shared.pieces_end, parts_ = work.shared.pieces_parts;
-    at_once_ = Tr::kPiecesAtOnce - Tr::kPiecesAtOnce % parts_;
-  }
+      : work_(work), item_(work.item(0)), only_(work.shared.only), thread_(thread) {}
 
-  // What the rest needs to know of the item's pieces, in front of it and of a barrier; by one warp.
-  __device__ static void find_pieces(const Work<Tr>& work) {
-    const int lane = threadIdx.x % 32;
+  // What the rest needs to know of the item, in front of it and of a barrier; by one warp. Divides,
+  // while nobody waits for it.
+  __device__ static void prepare(const Work<Tr>& work) {
+    const int lane = threadIdx.x % 32, head = work.head(0);
     const DecodeItem& item = work.item(0);
+    auto& only = work.shared.only;
     const Pieces pieces(item);
-    if (lane == 0) work.shared.pieces_end = pieces.end, work.shared.pieces_parts = pieces.parts;
     for (int word = 0; word < kWords; ++word) {
       const int piece = 32 * word + lane;
       const bool is_other = piece != item.piece && pieces.has(piece);
       const uint32_t set = __ballot_sync(~0u, is_other);
-      if (lane == 0) work.shared.others[word] = set;
+      if (lane == 0) only.others[word] = set;
     }
+    if (lane > 1) return;
+    Partials<Tr> partials = partials_of<Tr>(work.params, item, head);
+    partials.out += lane * pieces.end * partials.out_stride;
+    partials.ml += lane * pieces.end * partials.ml_stride;
+    only.partials[lane] = partials;
+    only.head = head;
+    only.end = pieces.end, only.parts = pieces.parts, only.splits = pieces.end / pieces.parts;
+    only.at_once = Tr::kPiecesAtOnce - Tr::kPiecesAtOnce % pieces.parts;
+  }
+
+  // Who starts last among the pieces merges them. By one thread.
+  __device__ static void start(const Work<Tr>& work) {
+    const DecodeItem& item = work.item(0);
+    auto& only = work.shared.only;
+    const uint32_t before =
+        atomic_add_relaxed(arrivals_of_item(work.params, item, work.head(0)), 1);
+    only.is_merger = (before & ~kSecondSet) + 1 == static_cast<uint32_t>(item.num_pieces);
+    only.set = before & kSecondSet ? 1 : 0;
   }
 
   // turn: of the run, which holds this block's own piece.
@@ -44,7 +60,7 @@ class AwaitedMerge {
       const int row = is_used ? i / kGroups : 0, column = i % kGroups * 4;
       float4 total{};
 #pragma unroll 1
-      for (int first = 0; first < end_; first += at_once_) {
+      for (int first = 0; first < only_.end; first += only_.at_once) {
         if (is_used) ask(first, row, column);
         if (!has_weights) {  // under way at the same time
           weigh(work_.shared.run_ml[turn & 1]);
@@ -57,14 +73,14 @@ class AwaitedMerge {
       }
       if (!is_used) continue;
       const float2 ml = weights().total[row];
-      write_row<Tr>(work_.params, item_, work_.head(0), row, column, {ml.x, ml.y, total});
+      write_row<Tr>(work_.params, item_, only_.head, row, column, {ml.x, ml.y, total});
     }
   }
 
   // Makes this piece's words unwritten in the set of slots that the launch before has used, for the
   // next launch.
   __device__ void clear_other_set() const {
-    const Partials<Tr> partials = this->partials(work_.shared.set ^ 1);
+    const Partials<Tr> partials = only_.partials[only_.set ^ 1];
     for_columns<Tr>(item_.num_rows, thread_, Tr::kClerks, [&](int row, int column) {
       store_relaxed_16(partials.at(item_.piece, row, column),
                        make_uint4(kNotYet, kNotYet, kNotYet, kNotYet));
@@ -76,7 +92,7 @@ class AwaitedMerge {
  private:
   static constexpr int kGroups = Tr::kHeadDimV / 4;
   static constexpr int kWords = kMaxPieces / 32 + 1;
-  static_assert(sizeof(Tr::Shared::others) == 4 * kWords);
+  static_assert(sizeof(Tr::OnlyItem::others) == 4 * kWords);
 
   // What the sum before a piece, or a split, and the piece itself are multiplied by.
   struct Weights {
@@ -93,16 +109,9 @@ class AwaitedMerge {
     return reinterpret_cast<PieceWeights*>(work_.shared.states)[row];
   }
 
-  // Made again where it is needed: registers are few.
-  __device__ Partials<Tr> partials(int set) const {
-    Partials<Tr> partials(work_.params, item_, work_.head(0));
-    partials.choose_set(set, end_);
-    return partials;
-  }
-
   // The pieces from `first` on that other blocks have: bit i for piece first + i.
   __device__ uint32_t others(int first) const {
-    const uint32_t* words = &work_.shared.others[first / 32];
+    const uint32_t* words = &only_.others[first / 32];
     return __funnelshift_r(words[0], words[1], first % 32);
   }
   static constexpr uint32_t kPlaceStride = 16 * Tr::kClerks;  // bytes from piece to piece
@@ -113,9 +122,9 @@ class AwaitedMerge {
   // Sends for the pieces from `first` on into the thread's places; those that no other block has
   // become zeros.
   __device__ void ask(int first, int row, int column) const {
-    const int count = min(end_ - first, at_once_);
+    const int count = min(only_.end - first, only_.at_once);
     const uint32_t set = others(first);
-    const Partials<Tr> partials = this->partials(work_.shared.set);
+    const Partials<Tr> partials = only_.partials[only_.set];
     const float* source = partials.at(first, row, column);
     uint32_t place = place_of(0);
 #pragma unroll 4
@@ -129,21 +138,22 @@ class AwaitedMerge {
   __device__ void await(int first, int row, int column) const {
     cp_async_wait<0>();
     while (const uint32_t missing = unwritten(first)) {
-      const Partials<Tr> partials = this->partials(work_.shared.set);
+      const Partials<Tr> partials = only_.partials[only_.set];
       for (uint32_t left = missing; left != 0; left &= left - 1) {
         const int i = __ffs(left) - 1;
         cp_async_16(place_of(i), partials.at(first + i, row, column), true);
       }
+      cp_async_commit();
       cp_async_wait<0>();
     }
     const int own = item_.piece - first;
-    if (own >= 0 && own < at_once_)
+    if (own >= 0 && own < only_.at_once)
       store_shared_16(place_of(own), words_of(work_.shared.run_out[row][column / 4]));
   }
 
   // Bit i: piece first + i.
   __device__ uint32_t unwritten(int first) const {
-    const int count = min(end_ - first, at_once_);
+    const int count = min(only_.end - first, only_.at_once);
     const uint32_t place = place_of(0);
     uint32_t set = 0;
 #pragma unroll 4
@@ -157,23 +167,23 @@ class AwaitedMerge {
     float2 ml[kLeaves];
   };
   __device__ Parts await_ml(int split, int row, const float2* own) const {
-    const Partials<Tr> partials = this->partials(work_.shared.set);
+    const Partials<Tr> partials = only_.partials[only_.set];
     Parts parts;
     uint2 words[kLeaves];
     bool is_other[kLeaves];
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i) {  // all on their way before the first is looked at
-      const int piece = split * parts_ + i;
+      const int piece = split * only_.parts + i;
       parts.ml[i] = {-INFINITY, 0};
       is_other[i] =
-          i < parts_ && piece < end_ && (work_.shared.others[piece / 32] >> piece % 32 & 1);
+          i < only_.parts && piece < only_.end && (only_.others[piece / 32] >> piece % 32 & 1);
       if (is_other[i]) words[i] = load_relaxed_8(partials.ml_at(piece, row));
-      if (i < parts_ && piece == item_.piece) parts.ml[i] = own[row];
+      if (i < only_.parts && piece == item_.piece) parts.ml[i] = own[row];
     }
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i) {
       if (!is_other[i]) continue;
-      const float2* source = partials.ml_at(split * parts_ + i, row);
+      const float2* source = partials.ml_at(split * only_.parts + i, row);
       while (!is_written(words[i])) words[i] = load_relaxed_8(source);
       parts.ml[i] = {__uint_as_float(words[i].x), __uint_as_float(words[i].y)};
     }
@@ -181,18 +191,18 @@ class AwaitedMerge {
   }
 
   __device__ void weigh(const float2* own) const {
-    const int lane = thread_ % 32, num_splits = end_ / parts_;
+    const int lane = thread_ % 32, num_splits = only_.splits;
     for (int row = thread_ / 32; row < item_.num_rows; row += Tr::kClerks / 32) {
       const Parts parts = await_ml(lane, row, own);
       float2 split{-INFINITY, 0};
 #pragma unroll
       for (int i = 0; i < kLeaves; ++i) {
-        if (i >= parts_) break;
+        if (i >= only_.parts) break;
         const float2 part = parts.ml[i];
         const float m = fmaxf(split.x, part.x), reference = finite_or_zero(m);
         const float2 weight{exp2_approx(split.x - reference), exp2_approx(part.x - reference)};
         split = {m, __fmaf_rn(weight.y, part.y, __fmul_rn(weight.x, split.y))};
-        if (lane < num_splits) piece_weights(row)[lane * parts_ + i] = weight;
+        if (lane < num_splits) piece_weights(row)[lane * only_.parts + i] = weight;
       }
       float m = split.x;  // of the splits so far
 #pragma unroll
@@ -204,9 +214,12 @@ class AwaitedMerge {
       const float2 weight{exp2_approx(before - reference), exp2_approx(split.x - reference)};
       weights().split[row][lane] = weight;
       float l = 0;
-      for (int s = 0; s < num_splits; ++s)
-        l = __fmaf_rn(__shfl_sync(~0u, weight.y, s), __shfl_sync(~0u, split.y, s),
-                      __fmul_rn(__shfl_sync(~0u, weight.x, s), l));
+#pragma unroll 1
+      for (int first = 0; first < num_splits; first += 4)
+#pragma unroll
+        for (int s = first; s < first + 4; ++s)  // splits that are not there change nothing
+          l = __fmaf_rn(__shfl_sync(~0u, weight.y, s), __shfl_sync(~0u, split.y, s),
+                        __fmul_rn(__shfl_sync(~0u, weight.x, s), l));
       m = __shfl_sync(~0u, m, num_splits - 1);
       if (lane == 0) weights().total[row] = {m, l};
     }
@@ -220,7 +233,7 @@ class AwaitedMerge {
   }
   // Adds the pieces from `first` on, whole splits.
   __device__ void add_pieces(int first, int row, float4& total) const {
-    switch (parts_) {
+    switch (only_.parts) {
       case 1:
         return add_splits<1>(first, row, total);
       case 2:
@@ -236,7 +249,7 @@ class AwaitedMerge {
     static_assert(kParts <= kLeaves && kLeaves == 4);
     const float2* of_pieces = &piece_weights(row)[first];
     const float2* of_splits = &weights().split[row][first / kParts];
-    const float2* const end = of_pieces + min(end_ - first, at_once_);
+    const float2* const end = of_pieces + min(only_.end - first, only_.at_once);
     uint32_t place = place_of(0);
 #pragma unroll 1
     for (; of_pieces != end; of_pieces += kParts) {
@@ -255,9 +268,8 @@ class AwaitedMerge {
 
   const Work<Tr>& work_;
   const DecodeItem& item_;
+  const typename Tr::OnlyItem& only_;
   const int thread_;
-  int end_, parts_;  // see Pieces
-  int at_once_;      // pieces, of whole splits
 };
 
 }  // namespace pagoda::cuda::decode

@@ -11,6 +11,19 @@
 
 namespace pagoda::cuda::decode {
 
+// The partial states of an item's rows, for one key head. Made by partials_of.
+template <int kHeadDimV>
+struct PartialStates {
+  float* out;                     // [num_rows, kHeadDimV] of the first piece
+  float2* ml;                     // [num_rows]
+  int64_t out_stride, ml_stride;  // elements from piece to piece
+
+  __device__ float* at(int piece, int row, int column) const {
+    return out + piece * out_stride + row * kHeadDimV + column;
+  }
+  __device__ float2* ml_at(int piece, int row) const { return ml + piece * ml_stride + row; }
+};
+
 template <class T, int kHeadDim_, int kHeadDimV_, int kRowTiles_, Code kKeyCode_ = Code::same,
           Code kValueCode_ = Code::same>
 struct Traits {
@@ -20,6 +33,7 @@ struct Traits {
   static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_, kRowTiles = kRowTiles_;
   static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
 
+  using Partials = PartialStates<kHeadDimV>;
   static constexpr int kStreams = 4;
   static constexpr int kClerks = 128, kThreads = 32 * kStreams + kClerks;
   // Codes take half the bytes and more work: a stream takes twice as many keys at once, so that its
@@ -54,6 +68,16 @@ struct Traits {
   // Two rows lie 8 banks apart, so that a transposed state is stored without conflicts.
   static constexpr int kStatePitch = kHeadDimV + 4;
 
+  // What the clerks know of the block's only item, if no block has a second one (kItemIsAlone).
+  struct OnlyItem {
+    int32_t head;
+    bool is_merger;
+    int32_t set;                 // of its slots in this launch, see kSecondSet
+    int32_t end, parts, splits;  // of its pieces, see Pieces
+    int32_t at_once;             // pieces that are merged at a time, whole splits
+    uint32_t others[kMaxPieces / 32 + 1];  // pieces that other blocks have, a bit for each
+    Partials partials[2];                  // of either set
+  };
   struct StateTile {
     float out[kStreams][8][kStatePitch];
     float2 ml[kStreams][8];
@@ -69,12 +93,10 @@ struct Traits {
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
     uint32_t arrivals_before;              // of the item last reported
-    bool is_merger;                        // of the block's only item, see kItemIsAlone
-    int32_t set;                           // of its slots, see kSecondSet
-    uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
-    int32_t pieces_end, pieces_parts;      // of it, see Pieces
-    int32_t num_items, first_item, item_stride;  // see Work
-    int32_t leaves_shared[kStreams];             // by each stream so far; registers are few
+    OnlyItem only;
+    // See Work. Apart from what changes later, which the same wide load would read.
+    alignas(16) int32_t num_items, first_item, item_stride;
+    alignas(16) int32_t leaves_shared[kStreams];  // by each stream so far; registers are few
   };
   // Partial states that the ring has room for, four columns of a thread's at a time.
   static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);

@@ -47,9 +47,6 @@ struct DecodeTraits {
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full, state_empty;
     int32_t index[kItems];  // in the list of items times key heads; below 0: there are no more
-    // No item is a block's only one here; see decode::Traits.
-    static constexpr bool is_merger = false;
-    static constexpr int32_t set = 0, pieces_end = 0;
   };
 };
 
