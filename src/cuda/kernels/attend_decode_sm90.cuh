@@ -231,6 +231,7 @@ __device__ void run_stream(const Work<Tr>& work) {
   if (lane == 0) shared.leaves_shared[stream] = 0;
   __syncwarp();
   Loader<Tr> loader(work, ring);
+  loader.begin();
   WarpState<Tr> state;
   int stage = 0;
   int entered = -1;  // 2 n: item n's rows are known; 2 n + 1: its query is there too
