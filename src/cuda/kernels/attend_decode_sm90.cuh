@@ -71,7 +71,7 @@ __device__ void take_share(const AttendParams& params, typename Tr::Shared& shar
   const int num = blockIdx.x < stride && first < all ? (all - first + stride - 1) / stride : 0;
   if (threadIdx.x % 32 == 0) {
     shared.num_items = num, shared.first_item = first, shared.item_stride = stride;
-    shared.only.is_merger = false;
+    shared.fills_device = 2 * all > stride;
   }
   __syncwarp();
   fetch_item(Work<Tr>(params, shared), 0);
@@ -149,21 +149,21 @@ class Finisher {
   // The block's only item, when no block has another (kItemIsAlone): in front of the wait for
   // earlier kernels, then behind it.
   __device__ void prepare_only_item() const {
-    if (work_.item(0).num_pieces > 1 && thread_ < 32) AwaitedMerge<Tr>::prepare(work_);
+    if (work_.item(0).num_pieces == 1) return;
+    if (thread_ < 32) AwaitedMerge<Tr>::prepare(work_);
+    meet();
   }
   __device__ void start_only_item() const {
     if (work_.item(0).num_pieces == 1) return;
     if (thread_ == kStarter) AwaitedMerge<Tr>::start(work_);
     meet();
-    AwaitedMerge<Tr>(work_, thread_).clear_other_set();
+    const AwaitedMerge<Tr> merge(work_, thread_);
+    merge.clear_other_set();
+    if (thread_ < 32) merge.settle(work_.shared.state_full[0]);
   }
   // After a meeting behind the start, when it is written.
   __device__ void merge_only_item() const {
-    if (!work_.shared.only.is_merger) return;
-    if (thread_ == 0)  // for the next launch
-      *arrivals_of_item(work_.params, work_.item(0), work_.shared.only.head) =
-          work_.shared.only.set == 0 ? kSecondSet : 0;
-    AwaitedMerge<Tr>(work_, thread_).run(count_);
+    if (work_.item(0).num_pieces > 1) AwaitedMerge<Tr>(work_, thread_).run(count_);
   }
 
   __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }

@@ -207,7 +207,6 @@ __device__ void finish_split(const AttendParams& params, const DecodeItem& item,
   if constexpr (requires { shared.only; })
     if (item.num_pieces > 1 && (item.flags & kItemIsAlone)) {
       const auto& only = shared.only;
-      if (only.is_merger) return;
       return write_partial<Tr>(only.partials[only.set], item.piece, row, column, state);
     }
   const Partials<Tr> partials = partials_of<Tr>(params, item, head);

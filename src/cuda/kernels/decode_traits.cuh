@@ -11,6 +11,15 @@
 
 namespace pagoda::cuda::decode {
 
+// Among how many blocks the merging of a request is shared out at most (decode_awaited.cuh), for how
+// many pieces a thread asks at once, and what the block with the first share knows of the others, a
+// bit for each.
+inline constexpr int kMostShares = 8, kPiecesOfTask = 4;
+static_assert(kPiecesOfTask >= kLeaves);
+struct ShareAnswers {
+  uint32_t missing, declined;
+};
+
 // The partial states of an item's rows, for one key head. Made by partials_of.
 template <int kHeadDimV>
 struct PartialStates {
@@ -71,10 +80,13 @@ struct Traits {
   // What the clerks know of the block's only item, if no block has a second one (kItemIsAlone).
   struct OnlyItem {
     int32_t head;
-    bool is_merger;
-    int32_t set;                 // of its slots in this launch, see kSecondSet
-    int32_t end, parts, splits;  // of its pieces, see Pieces
-    int32_t at_once;             // pieces that are merged at a time, whole splits
+    uint32_t* arrivals;
+    int32_t set;                  // of its slots in this launch, see kSecondSet
+    int32_t share;                // of the merging that is this block's; below 0: none
+    ShareAnswers answers;         // to the block with the first share
+    int32_t parts, splits;        // parts: of a split, see Pieces
+    int32_t num_shares, share_groups;  // groups of four columns in a share
+    int32_t tasks, task_splits;        // tasks of a group; splits of a task
     uint32_t others[kMaxPieces / 32 + 1];  // pieces that other blocks have, a bit for each
     Partials partials[2];                  // of either set
   };
@@ -96,11 +108,9 @@ struct Traits {
     OnlyItem only;
     // See Work. Apart from what changes later, which the same wide load would read.
     alignas(16) int32_t num_items, first_item, item_stride;
+    bool fills_device;  // the step: more than half of the blocks have items
     alignas(16) int32_t leaves_shared[kStreams];  // by each stream so far; registers are few
   };
-  // Partial states that the ring has room for, four columns of a thread's at a time.
-  static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);
-  static constexpr int kPiecesAtOnce = kRingRoom < 32 ? kRingRoom : 32;
   static_assert(sizeof(Shared) <= 227 * 1024);
   static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
   // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
