@@ -14,7 +14,7 @@ namespace pagoda::cuda::decode {
 // Among how many blocks the merging of a request is shared out at most (decode_awaited.cuh), for how
 // many pieces a thread asks at once, and what the block with the first share knows of the others, a
 // bit for each.
-inline constexpr int kMostShares = 8, kPiecesOfTask = 4;
+inline constexpr int kMostShares = 4, kPiecesOfTask = 4;
 static_assert(kPiecesOfTask >= kLeaves);
 struct ShareAnswers {
   uint32_t missing, declined;
