@@ -4,9 +4,10 @@
 //
 // The blocks that start last among a request's pieces take a share each, of its rows and columns;
 // the very last the first share. Only that one knows from the start that all others are running, so
-// that it may wait for them. Another asks while its keys come in whether all have started by now. If
-// not, it declines: it must not wait for a block that may itself wait for this one's place. The last
-// block hears from all and merges what they have declined, so no two blocks wait for each other.
+// that it may wait for them. Another asks while its keys come in whether all have started by now.
+// If not, it declines: it must not wait for a block that may itself wait for this one's place. The
+// last block hears from all and merges what they have declined, so no two blocks wait for each
+// other.
 #pragma once
 
 #include "decode_finish.cuh"
@@ -152,9 +153,7 @@ class AwaitedMerge {
     float2 total[Tr::kRows];  // m and l in the end
   };
   static_assert(sizeof(Weights) <= sizeof(Tr::Shared::queries));
-  __device__ Weights& weights() const {
-    return *reinterpret_cast<Weights*>(work_.shared.queries);
-  }
+  __device__ Weights& weights() const { return *reinterpret_cast<Weights*>(work_.shared.queries); }
   // A share's columns of all splits. [splits][groups of the share], in the ring, which nobody needs
   // any more.
   static constexpr int kMostGroups = (Tr::kRows * kGroups + kMostShares - 1) / kMostShares;
@@ -184,9 +183,8 @@ class AwaitedMerge {
       const int at = i - task * count, group = first + at;
       const int row = group / kGroups, column = group % kGroups * 4;
       float4* out = split_out() + task * only_.task_splits * count + at;
-      float2* ml = group == first || column == 0
-                       ? &weights().split[row][task * only_.task_splits]
-                       : nullptr;
+      float2* ml =
+          group == first || column == 0 ? &weights().split[row][task * only_.task_splits] : nullptr;
       await_splits(task * only_.task_splits, row, column, turn, out, ml, count);
     }
   }

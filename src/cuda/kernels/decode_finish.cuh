@@ -111,8 +111,7 @@ __device__ void write_partial(const Partials<Tr>& partials, int piece, int row, 
 template <class Tr>
 __device__ RowState read_partial(const Partials<Tr>& partials, int piece, int row, int column) {
   const float2 part = __ldcg(partials.ml_at(piece, row));
-  return {part.x, part.y,
-          __ldcg(reinterpret_cast<const float4*>(partials.at(piece, row, column)))};
+  return {part.x, part.y, __ldcg(reinterpret_cast<const float4*>(partials.at(piece, row, column)))};
 }
 
 // Which pieces of an item's rows there are: numbers below `end`, of which leaves may be missing.
@@ -285,8 +284,8 @@ __device__ RowState merge_leaves(const Partials<Tr>& partials, const Pieces& pie
     const auto is_real = [&](int i) { return i < pieces.parts && pieces.has_leaf(split, i); };
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i)
-      part[i] = read_partial<Tr>(
-          partials, is_real(i) ? split * pieces.parts + i : pieces.last, row, column);
+      part[i] = read_partial<Tr>(partials, is_real(i) ? split * pieces.parts + i : pieces.last, row,
+                                 column);
     RowState sum = empty_state();
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i) sum = merge(sum, is_real(i) ? part[i] : empty_state());

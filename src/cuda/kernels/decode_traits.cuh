@@ -11,9 +11,9 @@
 
 namespace pagoda::cuda::decode {
 
-// Among how many blocks the merging of a request is shared out at most (decode_awaited.cuh), for how
-// many pieces a thread asks at once, and what the block with the first share knows of the others, a
-// bit for each.
+// Among how many blocks the merging of a request is shared out at most (decode_awaited.cuh), for
+// how many pieces a thread asks at once, and what the block with the first share knows of the
+// others, a bit for each.
 inline constexpr int kMostShares = 4, kPiecesOfTask = 4;
 static_assert(kPiecesOfTask >= kLeaves);
 struct ShareAnswers {
@@ -81,12 +81,12 @@ struct Traits {
   struct OnlyItem {
     int32_t head;
     uint32_t* arrivals;
-    int32_t set;                  // of its slots in this launch, see kSecondSet
-    int32_t share;                // of the merging that is this block's; below 0: none
-    ShareAnswers answers;         // to the block with the first share
-    int32_t parts, splits;        // parts: of a split, see Pieces
-    int32_t num_shares, share_groups;  // groups of four columns in a share
-    int32_t tasks, task_splits;        // tasks of a group; splits of a task
+    int32_t set;                           // of its slots in this launch, see kSecondSet
+    int32_t share;                         // of the merging that is this block's; below 0: none
+    ShareAnswers answers;                  // to the block with the first share
+    int32_t parts, splits;                 // parts: of a split, see Pieces
+    int32_t num_shares, share_groups;      // groups of four columns in a share
+    int32_t tasks, task_splits;            // tasks of a group; splits of a task
     uint32_t others[kMaxPieces / 32 + 1];  // pieces that other blocks have, a bit for each
     Partials partials[2];                  // of either set
   };
@@ -104,7 +104,7 @@ struct Traits {
     float2 request_ml[2][kRows];           // the same of an item of several splits
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
-    uint32_t arrivals_before;              // of the item last reported
+    uint32_t arrivals_before;  // of the item last reported
     OnlyItem only;
     // See Work. Apart from what changes later, which the same wide load would read.
     alignas(16) int32_t num_items, first_item, item_stride;
