@@ -176,6 +176,7 @@ class DeviceStep {
     ScheduleParams own = schedule_params;
     own.num_decode_blocks = num_decode_blocks;
     own.num_prefill_blocks = num_prefill_blocks;
+    check_cuda(cudaMemsetAsync(arrivals_.get(), 0, 4 * arrivals_.size(), stream), "clearing");
     launch_schedule(own, stream);
   }
   AttendParams layer(int index) const {

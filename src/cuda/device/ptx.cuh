@@ -22,6 +22,15 @@ __device__ inline void maybe_delay() {
 #endif
 }
 
+// Sometimes true in such a build, for what else happens too rarely to be tested.
+__device__ inline bool by_chance() {
+#ifdef PAGODA_DELAYS
+  return clock64() / 64 % 4 == 0;
+#else
+  return false;
+#endif
+}
+
 // ---- asynchronous copies by the threads -----------------------------------------------------
 
 // 16 bytes, past the first-level cache; zeros if `valid` is false, in which case `source` is not
@@ -100,6 +109,21 @@ __device__ inline void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
       "r"(parity)
       : "memory");
   maybe_delay();
+}
+
+// Whether the phase of this parity has completed.
+__device__ inline bool mbarrier_test(uint64_t& barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "mbarrier.test_wait.parity.shared.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}\n"
+      : "=r"(done)
+      : "r"(shared_address(&barrier)), "r"(parity)
+      : "memory");
+  return done != 0;
 }
 
 __device__ inline void mbarrier_arrive_expect_bytes(uint64_t& barrier, uint32_t bytes) {
@@ -289,6 +313,22 @@ __device__ inline uint2 load_relaxed_8(const void* source) {
                : "l"(source)
                : "memory");
   return x;
+}
+__device__ inline uint4 load_relaxed_16(const void* source) {
+  uint4 x;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "l"(source)
+               : "memory");
+  return x;
+}
+__device__ inline uint32_t load_relaxed(const uint32_t* source) {
+  uint32_t x;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(source) : "memory");
+  return x;
+}
+__device__ inline void store_relaxed(uint32_t* to, uint32_t x) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(x) : "memory");
 }
 __device__ inline void store_relaxed_16(void* to, const uint4& x) {
   asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y),

@@ -67,13 +67,14 @@ __device__ void take_share(const AttendParams& params, typename Tr::Shared& shar
   const int4 header = __ldcg(reinterpret_cast<const int4*>(params.schedule));
   const int all = header.x * params.num_kv_heads, first = blockIdx.x, stride = header.z;
   if (threadIdx.x % 32 == 0) {
-    shared.is_merger = false, shared.set = 0;
     shared.takes_shares = Tr::kIsRest && header.y > 0;
     shared.first_item = first, shared.item_stride = stride;
     shared.num_items = first < stride && first < all ? (all - first + stride - 1) / stride : 0;
+    shared.fills_device = 2 * all > stride;
     if (shared.takes_shares) {
       const int2 share = take_items(*params.mixed, all);
       shared.first_item = share.x, shared.num_items = share.y, shared.item_stride = 1;
+      shared.fills_device = false;
     }
   }
   __syncwarp();
@@ -116,7 +117,6 @@ class Finisher {
     bool first_leaf = true;
     for (int end = end_of_leaf(item, item.key_begin);; end = end_of_leaf(item, end)) {
       const int buffer = count_ % Tr::kStateBuffers;
-      mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
       const bool is_last = end == item.key_end;
       const Leaf leaf{.tiles_at = buffer * Tr::kRowTiles,
                       .turn = count_,
@@ -124,6 +124,7 @@ class Finisher {
                       .is_first = first_leaf,
                       .ends_split = ends_split(item, end),
                       .is_last = is_last};
+      mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
       finish_leaf<Tr>(work_.params, item, work_.head(n), shared, leaf, thread_, Tr::kClerks);
       meet();
       mbarrier_arrive_for_all(shared.state_empty[buffer], thread_ == 0);
@@ -149,33 +150,30 @@ class Finisher {
     merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
-  // The block's only item, when no block has another (kItemIsAlone): who starts last among its
-  // pieces merges them.
-  __device__ void start_only_item() const {
-    const DecodeItem& item = work_.item(0);
-    if (item.num_pieces == 1) return;
-    if (thread_ == 0) {
-      const uint32_t before =
-          atomic_add_relaxed(arrivals_of_item(work_.params, item, work_.head(0)), 1);
-      work_.shared.is_merger = (before & ~kSecondSet) + 1 == static_cast<uint32_t>(item.num_pieces);
-      work_.shared.set = before & kSecondSet ? 1 : 0;
-    }
-    if (thread_ < 32) AwaitedMerge<Tr>::find_pieces(work_);
+  // The block's only item, when no block has another (kItemIsAlone): in front of the wait for
+  // earlier kernels, then behind it.
+  __device__ void prepare_only_item() const {
+    if (work_.item(0).num_pieces == 1) return;
+    if (thread_ < 32) AwaitedMerge<Tr>::prepare(work_);
     meet();
-    AwaitedMerge<Tr>(work_, thread_).clear_other_set();
+  }
+  __device__ void start_only_item() const {
+    if (work_.item(0).num_pieces == 1) return;
+    if (thread_ == kStarter) AwaitedMerge<Tr>::start(work_);
+    meet();
+    const AwaitedMerge<Tr> merge(work_, thread_);
+    merge.clear_other_set();
+    if (thread_ < 32) merge.settle(work_.shared.state_full[0]);
   }
   // After a meeting behind the start, when it is written.
   __device__ void merge_only_item() const {
-    if (!work_.shared.is_merger) return;
-    if (thread_ == 0)  // for the next launch
-      *arrivals_of_item(work_.params, work_.item(0), work_.head(0)) =
-          work_.shared.set == 0 ? kSecondSet : 0;
-    AwaitedMerge<Tr>(work_, thread_).run(count_);
+    if (work_.item(0).num_pieces > 1) AwaitedMerge<Tr>(work_, thread_).run(count_);
   }
 
   __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
 
  private:
+  static constexpr int kStarter = 32;  // of another warp than the one that fetches queries
   const Work<Tr>& work_;
   const int thread_;
   int count_ = 0;  // leaves
@@ -185,10 +183,11 @@ template <class Tr>
 __device__ void run_clerks(const Work<Tr>& work) {
   const bool fetches = threadIdx.x % Tr::kClerks < 32;
   for (int n = 1; fetches && n < Tr::kItemsAhead; ++n) fetch_item(work, n);
-  work.wait_for_inputs();
-  for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
   work.wait_item(0);
+  if (work.is_alone()) finisher.prepare_only_item();
+  work.wait_for_inputs();
+  for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   if (work.is_alone()) finisher.start_only_item();
   const int last = work.num_items - 1;
   for (int n = 0; n <= last + 2; ++n) {
@@ -236,6 +235,7 @@ __device__ void run_stream(const Work<Tr>& work) {
   if (lane == 0) shared.leaves_shared[stream] = 0;
   __syncwarp();
   Loader<Tr> loader(work, ring);
+  loader.begin();
   WarpState<Tr> state;
   int stage = 0;
   int entered = -1;  // 2 n: item n's rows are known; 2 n + 1: its query is there too
@@ -276,6 +276,7 @@ __device__ void run_stream(const Work<Tr>& work) {
     if (count >= Tr::kStateBuffers)
       mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
     share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
+    __syncwarp();  // all lanes have read the count
     if (lane == 0) shared.leaves_shared[stream] = count + 1;
     __syncwarp();
     mbarrier_arrive_for_all(shared.state_full[buffer], lane == 0);
@@ -302,8 +303,7 @@ __device__ void end_barriers(typename Tr::Shared& shared) {
 }
 
 // Where items are taken a few at a time: the next, when all warps have done with those before.
-// Returns whether there are any. By warps that only wait for it, and by those of which one takes
-// it.
+// Returns whether there are any. By warps that only wait, and by those of which one takes them.
 template <class Tr>
 __device__ bool await_next_share(typename Tr::Shared& shared) {
   if (!Tr::kIsRest || !shared.takes_shares) return false;

@@ -48,9 +48,6 @@ struct DecodeTraits {
     uint64_t state_full, state_empty;
     int32_t index[kItems];  // in the list of items times key heads; below 0: there are no more
     volatile int64_t end_of_tiles;  // by the multiprocessor's clock; see tell_end
-    // No item is a block's only one here; see decode::Traits.
-    static constexpr bool is_merger = false;
-    static constexpr int32_t set = 0, pieces_end = 0;
   };
 };
 
