@@ -24,10 +24,10 @@ void WorkspaceMap::add_array(const std::string& name, size_t count, size_t eleme
   add(name, size);
 }
 
-const Region& WorkspaceMap::find(std::string_view name) const {
+const Region& WorkspaceMap::find(const std::string& name) const {
   for (const Region& region : regions_)
     if (region.name == name) return region;
-  throw Failure(PAGODA_INTERNAL, "the workspace has no region " + std::string(name), Where::here());
+  throw Failure(PAGODA_INTERNAL, "the workspace has no region " + name, Where::here());
 }
 
 }  // namespace pagoda

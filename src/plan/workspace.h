@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace pagoda {
@@ -25,7 +24,7 @@ class WorkspaceMap {
   // size = count * element, checked.
   void add_array(const std::string& name, size_t count, size_t element_size);
 
-  const Region& find(std::string_view name) const;
+  const Region& find(const std::string& name) const;
   const std::vector<Region>& regions() const { return regions_; }
   size_t size() const { return size_; }
 

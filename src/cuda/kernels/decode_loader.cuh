@@ -19,8 +19,7 @@ class Loader {
       : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {}
 
   // In front of the wait for earlier kernels: finds the first tiles, and brings them near while the
-  // kernel before ends. Where few blocks have items that one is a chain of waits itself, and what
-  // comes between them costs more than it saves.
+  // kernel before ends, unless so few blocks have items that the memory is not busy anyway.
   __device__ void begin() {
     if (enter_batch(0) && work_.shared.fills_device) prefetch_first();
   }
