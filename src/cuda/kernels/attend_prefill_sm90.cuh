@@ -39,6 +39,7 @@ __device__ void init_barriers(typename Tr::Shared& shared) {
     mbarrier_init(barrier, kConsumerWarps + Tr::kWorkReaders);
   for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, Tr::kQueryWarps);
   for (uint64_t& barrier : shared.query_empty) mbarrier_init(barrier, kConsumerWarps);
+  for (uint64_t& barrier : shared.query_read) mbarrier_init(barrier, 4);
   for (int i = 0; i < Tr::kStages; ++i) {
     mbarrier_init(shared.key_full[i], 1);
     mbarrier_init(shared.value_full[i], 1);

@@ -59,7 +59,8 @@ class Consumer {
 
     __device__ Rows(const PrefillTile& tile, const typename Tr::Ranges& ranges, int first,
                     int group)
-        : seen{without(tile, ranges.of_row[first]), without(tile, ranges.of_row[first + 8])},
+        : seen{without(tile, ranges.of_row[first].hidden),
+               without(tile, ranges.of_row[first + 8].hidden)},
           all(ranges.of_all[group]) {}
     static __device__ KeyRange without(const PrefillTile& tile, const HiddenEnds& hidden) {
       return {tile.key_begin + hidden.front, tile.key_end - hidden.back};
@@ -150,6 +151,7 @@ class Consumer {
   // cores are at the next scores.
   __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
     const int slot = query_.slot;
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_read[group_]);
     query_.advance();
     begin_values(p_);
     wait_for_query();
@@ -157,7 +159,7 @@ class Consumer {
     begin_scores();
     const Rows rows(next.tile, shared_.ranges[query_.slot], first_row(), group_);
     finish_values<1>();
-    stage(finish(work), slot);
+    stage(finish(work, &shared_.ranges[slot]), slot);
     wgmma_wait<0>();
     take_scores();
     weigh_first(next, rows);
@@ -169,7 +171,7 @@ class Consumer {
     query_.advance();
     begin_values(p_);
     finish_values<0>();
-    const Scales scales = finish(work);
+    const Scales scales = finish(work, nullptr);
 #pragma unroll
     for (int e = 0; e < 2; ++e)
       store_row<Tr>(params_, work, first_row() + 8 * e, o_, scales.of_row[e], e);
@@ -462,7 +464,9 @@ class Consumer {
   __device__ __forceinline__ void weigh_first(const Work& work, const Rows& rows) {
     finish_logits(work, rows, last_tile());
     states_ = RowStates();
-    settle({INFINITY, INFINITY});
+    const Maxima maxima = max_scores();
+#pragma unroll
+    for (int e = 0; e < 2; ++e) states_.reference[e] = reference_of(maxima.of_row[e]);
     add_up(weigh(p_));
 #pragma unroll
     for (float& o : o_) o = 0;
@@ -470,28 +474,40 @@ class Consumer {
 
   // Moves the references of those rows whose sums are too large; o is still to follow.
   __device__ void settle(const Sums& sums) {
+    const Maxima maxima = max_scores();
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const float sum = over_row(sums.of_row[e], larger);
+      const float before = states_.reference[e];
+      if (sum >= kLimit) states_.reference[e] = reference_of(maxima.of_row[e]);
+      rescale_[e] = exp2_approx(before - states_.reference[e]);
+      states_.l[e] *= rescale_[e];
+    }
+  }
+  // The largest of s of the thread's two rows.
+  struct Maxima {
+    float of_row[2];
+  };
+  __device__ __forceinline__ Maxima max_scores() const {
     float m[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
 #pragma unroll
     for (int i = 0; i < kScores; ++i) {
       float& part = m[i / 2 % 2][i / 4 % 2];
       part = fmaxf(part, s_[i]);
     }
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const auto larger = [](float a, float b) { return fmaxf(a, b); };
-      const float max_seen = over_row(fmaxf(m[e][0], m[e][1]), larger);
-      const float sum = over_row(sums.of_row[e], larger);
-      const float before = states_.reference[e];
-      if (sum >= kLimit) states_.reference[e] = max_seen == -INFINITY ? kUnset : factor_ * max_seen;
-      rescale_[e] = exp2_approx(before - states_.reference[e]);
-      states_.l[e] *= rescale_[e];
-    }
+    return {over_row(fmaxf(m[0][0], m[0][1]), larger), over_row(fmaxf(m[1][0], m[1][1]), larger)};
+  }
+  __device__ float reference_of(float max_score) const {
+    return max_score == -INFINITY ? kUnset : factor_ * max_score;
   }
   __device__ void rescale() {
 #pragma unroll
     for (int i = 0; i < kOut; ++i) o_[i] *= rescale_[i / 2 % 2];
   }
 
+  static __device__ float larger(float a, float b) {
+    return fmaxf(a, b);
+  }
   // Combines what the four threads of a row have.
   template <class T, class Combine>
   static __device__ T over_row(T x, Combine combine) {
@@ -506,18 +522,34 @@ class Consumer {
     float of_row[2];
   };
 
-  __device__ __forceinline__ Scales finish(const Work& work) {
-    Scales scales;
+  // lse: of the rows, which others write; null: this thread does.
+  __device__ __forceinline__ Scales finish(const Work& work, typename Tr::Ranges* lse) {
+    float l[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      l[e] = over_row(states_.l[e], [](float a, float b) { return a + b; });
+    Scales scales = {{1, 1}};
+    if (params_.sinks) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e)
+        scales.of_row[e] =
+            add_sink(params_, work, first_row() + 8 * e, states_.reference[e], l[e]);
+    }
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float l = over_row(states_.l[e], [](float a, float b) { return a + b; });
-      scales.of_row[e] = finish_state(params_, work, first_row() + 8 * e, states_.reference[e], l);
+      const int row = first_row() + 8 * e;
+      const float lse_of_row = lse_of(states_.reference[e], l[e]);
+      scales.of_row[e] = divide(scales.of_row[e], l[e]);
+      if (lse == nullptr)
+        write_lse(params_, work, row, lse_of_row);
+      else if (threadIdx.x % 4 == 0)
+        lse->of_row[row].lse = lse_of_row;
     }
     return scales;
   }
   // The output to where the tile's queries are, from where others take it.
   __device__ __forceinline__ void stage(const Scales& scales, int slot) {
-    named_barrier_sync(3 + group_, 128);  // the group's other warps are done with the queries, too
+    mbarrier_wait(shared_.query_read[group_], num_staged_++ & 1);  // by the group's other warps, too
     stage_rows<Tr>(shared_.query[slot], 16 * (first_row() / 16), o_, scales.of_row);
     __syncwarp();
     release_query(slot);
@@ -531,6 +563,7 @@ class Consumer {
 
   RingPosition<Tr::kQueries> query_;
   uint32_t count_ = 0;  // tiles of keys before the one whose scores come next
+  uint32_t num_staged_ = 0;
   float s_[kScores], o_[kOut];
   Weights p_;  // of the tile before
   RowStates states_;

@@ -291,9 +291,12 @@ __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
     if constexpr (!Tr::kOverlaps) return;
     const StagedRows rows = staged[position.slot];
-    if (rows.head >= 0)
-      send_rows<Tr, 32 * Tr::kQueryWarps, kLanes>(attend, rows, shared.query[position.slot],
-                                                  threadIdx.x - 64);
+    if (rows.head >= 0) {
+      constexpr int kThreads = 32 * Tr::kQueryWarps;
+      const int thread = threadIdx.x - 64;
+      send_rows<Tr, kThreads, kLanes>(attend, rows, shared.query[position.slot], thread);
+      send_lse<Tr, kThreads>(attend, rows, shared.ranges[position.slot], thread);
+    }
     __syncwarp();
     if (threadIdx.x % 32 == 0) staged[position.slot] = next;
     __syncwarp();

@@ -39,7 +39,7 @@ __device__ void find_ranges(const AttendParams& params, const PrefillTile& tile,
   for (int row = thread; row < Tr::kRows; row += num_threads) {
     const int position = TileRow(params, tile, 0, row).position(tile);
     const KeyRange seen = within(tile, visible_keys(mask, position, tile.seq_len));
-    ranges.of_row[row] = {static_cast<uint16_t>(min(seen.begin - tile.key_begin, 0xffff)),
+    ranges.of_row[row].hidden = {static_cast<uint16_t>(min(seen.begin - tile.key_begin, 0xffff)),
                           static_cast<uint16_t>(min(tile.key_end - seen.end, 0xffff))};
   }
   if (thread >= Tr::kGroups) return;
