@@ -14,7 +14,7 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
                               const Operands& operands);
 // For a launch behind the decode kernel's, or for the mixed kernel and what comes behind that.
 PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared,
-                                KeyMaps& maps);
+                                KeyMaps& maps, PackedMaps& row_maps);
 
 CacheWriteParams cache_write_params_of(const Prepared& prepared, const Layer& layer,
                                        const TensorView& key, const TensorView& value);

@@ -58,6 +58,10 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&params.key_map);
     prefetch_tensor_map(&params.value_map);
+    if (params.has_row_maps) {
+      prefetch_tensor_map(&params.query_map);
+      prefetch_tensor_map(&params.out_map);
+    }
     init_barriers<Tr>(shared);
   }
   __syncthreads();

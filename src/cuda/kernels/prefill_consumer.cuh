@@ -551,6 +551,7 @@ class Consumer {
   __device__ __forceinline__ void stage(const Scales& scales, int slot) {
     mbarrier_wait(shared_.query_read[group_], num_staged_++ & 1);  // by the group's other warps, too
     stage_rows<Tr>(shared_.query[slot], 16 * (first_row() / 16), o_, scales.of_row);
+    fence_async_proxy();
     __syncwarp();
     release_query(slot);
   }

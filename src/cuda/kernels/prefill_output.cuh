@@ -74,32 +74,33 @@ __device__ void stage_rows(uint8_t* queries, int first, const float* o, const fl
   }
 }
 
-// By the warps that bring queries; thread: of kThreads, of which kLanes share a row.
-template <class Tr, int kThreads, int kLanes>
+// Rows [first, end) of the tile, by one warp, eight lanes to a row.
+template <class Tr>
 __device__ void send_rows(const AttendParams& attend, const StagedRows& rows, const uint8_t* staged,
-                          int thread) {
+                          int first, int end) {
+  constexpr int kLanes = 8;
   const uint32_t source = shared_address(staged);
-  const int num_rows = min(rows.end - rows.first, Tr::kRows);
+  const int lane = threadIdx.x % 32, real_end = min(rows.end - rows.first, end);
 #pragma unroll 2
-  for (int row = thread / kLanes; row < num_rows; row += kThreads / kLanes) {
+  for (int row = first + lane / kLanes; row < real_end; row += 32 / kLanes) {
     const PackedRow packed(attend, rows.first + row, rows.head);
     uint8_t* out = static_cast<uint8_t*>(attend.out) +
                    int64_t{rows.query_start + packed.token} * attend.out_token_stride +
                    packed.query_head * attend.out_head_stride;
 #pragma unroll
-    for (int chunk = thread % kLanes; chunk < Tr::kHeadDimV / 8; chunk += kLanes)
+    for (int chunk = lane % kLanes; chunk < Tr::kHeadDimV / 8; chunk += kLanes)
       *reinterpret_cast<uint4*>(out + 16 * chunk) =
           load_shared_16(source + Tr::QueryTile::offset(row, chunk));
   }
 }
 
 // Likewise, the rows' lse.
-template <class Tr, int kThreads>
+template <class Tr>
 __device__ void send_lse(const AttendParams& attend, const StagedRows& rows,
-                         const typename Tr::Ranges& staged, int thread) {
+                         const typename Tr::Ranges& staged, int first, int end) {
   if (attend.lse == nullptr) return;
-  const int num_rows = min(rows.end - rows.first, Tr::kRows);
-  for (int row = thread; row < num_rows; row += kThreads) {
+  const int real_end = min(rows.end - rows.first, end);
+  for (int row = first + threadIdx.x % 32; row < real_end; row += 32) {
     const PackedRow packed(attend, rows.first + row, rows.head);
     *lse_at(attend, rows.query_start + packed.token, packed.query_head) = staged.of_row[row].lse;
   }
