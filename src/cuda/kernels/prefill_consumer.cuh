@@ -150,19 +150,28 @@ class Consumer {
   // From a tile's last weights to the next one's first. The output is written while the tensor
   // cores are at the next scores.
   __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
+    const int last = KeyTiles<Tr>(next.tile).end - 1;
+    if (next.tile.key_end - last * Tr::kKeys <= Tr::kKeys / 2)
+      change_over<Tr::kKeys / 2>(work, next);
+    else
+      change_over<Tr::kKeys>(work, next);
+  }
+  // kColumns: of the next tile's first scores; its rows see none behind them.
+  template <int kColumns>
+  __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
     const int slot = query_.slot;
     if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_read[group_]);
     query_.advance();
     begin_values(p_);
     wait_for_query();
     wait(shared_.key_full, count_);
-    begin_scores();
+    begin_scores<kColumns>();
     const Rows rows(next.tile, shared_.ranges[query_.slot], first_row(), group_);
     finish_values<1>();
     stage(finish(work, &shared_.ranges[slot]), slot);
     wgmma_wait<0>();
     take_scores();
-    weigh_first(next, rows);
+    weigh_first<kColumns>(next, rows);
     ++count_;
   }
 
@@ -255,7 +264,8 @@ class Consumer {
 
   // ---- products -------------------------------------------------------------------------------
 
-  // s = Q K^T of the next tile of keys, under way.
+  // s = Q K^T of the next tile of keys, of which kColumns, under way.
+  template <int kColumns = Tr::kKeys>
   __device__ __forceinline__ void begin_scores() {
     using QueryTile = typename Tr::QueryTile;
     using KeyTile = typename Tr::KeyTile;
@@ -270,7 +280,7 @@ class Consumer {
     for (int step = 0; step < Tr::kHeadDim / 16; ++step) {
       const uint64_t a = advance(query, step / 4 * QueryTile::kSlabBytes + step % 4 * 32);
       const uint64_t b = advance(key, step / 4 * KeyTile::kSlabBytes + step % 4 * 32);
-      Wgmma<typename Tr::Type, Tr::kKeys>::keys(s_, a, b, step > 0);
+      Wgmma<typename Tr::Type, kColumns>::keys(s_, a, b, step > 0);
     }
     wgmma_commit();
   }
@@ -339,17 +349,18 @@ class Consumer {
 
   // ---- logits ---------------------------------------------------------------------------------
 
-  // s from q . k to logits; in base 2 if they are not plain, see factor_.
+  // The first kCount of s from q . k to logits; in base 2 if they are not plain, see factor_.
+  template <int kCount = kScores>
   __device__ void finish_logits(const Work& work, const Rows& rows, int index) {
     const int first = index * Tr::kKeys + 2 * (threadIdx.x % 4);
-    if (!plain_) apply_score(work, first);
+    if (!plain_) apply_score<kCount>(work, first);
     if (index * Tr::kKeys >= rows.all.begin && (index + 1) * Tr::kKeys <= rows.all.end) return;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const uint32_t seen =
           columns_below(rows.seen[e].end - first) & ~columns_below(rows.seen[e].begin - first);
 #pragma unroll
-      for (int i = 2 * e; i < kScores; i += 4) {
+      for (int i = 2 * e; i < kCount; i += 4) {
         if (!(seen >> (i / 4 * 2) & 1)) s_[i] = -INFINITY;
         if (!(seen >> (i / 4 * 2 + 1) & 1)) s_[i + 1] = -INFINITY;
       }
@@ -362,14 +373,15 @@ class Consumer {
     return count == 32 ? ~0u : (1u << count) - 1;
   }
 
+  template <int kCount>
   __device__ void apply_score(const Work& work, int first) {
     const Score2& score = params_.score;
     if (score.cap > 0) {
 #pragma unroll
-      for (float& s : s_) s = apply_cap(score, s);
+      for (int i = 0; i < kCount; ++i) s_[i] = apply_cap(score, s_[i]);
     } else {
 #pragma unroll
-      for (float& s : s_) s *= score.scale;
+      for (int i = 0; i < kCount; ++i) s_[i] *= score.scale;
     }
     if (score.alibi == Alibi::none) return;
     const bool linear = score.alibi == Alibi::linear;
@@ -379,7 +391,7 @@ class Consumer {
       const int position = row.position(work.tile);
       const float slope2 = row.real ? kLog2e * params_.alibi_slopes[row.query_head] : 0;
 #pragma unroll
-      for (int i = 2 * e; i < kScores; i += 4) {
+      for (int i = 2 * e; i < kCount; i += 4) {
         s_[i] += alibi2(linear, slope2, position, first + i / 4 * 8);
         s_[i + 1] += alibi2(linear, slope2, position, first + i / 4 * 8 + 1);
       }
@@ -461,13 +473,19 @@ class Consumer {
 
   // The weights of a tile's first scores, against their maxima: a row that sees one key gets weight
   // 1, and that key's values to the bit.
+  template <int kColumns = Tr::kKeys>
   __device__ __forceinline__ void weigh_first(const Work& work, const Rows& rows) {
-    finish_logits(work, rows, last_tile());
+    constexpr int kCount = kColumns / 2;
+    finish_logits<kCount>(work, rows, last_tile());
     states_ = RowStates();
-    const Maxima maxima = max_scores();
+    const Maxima maxima = max_scores<kCount>();
 #pragma unroll
     for (int e = 0; e < 2; ++e) states_.reference[e] = reference_of(maxima.of_row[e]);
-    add_up(weigh(p_));
+    PartSums part = {};
+    weigh<0, kCount>(p_, part);
+#pragma unroll
+    for (int i = kCount / 2; i < kWeights; ++i) p_[i] = 0;
+    add_up(sums_of(part));
 #pragma unroll
     for (float& o : o_) o = 0;
   }
@@ -488,10 +506,11 @@ class Consumer {
   struct Maxima {
     float of_row[2];
   };
+  template <int kCount = kScores>
   __device__ __forceinline__ Maxima max_scores() const {
     float m[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
 #pragma unroll
-    for (int i = 0; i < kScores; ++i) {
+    for (int i = 0; i < kCount; ++i) {
       float& part = m[i / 2 % 2][i / 4 % 2];
       part = fmaxf(part, s_[i]);
     }
