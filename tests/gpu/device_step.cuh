@@ -41,7 +41,6 @@ struct StepSpec {
   bool apart = false;         // long and short requests by kernels of their own
   uint64_t seed = 1;
   pagoda_kv_format kv_format = PAGODA_KV_SAME;
-  bool gathers_rows = false;  // of queries and outputs, also where the copy engine could
   bool general = false;  // by the general kernel also where others serve
   int mask_tile_kv = 0;  // keys of a block mask's tiles; 0: none
   int mask_tile_q = 64, mask_heads = 1;
@@ -196,7 +195,7 @@ class DeviceStep {
             .box_rows = box_rows,
             .query_map = query_map.value_or(CUtensorMap{}),
             .out_map = out_map.value_or(CUtensorMap{}),
-            .has_row_maps = query_map && out_map && !spec.gathers_rows,
+            .has_row_maps = query_map && out_map,
             .decode_key_map = rows_map(key_view(index), decode_box_rows),
             .decode_value_map = rows_map(value_view(index), decode_box_rows),
             .decode_box_rows = decode_box_rows,
