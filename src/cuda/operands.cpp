@@ -208,8 +208,8 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
   return params;
 }
 
-PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared,
-                                KeyMaps& maps, PackedMaps& row_maps) {
+PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared, KeyMaps& maps,
+                                PackedMaps& row_maps) {
   const Problem& problem = prepared.problem;
   const int32_t tile_keys = prefill::keys_per_tile(problem.head_dim, problem.head_dim_v);
   const int32_t box_rows = box_rows_of(params.page_size, tile_keys);

@@ -108,10 +108,10 @@ __device__ inline void mbarrier_arrive_expect_bytes(uint64_t& barrier, uint32_t 
 // Bytes that `barrier` is to wait for in its present phase, besides its arrivals.
 __device__ inline void mbarrier_expect_bytes(uint64_t& barrier, uint32_t bytes) {
   maybe_delay();
-  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(
-                   shared_address(&barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)),
+      "r"(bytes)
+      : "memory");
 }
 
 // ---- tensor copies ----------------------------------------------------------------------------
@@ -130,10 +130,10 @@ __device__ inline void copy_box_3d(uint32_t destination, const void* map, uint64
 }
 // From shared memory to a box; of what lies outside the tensor nothing is written.
 __device__ inline void store_box_3d(const void* map, uint32_t source, int c0, int c1, int c2) {
-  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(
-                   map),
-               "r"(source), "r"(c0), "r"(c1), "r"(c2)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+      "r"(source), "r"(c0), "r"(c1), "r"(c2)
+      : "memory");
 }
 // Until the stores that this thread has begun have read shared memory.
 __device__ inline void wait_for_stores_to_read() {

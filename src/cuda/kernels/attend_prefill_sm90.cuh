@@ -6,7 +6,8 @@
 //   warp 0           takes work; keys by the copy engine, in boxes that never cross the border of a
 //                    page, two stages
 //   warp 1           values, likewise
-//   warps 2 and 3    queries of the next two tiles; finished rows, from where their queries were
+//   warps 2 and 3    half a tile's queries each, of the next two tiles; finished rows, from where
+//                    their queries were, and their lse
 //   warps 4 to 7     rows 0 to 63   (prefill_consumer.cuh)
 //   warps 8 to 11    rows 64 to 127
 //
@@ -58,10 +59,6 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&params.key_map);
     prefetch_tensor_map(&params.value_map);
-    if (params.has_row_maps) {
-      prefetch_tensor_map(&params.query_map);
-      prefetch_tensor_map(&params.out_map);
-    }
     init_barriers<Tr>(shared);
   }
   __syncthreads();

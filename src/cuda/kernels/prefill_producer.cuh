@@ -1,6 +1,8 @@
 // Device only. The warp group that feeds the others. Its first warp hands out work and has the copy
 // engine bring keys, page by page; the second does so for values; the other two bring the queries,
-// whose rows are packed from several tokens and heads, and find out what each row sees.
+// whose rows are packed from several tokens and heads, take finished rows away, and find out what
+// each row sees. A box of the copy engine is half a tile of them where the group divides 64;
+// otherwise lanes bring and take 16 bytes each.
 #pragma once
 
 #include "paged_keys.cuh"
@@ -274,7 +276,8 @@ __device__ inline void await_gathered() {
 }
 
 // Half a tile's rows between shared memory and the tensors of the call, by the copy engine and one
-// warp. A half that the request does not fill may bring rows of the next one, which nobody looks at.
+// warp. A half that the request does not fill may bring rows of the next one, which nobody looks
+// at.
 template <class Tr>
 class HalfTileCopy {
  public:

@@ -31,6 +31,11 @@ __device__ inline KeyRange within(const PrefillTile& tile, const KeyRange& keys)
   return {max(keys.begin, tile.key_begin), min(keys.end, tile.key_end)};
 }
 
+// Whether the logit is the scale alone, which then joins the exponent.
+__device__ inline bool is_plain(const Score2& score) {
+  return score.cap == 0 && score.alibi == Alibi::none && score.scale > 0;
+}
+
 // What the rows of a warp group see.
 template <class Tr>
 __device__ void find_common_ranges(const AttendParams& params, const PrefillTile& tile,
@@ -41,13 +46,20 @@ __device__ void find_common_ranges(const AttendParams& params, const PrefillTile
   const int last = first + max(min(kHalfTileRows - 1, last_real), 0);
   const int first_position = TileRow(params, tile, 0, first).position(tile);
   const int last_position = TileRow(params, tile, 0, last).position(tile);
-  ranges.of_all[group] =
-      within(tile, all_visible(mask, first_position, last_position, tile.seq_len));
-  const KeyTiles<Tr> tiles(tile);
-  ranges.last_tile[group] = tiles.end - 1;
-  if (!(tile.flags & kTileIsPaired)) return;
+  const KeyRange all = within(tile, all_visible(mask, first_position, last_position, tile.seq_len));
   const KeyRange any = within(tile, any_visible(mask, first_position, last_position, tile.seq_len));
-  ranges.last_tile[group] = last_real < 0 || any.empty() ? tiles.first : (any.end - 1) / Tr::kKeys;
+  const KeyTiles<Tr> tiles(tile);
+  int last_tile = tiles.end - 1;
+  if (tile.flags & kTileIsPaired)
+    last_tile = last_real < 0 || any.empty() ? tiles.first : (any.end - 1) / Tr::kKeys;
+  ranges.of_all[group] = all;
+  ranges.last_tile[group] = last_tile;
+  constexpr int kQuarter = Tr::kKeys / 4;
+  const int key = last_tile * Tr::kKeys;
+  const int quarters = min(max((any.end - key + kQuarter - 1) / kQuarter, 1), 4);
+  const bool simple = is_plain(params.score) && all.begin <= key &&
+                      (quarters == 1 || all.end >= key + (quarters - 1) * kQuarter);
+  ranges.first_quarters[group] = simple ? quarters : Tr::Ranges::kAnyColumns;
 }
 
 // Fills in what rows [first, first + num_rows) of a tile see; whole halves. By one warp.

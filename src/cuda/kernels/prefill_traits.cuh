@@ -78,6 +78,10 @@ struct Traits {
     RowNote of_row[kRows];
     KeyRange of_all[kGroups];
     int32_t last_tile[kGroups];  // of keys, that a warp group begins with
+    // Quarters of that tile of which some row sees keys, where all rows see all in front of the
+    // last of them and logits are plain.
+    static constexpr int kAnyColumns = 0;  // otherwise
+    int32_t first_quarters[kGroups];
   };
   struct Shared {
     alignas(1024) uint8_t query[kQueries][QueryTile::kBytes];
