@@ -97,7 +97,8 @@ class CudaBackend final : public Backend {
     if (prefill.config.phase == Phase::general)
       launch_attend(prefill, params, num_sms, stream);
     else
-      launch_attend(prefill, prefill_params_of(params, prepared, key_maps_, row_maps_), num_sms, stream);
+      launch_attend(prefill, prefill_params_of(params, prepared, key_maps_, row_maps_), num_sms,
+                    stream);
   }
 
   void merge(const MergeOperands& operands, Stream stream) override {
