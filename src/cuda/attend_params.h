@@ -103,6 +103,9 @@ struct PrefillParams {
   AttendParams attend;
   CUtensorMap key_map, value_map;  // tensor_map.h
   int32_t box_rows = 0;            // of both
+  // Of the call's queries and outputs, in boxes of half a tile; where a half is no box, false.
+  CUtensorMap query_map = {}, out_map = {};
+  bool has_row_maps = false;
   // Of the mixed kernel, for the requests that it decodes; whole rows.
   CUtensorMap decode_key_map = {}, decode_value_map = {};
   int32_t decode_box_rows = 0;  // 8 or 16

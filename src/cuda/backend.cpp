@@ -97,7 +97,8 @@ class CudaBackend final : public Backend {
     if (prefill.config.phase == Phase::general)
       launch_attend(prefill, params, num_sms, stream);
     else
-      launch_attend(prefill, prefill_params_of(params, prepared, key_maps_), num_sms, stream);
+      launch_attend(prefill, prefill_params_of(params, prepared, key_maps_, row_maps_), num_sms,
+                    stream);
   }
 
   void merge(const MergeOperands& operands, Stream stream) override {
@@ -113,7 +114,7 @@ class CudaBackend final : public Backend {
   void attend_mixed(const Prepared& prepared, const AttendParams& params, cudaStream_t stream) {
     const CudaKernel& kernel = kernel_of(prepared);
     const int num_sms = properties_.multiProcessorCount;
-    const PrefillParams both = prefill_params_of(params, prepared, key_maps_);
+    const PrefillParams both = prefill_params_of(params, prepared, key_maps_, row_maps_);
     launch_attend(*kernel.prefill, both, num_sms, stream);
     launch_attend(*kernel.mixed, both, num_sms, stream);
     launch_attend(*decode_of(prepared), params, num_sms, stream);
@@ -135,6 +136,7 @@ class CudaBackend final : public Backend {
   const int32_t device_;
   std::vector<CudaKernel> kernels_;
   KeyMaps key_maps_;
+  PackedMaps row_maps_;
   cudaDeviceProp properties_ = {};
 };
 

@@ -132,6 +132,32 @@ CacheWriteSide write_side_of(const TensorView& source, const TensorView& cache,
   return side;
 }
 
+// The call's queries or outputs as tensor_map.h has them. Strides in bytes.
+KeyView rows_of_call(const void* data, const Prepared& prepared, int32_t head_dim,
+                     int64_t token_stride, int64_t head_stride) {
+  return {.data = data,
+          .num_pages = 1,
+          .page_size = prepared.batch.num_tokens,
+          .num_kv_heads = prepared.problem.num_heads,
+          .head_dim = head_dim,
+          .page_stride = prepared.batch.num_tokens * token_stride,
+          .token_stride = token_stride,
+          .head_stride = head_stride};
+}
+
+void add_row_maps(const Prepared& prepared, PackedMaps& maps, PrefillParams& params) {
+  const Problem& problem = prepared.problem;
+  const AttendParams& attend = params.attend;
+  const auto query = maps.find(rows_of_call(attend.query, prepared, problem.head_dim,
+                                            attend.query_token_stride, attend.query_head_stride),
+                               problem.dtype, problem.group());
+  const auto out = maps.find(rows_of_call(attend.out, prepared, problem.head_dim_v,
+                                          attend.out_token_stride, attend.out_head_stride),
+                             problem.dtype, problem.group());
+  params.has_row_maps = query && out;
+  if (params.has_row_maps) params.query_map = *query, params.out_map = *out;
+}
+
 }  // namespace
 
 AttendParams attend_params_of(const Prepared& prepared, const Attend& step, const Layer& layer,
@@ -184,8 +210,8 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
   return params;
 }
 
-PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared,
-                                KeyMaps& maps) {
+PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared, KeyMaps& maps,
+                                PackedMaps& row_maps) {
   const Problem& problem = prepared.problem;
   const int32_t tile_keys = prefill::keys_per_tile(problem.head_dim, problem.head_dim_v);
   const int32_t box_rows = box_rows_of(params.page_size, tile_keys);
@@ -199,6 +225,7 @@ PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prep
     all.decode_key_map = maps.find_rows(params.key, problem.dtype, all.decode_box_rows);
     all.decode_value_map = maps.find_rows(params.value, problem.dtype, all.decode_box_rows);
   }
+  add_row_maps(prepared, row_maps, all);
   return all;
 }
 

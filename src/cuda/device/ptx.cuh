@@ -133,12 +133,43 @@ __device__ inline void mbarrier_arrive_expect_bytes(uint64_t& barrier, uint32_t 
                : "memory");
 }
 
+// Bytes that `barrier` is to wait for in its present phase, besides its arrivals.
+__device__ inline void mbarrier_expect_bytes(uint64_t& barrier, uint32_t bytes) {
+  maybe_delay();
+  asm volatile(
+      "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)),
+      "r"(bytes)
+      : "memory");
+}
+
 // ---- tensor copies ----------------------------------------------------------------------------
 
 __device__ inline void prefetch_tensor_map(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
-// A box of a four-dimensional tensor, innermost coordinate first; `barrier` counts its bytes.
+// A box of a three-dimensional tensor, innermost coordinate first; `barrier` counts its bytes.
+__device__ inline void copy_box_3d(uint32_t destination, const void* map, uint64_t& barrier, int c0,
+                                   int c1, int c2) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(destination),
+      "l"(map), "r"(shared_address(&barrier)), "r"(c0), "r"(c1), "r"(c2)
+      : "memory");
+}
+// From shared memory to a box; of what lies outside the tensor nothing is written.
+__device__ inline void store_box_3d(const void* map, uint32_t source, int c0, int c1, int c2) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+      "r"(source), "r"(c0), "r"(c1), "r"(c2)
+      : "memory");
+}
+// Until the stores that this thread has begun have read shared memory.
+__device__ inline void wait_for_stores_to_read() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  maybe_delay();
+}
+// A box of a four-dimensional tensor, likewise.
 __device__ inline void copy_box_4d(uint32_t destination, const void* map, uint64_t& barrier, int c0,
                                    int c1, int c2, int c3) {
   asm volatile(

@@ -46,9 +46,11 @@ __device__ void produce_queries_and_values(const PrefillParams& params,
   producer.look_up(work);
   while (work) {
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
-    const int lane = threadIdx.x % 32;
-    prefill::fetch_queries<Tr>(params.attend, *work, shared, position.slot, lane, lane / 8,
-                               lane % 8);
+    prefill::gather_queries<Tr>(params.attend, *work, shared, position.slot, 0, Tr::kRows);
+    prefill::find_ranges<Tr>(params.attend, work->tile, shared.ranges[position.slot], 0, Tr::kRows);
+    prefill::await_gathered();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[position.slot]);
     position.advance();
     const typename Tr::Work* next = nullptr;
     producer.produce(*work, [&] {

@@ -87,7 +87,7 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
     alignas(16) prefill::StagedRows staged[kQueryWarps][kQueries];
     alignas(16) typename Alone::Work work[kTiles];
     uint64_t work_full[kTiles], work_empty[kTiles];
-    uint64_t query_full[kQueries], query_empty[kQueries];
+    uint64_t query_full[kQueries], query_empty[kQueries], query_read[Alone::kGroups];
     uint64_t key_full[Alone::kStages], key_empty[Alone::kStages];
     uint64_t value_full[Alone::kStages], value_empty[Alone::kStages];
     uint64_t slot_full[kSlots], slot_empty[kSlots];
