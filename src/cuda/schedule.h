@@ -107,16 +107,10 @@ struct alignas(16) ScheduleHeader {
 };
 
 #ifdef __CUDACC__
-// Which kernels have a part in the step. Past the first-level cache, where a line may be left from
-// before the schedule, as this is asked before earlier kernels are waited for.
-__device__ inline bool has_items(const ScheduleHeader* schedule) {
-  return __ldcg(&schedule->num_decode_items) > 0;
-}
-__device__ inline bool has_tiles(const ScheduleHeader* schedule) {
-  return __ldcg(&schedule->num_prefill_tiles) > 0;
-}
+// Whether the step is one for the mixed kernel. Past the first-level cache, where a line may be
+// left from before the schedule, as this is asked before earlier kernels are waited for.
 __device__ inline bool has_both(const ScheduleHeader* schedule) {
-  return has_items(schedule) && has_tiles(schedule);
+  return __ldcg(&schedule->num_decode_items) > 0 && __ldcg(&schedule->num_prefill_tiles) > 0;
 }
 #endif
 
