@@ -19,7 +19,8 @@ struct F32 {
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 2;
 
-constexpr bool kEncodesWords = false;  // encode.inl.h
+constexpr bool kEncodesWords = false;     // encode.inl.h
+constexpr bool kReducesTogether = false;  // softmax.inl.h
 
 inline Lanes first_lanes(int n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

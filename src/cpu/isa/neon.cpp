@@ -23,7 +23,8 @@ struct F32 {
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 4;
 
-constexpr bool kEncodesWords = false;  // encode.inl.h
+constexpr bool kEncodesWords = false;     // encode.inl.h
+constexpr bool kReducesTogether = false;  // softmax.inl.h
 
 inline uint32x4_t splat(uint32_t bits) {
   return vdupq_n_u32(bits);

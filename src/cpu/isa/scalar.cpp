@@ -22,7 +22,8 @@ struct F32 {
 constexpr int kBlockRows = 4;
 constexpr int kBlockVectors = 2;
 
-constexpr bool kEncodesWords = false;  // encode.inl.h
+constexpr bool kEncodesWords = false;     // encode.inl.h
+constexpr bool kReducesTogether = false;  // softmax.inl.h
 
 template <class To, class From>
 inline To bits_as(From from) {
