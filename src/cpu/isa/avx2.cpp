@@ -18,6 +18,8 @@ struct F32 {
 // Register block of the matrix products: 12 of the 16 registers hold sums.
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 2;
+// Rows of a tile at most; changes speed, never results.
+constexpr int kTileRows = 384;
 
 constexpr bool kEncodesWords = false;     // encode.inl.h
 constexpr bool kReducesTogether = false;  // softmax.inl.h

@@ -10,6 +10,8 @@ namespace pagoda::cpu::avx512 {
 // registers.
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 4;
+// Rows of a tile at most; changes speed, never results.
+constexpr int kTileRows = 512;
 
 // Lanes i of which bit i is set.
 inline Lanes lanes_of(uint64_t bits) {

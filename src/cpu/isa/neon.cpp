@@ -22,6 +22,8 @@ struct F32 {
 // side.
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 4;
+// Rows of a tile at most; changes speed, never results.
+constexpr int kTileRows = 384;
 
 constexpr bool kEncodesWords = false;     // encode.inl.h
 constexpr bool kReducesTogether = false;  // softmax.inl.h
