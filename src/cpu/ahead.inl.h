@@ -27,18 +27,35 @@ class Ahead {
     settle();
   }
 
-  // So many bytes were used: asks for as many.
+  // So many bytes were used: asks for as many, into the second-level cache. Into the first every
+  // line on its way would hold one of the few places for lines that a load has missed.
   void advance(int bytes) {
     credit_ += bytes;
-    while (stretch_ != nullptr && credit_ >= stretch_->bytes) {
-      const char* row = stretch_->rows[row_];
-      for (int i = 0; i < stretch_->bytes; i += 64) prefetch(row + i);
-      credit_ -= stretch_->bytes;
+    if (credit_ < kTogether || stretch_ == nullptr) return;
+    int rows = credit_ / stretch_->bytes;
+    credit_ -= rows * stretch_->bytes;
+    for (; rows > 0 && stretch_ != nullptr; --rows) {
+      ask_for(stretch_->rows[row_], stretch_->bytes);
       if (++row_ >= stretch_->end) settle();
     }
   }
 
  private:
+  // Bytes that are asked for at once, where rows are shorter.
+  static constexpr int kTogether = 1024;
+
+  [[gnu::always_inline]] static void ask_for(const char* row, int bytes) {
+    constexpr int kLine = 64, kLines = 4;
+    int at = 0;
+    for (; at + (kLines - 1) * kLine < bytes; at += kLines * kLine)
+#pragma GCC unroll 4
+      for (int line = 0; line < kLines; ++line) prefetch_second(row + at + line * kLine);
+    for (; at < bytes; at += kLine) prefetch_second(row + at);
+  }
+  [[gnu::always_inline]] static void prefetch_second(const char* p) {
+    __builtin_prefetch(p, 0, 2);
+  }
+
   void settle() {
     while (stretch_ != nullptr && row_ >= stretch_->end) {
       row_ -= stretch_->end;

@@ -43,24 +43,63 @@ inline void weigh_rows(const AttendTask& task, const Tile& tile, const TileScale
   const int columns = round_up(block.end, kWidth);
   const bool plain = !block.edge && columns == kTileKeys && task.softcap == 0 &&
                      task.bias == Bias::none && task.score.apply == nullptr;
-  for (int row = block.row; row < block.row + block.rows; ++row)
-    plain ? softmax_plain_row(task, scales, row)
-          : softmax_row(task, scales, row, tile.start, tile.seen.words[row], columns);
+  plain ? softmax_plain_rows(task, scales, block.row, block.rows)
+        : softmax_rows(task, scales, block.row, block.rows, tile.start, tile.seen.words + block.row,
+                       columns);
 }
 
-// Weights of every row for the tile, from packed keys.
-inline void weigh(const AttendTask& task, const Tile& tile, const TileScales& scales) {
+// Calls body(E{}) for the element's type.
+template <class Body>
+inline void with_element(Element element, const Body& body) {
+  if (element == Element::f32) return body(AsF32{});
+  if (element == Element::f16) return body(AsF16{});
+  if (element == Element::bf16) return body(AsBf16{});
+  if (element == Element::int8) return body(AsInt8{});
+  body(AsE4m3{});
+}
+
+inline int bytes_of(Element element) {
+  int bytes = 0;
+  with_element(element, [&]<class E>(E) { bytes = E::kBytes; });
+  return bytes;
+}
+
+// Asks for the rows [key, end) of a tile.
+inline void ask_for(const AttendTask& task, const Tile& tile, int key, int end) {
+  const int key_bytes = task.head_dim * bytes_of(task.key_element);
+  const int value_bytes = task.head_dim_v * bytes_of(task.value_element);
+  for (; key < end; ++key) {
+    for (int i = 0; i < key_bytes; i += 64) prefetch(tile.keys[key] + i);
+    for (int i = 0; i < value_bytes; i += 64) prefetch(tile.values[key] + i);
+  }
+}
+
+// Products of a block's rows with packed keys.
+inline void multiply_keys(const AttendTask& task, const Block& block) {
+  const float* q = task.queries + static_cast<int64_t>(block.row) * task.head_dim;
+  float* scores = task.scores + static_cast<int64_t>(block.row) * kTileKeys;
+  const int columns = round_up(block.end, kWidth);
+  for (int c = 0; c < columns; c += kPanel) {
+    const PanelB keys{task.packed_keys + static_cast<int64_t>(c) * task.head_dim, kPanel};
+    multiply_block(block.rows, smaller(columns - c, kPanel) / kWidth, q, task.head_dim, keys, 0,
+                   task.head_dim, nullptr, scores + c, kTileKeys);
+  }
+}
+
+// Weights of every row for the tile, from packed keys. The next tile's rows are asked for
+// meanwhile, a few per block of rows: there is time for all of them.
+inline void weigh(const AttendTask& task, const Tile& tile, const Tile* next,
+                  const TileScales& scales) {
+  const int blocks = (tile.last - tile.first + kBlockRows - 1) / kBlockRows;
+  const int share = (kTileKeys + blocks - 1) / blocks;
+  int asked = next == nullptr ? kTileKeys : 0;
   for (int row = tile.first; row < tile.last; row += kBlockRows) {
+    const int end = smaller(asked + share, kTileKeys);
+    if (asked < end) ask_for(task, *next, asked, end);
+    asked = end;
     const Block block(tile, row);
     if (block.empty()) continue;
-    const float* q = task.queries + static_cast<int64_t>(row) * task.head_dim;
-    float* scores = task.scores + static_cast<int64_t>(row) * kTileKeys;
-    const int columns = round_up(block.end, kWidth);
-    for (int c = 0; c < columns; c += kPanel) {
-      const PanelB keys{task.packed_keys + static_cast<int64_t>(c) * task.head_dim, kPanel};
-      multiply_block(block.rows, smaller(columns - c, kPanel) / kWidth, q, task.head_dim, keys, 0,
-                     task.head_dim, nullptr, scores + c, kTileKeys);
-    }
+    multiply_keys(task, block);
     weigh_rows(task, tile, scales, block);
   }
 }
@@ -182,22 +221,6 @@ template <class E>
   }
 }
 
-// Calls body(E{}) for the element's type.
-template <class Body>
-inline void with_element(Element element, const Body& body) {
-  if (element == Element::f32) return body(AsF32{});
-  if (element == Element::f16) return body(AsF16{});
-  if (element == Element::bf16) return body(AsBf16{});
-  if (element == Element::int8) return body(AsInt8{});
-  body(AsE4m3{});
-}
-
-inline int bytes_of(Element element) {
-  int bytes = 0;
-  with_element(element, [&]<class E>(E) { bytes = E::kBytes; });
-  return bytes;
-}
-
 // Rows so few that packing would not be used twice, all of which see the same keys.
 inline void attend_few_rows(const AttendTask& task, const Tile& tile, const TileScales& scales,
                             Ahead& ahead) {
@@ -209,11 +232,11 @@ inline void attend_few_rows(const AttendTask& task, const Tile& tile, const Tile
 // which is NaN if the value is not finite. Such tiles are rare; there each row takes its own keys
 // alone.
 inline void attend_many_rows(const AttendTask& task, const Tile& tile, const TileScales& scales,
-                             Ahead& ahead) {
+                             const Tile* next, Ahead& ahead) {
   with_element(task.key_element, [&]<class E>(E) {
     pack_keys<E>(tile.keys, ahead, round_up(tile.end, kWidth), task.head_dim, task.packed_keys);
   });
-  weigh(task, tile, scales);
+  weigh(task, tile, next, scales);
   with_element(task.value_element, [&]<class E>(E) {
     pack_values<E>(tile.values, ahead, tile.begin, tile.end, task.head_dim_v, task.packed_values);
   });
@@ -236,7 +259,7 @@ inline void attend_tile(const AttendTask& task, const Tile& tile, const Tile* ne
                           gather(task.values, tile.value_scales, value_scales)};
   if (tile.seen.is_uniform() && tile.last - tile.first <= kBlockRows)
     return attend_few_rows(task, tile, scales, ahead);
-  attend_many_rows(task, tile, scales, ahead);
+  attend_many_rows(task, tile, scales, next, ahead);
 }
 
 inline void clear(const AttendTask& task) {

@@ -25,6 +25,25 @@ inline F32 exp(F32 x) {
   return select(less(x, broadcast(-87.0f)), broadcast(0.0f), scale_by_power(p, n));
 }
 
+// The same for x up to 0, in fewer instructions where a machine parts powers of two by itself: 2^n
+// with n = x log2 e. The polynomial is within 2^-23, and the rounding of n costs |x| 2^-23 at most:
+// where that is much, a weight e^x has little of the sum. exp_below(0) is 1 exactly too.
+template <class V>
+inline V exp_below(V x) {
+  if constexpr (requires { scale_by_floor(x, fraction(x)); }) {
+    const V n = x * broadcast(0x1.715476p+0f), f = fraction(n);
+    V p = broadcast(0x1.e974fcp-10f);
+    p = fma(p, f, broadcast(0x1.277854p-7f));
+    p = fma(p, f, broadcast(0x1.c91ce6p-5f));
+    p = fma(p, f, broadcast(0x1.ebdb56p-3f));
+    p = fma(p, f, broadcast(0x1.62e4bap-1f));
+    p = fma(p, f, broadcast(1.0f));
+    return select(less(x, broadcast(-87.0f)), broadcast(0.0f), scale_by_floor(p, n));
+  } else {
+    return exp(x);
+  }
+}
+
 // tanh x within 6 ulp: x P(x^2) / Q(x^2) on [-9.02, 9.02], and exactly +-1 where that is the
 // nearest float. NaN stays NaN, since max and min return their second operand then.
 inline F32 tanh(F32 x) {

@@ -117,12 +117,19 @@ inline int next_listed(const AttendTask& task, int start) {
   return found;
 }
 
-// Sets the words of the rows whose ranges touch the tile, and what follows from them.
+// Sets the words of the rows whose ranges touch the tile, and what follows from them. No end falls
+// from row to row, so the first and the last row say whether all of them see all of it.
 inline void see(const AttendTask& task, SeenTile& tile) {
   tile.any = 0;
   tile.all = ~uint64_t{0};
   tile.first = tile.range_first;
   tile.last = tile.range_last;
+  if (task.block_mask == nullptr && task.visible_begin[tile.last - 1] <= tile.start &&
+      task.visible_end[tile.first] >= tile.start + kTileKeys) {
+    tile.any = ~uint64_t{0};
+    for (int row = tile.first; row < tile.last; ++row) tile.words[row] = ~uint64_t{0};
+    return;
+  }
   uint64_t shown = ~uint64_t{0};
   for (int row = tile.first; row < tile.last; ++row) {
     const int begin = larger(task.visible_begin[row] - tile.start, 0);

@@ -139,6 +139,7 @@ const Kernels kKernels{.padded_dim = padded_dim,
                        .exp = exp_of,
                        .tanh = tanh_of,
                        .pack_keys_and_back = pack_keys_and_back,
-                       .pack_values_and_back = pack_values_and_back};
+                       .pack_values_and_back = pack_values_and_back,
+                       .max_rows = kTileRows};
 
 }  // namespace pagoda::cpu::PAGODA_ISA

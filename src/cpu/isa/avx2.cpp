@@ -18,8 +18,11 @@ struct F32 {
 // Register block of the matrix products: 12 of the 16 registers hold sums.
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 2;
+// Rows of a tile at most; changes speed, never results.
+constexpr int kTileRows = 384;
 
-constexpr bool kEncodesWords = false;  // encode.inl.h
+constexpr bool kEncodesWords = false;     // encode.inl.h
+constexpr bool kReducesTogether = false;  // softmax.inl.h
 
 inline Lanes first_lanes(int n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

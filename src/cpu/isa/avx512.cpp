@@ -10,6 +10,8 @@ namespace pagoda::cpu::avx512 {
 // registers.
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 4;
+// Rows of a tile at most; changes speed, never results.
+constexpr int kTileRows = 512;
 
 // Lanes i of which bit i is set.
 inline Lanes lanes_of(uint64_t bits) {
@@ -33,6 +35,28 @@ inline float reduce_add(F32 a) {
   __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
   quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
   return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
+}
+
+// Six vectors at once: each is folded in the order of the two functions above.
+constexpr bool kReducesTogether = true;
+template <class Op>
+inline void reduce_together(const float (&rows)[kBlockRows][16], float* numbers) {
+  const auto fold = [](__m512 a, __m512 b) { return Op::of({a}, {b}).v; };
+  const auto halves = [&](int r) {
+    const __m512 a = _mm512_loadu_ps(rows[r]), b = _mm512_loadu_ps(rows[r + 1]);
+    return fold(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  };
+  const auto quarters = [&](__m512 a, __m512 b) {
+    return fold(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  };
+  const __m512 last = halves(4);
+  const __m512 a = quarters(halves(0), halves(2)), b = quarters(last, last);
+  const __m512 pairs = fold(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+  const __m512 all =
+      fold(_mm512_shuffle_ps(pairs, pairs, 0x88), _mm512_shuffle_ps(pairs, pairs, 0xdd));
+  // Of each quarter the first two lanes: rows 0 to 3, and rows 4 and 5.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm512_storeu_ps(numbers, _mm512_permutexvar_ps(order, all));
 }
 
 struct AsF32 {

@@ -22,8 +22,11 @@ struct F32 {
 // side.
 constexpr int kBlockRows = 6;
 constexpr int kBlockVectors = 4;
+// Rows of a tile at most; changes speed, never results.
+constexpr int kTileRows = 384;
 
-constexpr bool kEncodesWords = false;  // encode.inl.h
+constexpr bool kEncodesWords = false;     // encode.inl.h
+constexpr bool kReducesTogether = false;  // softmax.inl.h
 
 inline uint32x4_t splat(uint32_t bits) {
   return vdupq_n_u32(bits);

@@ -21,8 +21,11 @@ struct F32 {
 // Register block of the matrix products, for machines with at least 16 registers of 4 floats.
 constexpr int kBlockRows = 4;
 constexpr int kBlockVectors = 2;
+// Rows of a tile at most; changes speed, never results.
+constexpr int kTileRows = 384;
 
-constexpr bool kEncodesWords = false;  // encode.inl.h
+constexpr bool kEncodesWords = false;     // encode.inl.h
+constexpr bool kReducesTogether = false;  // softmax.inl.h
 
 template <class To, class From>
 inline To bits_as(From from) {

@@ -69,6 +69,14 @@ inline Lanes less(F32 a, F32 b) {
 inline F32 round_to_int(F32 a) {
   return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
+// a - floor(a), which may round to 1.
+inline F32 fraction(F32 a) {
+  return {_mm512_reduce_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+}
+// a * 2^floor(n), 0 for -inf
+inline F32 scale_by_floor(F32 a, F32 n) {
+  return {_mm512_scalef_ps(a.v, n.v)};
+}
 // a * 2^n for an integer n in [-126, 127]
 inline F32 scale_by_power(F32 a, F32 n) {
   return {_mm512_scalef_ps(a.v, n.v)};

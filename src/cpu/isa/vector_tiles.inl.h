@@ -16,14 +16,6 @@ struct Words {
 inline F32 fms(F32 a, F32 b, F32 c) {
   return {_mm512_fmsub_ps(a.v, b.v, c.v)};
 }
-// a - floor(a), which may round to 1.
-inline F32 fraction(F32 a) {
-  return {_mm512_reduce_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
-}
-// a * 2^floor(n), 0 for -inf
-inline F32 scale_by_floor(F32 a, F32 n) {
-  return {_mm512_scalef_ps(a.v, n.v)};
-}
 // 1 / a within 2^-14.
 inline F32 inverse_near(F32 a) {
   return {_mm512_rcp14_ps(a.v)};
