@@ -117,6 +117,36 @@ class Upcoming {
   }
 }
 
+// Halves of words: r[i] is [columns i, 8 + i of the first 16 for i < 8, of the last 16 otherwise]
+// [16 rows], and becomes row i of 32 columns. Rows part by halves, words, double words and lanes.
+[[gnu::always_inline]] inline void turn_columns(__m512i (&r)[16]) {
+  __m512i t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi16(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi16(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4)
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) {
+      r[i + 2 * j] = _mm512_unpacklo_epi32(t[i + j], t[i + j + 2]);
+      r[i + 2 * j + 1] = _mm512_unpackhi_epi32(t[i + j], t[i + j + 2]);
+    }
+#pragma GCC unroll 2
+  for (int i = 0; i < 16; i += 8)
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      t[i + 2 * j] = _mm512_unpacklo_epi64(r[i + j], r[i + j + 4]);
+      t[i + 2 * j + 1] = _mm512_unpackhi_epi64(r[i + j], r[i + j + 4]);
+    }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    r[i] = _mm512_shuffle_i64x2(t[i], t[8 + i], 0x88);
+    r[8 + i] = _mm512_shuffle_i64x2(t[i], t[8 + i], 0xdd);
+  }
+}
+
 // put(i, lane i of each of r, in its order and with zeros behind them), for all i.
 template <class Put>
 [[gnu::always_inline]] inline void turn_four(const __m512i (&r)[4], const Put& put) {
@@ -161,9 +191,10 @@ inline void pack_group(int count, int head_dim, char* to, const Load& load_row) 
   }
 }
 
-// units: [16] what packed rows are multiplied by to be the caller's, powers of two
-inline void pack_queries(Element element, const char* const* rows, int count, int head_dim,
-                         char* to, float* units) {
+// units: [16] what packed rows are multiplied by to be the caller's, powers of two; coming: rows
+// behind these, up to 16, of which lines are asked for between the loads
+inline void pack_queries(Element element, const char* const* rows, int count, int coming,
+                         int head_dim, char* to, float* units) {
   float factors[kGroupRows];
   for (int i = 0; i < kGroupRows; ++i) {
     factors[i] = i < count ? query_factor(element, rows[i], head_dim) : 1.0f;
@@ -172,9 +203,11 @@ inline void pack_queries(Element element, const char* const* rows, int count, in
   if (element == kTileElement)
     return pack_group(
         count, head_dim, to, [&](int i, int first) __attribute__((always_inline)) {
+          if (i < coming) prefetch(rows[count + i] + first * 2);
           return load_halves(rows[i], first, head_dim);
         });
   pack_group(count, head_dim, to, [&](int i, int first) {
+    if (i < coming) prefetch(rows[count + i] + first);
     return load_query(element, rows[i], first, head_dim, factors[i]);
   });
 }

@@ -208,8 +208,8 @@ class Run {
     return (fresh_rows(group[0]).bits | fresh_rows(group[1]).bits) != 0;
   }
 
+  // What is pending then are outputs: scores were stored by whatever came behind their products.
   void shape(const PairUnit& it, int ahead) {
-    flush();
     is_product_[parity_ ^ ahead] = false;
     for (int g = 0; g < 2; ++g) {
       const Group& group = it.pair->group[g];

@@ -31,17 +31,24 @@ namespace pagoda::cpu::PAGODA_ISA {
 
 constexpr float kLog2E = 0x1.715476p+0f;
 
-// 2^t for t up to 127, within 2^-22; exactly 1 for 0, and 0 for -inf. By a polynomial on the
-// fraction of t, fitted to the least relative error with 1 as its first coefficient.
+// 2^(i / 32)
+alignas(64) constexpr float kPowers[32] = {
+    0x1p+0f,        0x1.059b0ep+0f, 0x1.0b5586p+0f, 0x1.11301ep+0f, 0x1.172b84p+0f, 0x1.1d4874p+0f,
+    0x1.2387a6p+0f, 0x1.29e9ep+0f,  0x1.306fep+0f,  0x1.371a74p+0f, 0x1.3dea64p+0f, 0x1.44e086p+0f,
+    0x1.4bfdaep+0f, 0x1.5342b6p+0f, 0x1.5ab07ep+0f, 0x1.6247ecp+0f, 0x1.6a09e6p+0f, 0x1.71f75ep+0f,
+    0x1.7a1148p+0f, 0x1.82589ap+0f, 0x1.8ace54p+0f, 0x1.93737cp+0f, 0x1.9c4918p+0f, 0x1.a5503cp+0f,
+    0x1.ae89fap+0f, 0x1.b7f77p+0f,  0x1.c199bep+0f, 0x1.cb720ep+0f, 0x1.d5818ep+0f, 0x1.dfc974p+0f,
+    0x1.ea4afap+0f, 0x1.f50766p+0f};
+
+// 2^t for t up to 127 that is not subnormal, within 2^-22; exactly 1 for 0, and 0 for -inf. From a
+// table of 32 powers, and for what t is beyond a 32nd a polynomial fitted to the least relative
+// error with 1 as its first coefficient. While tiles are multiplied, multiplications of vectors
+// have one port left, and the table is on another: a polynomial for all of the fraction takes five
+// steps on the former.
 [[gnu::always_inline]] inline F32 exp2(F32 t) {
-  const F32 f = fraction(t);
-  F32 p = broadcast(0x1.e974fap-10f);
-  p = fma(p, f, broadcast(0x1.2778560p-7f));
-  p = fma(p, f, broadcast(0x1.c91ce6p-5f));
-  p = fma(p, f, broadcast(0x1.ebdb56p-3f));
-  p = fma(p, f, broadcast(0x1.62e4bap-1f));
-  p = fma(p, f, broadcast(1.0f));
-  return scale_by_floor(p, t);
+  const F32 f = beyond_32nds(t), power = word_of_32nds(kPowers, t);
+  const F32 slope = fma(broadcast(0x1.f0f7f2p-3f), f, broadcast(0x1.62e118p-1f));
+  return scale_by_floor(fma(slope * f, power, power), t);
 }
 
 // Of floats: the bits but for the sign, in the order of their sizes.

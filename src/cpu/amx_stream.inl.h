@@ -38,7 +38,7 @@ class UnitStream {
     to.tile = &tile;
     to.pair = &pairs_[place_];
     to.unit = unit;
-    to.left = left(tile, first);
+    to.left = tile.halves != nullptr ? left_of_lists() : left(first);
     to.is_hidden = is_hidden;
     to.is_alone = is_alone_;
     is_given_ = true;
@@ -46,8 +46,7 @@ class UnitStream {
   }
 
  private:
-  int first_row() const { return pairs_[place_].group[0].first; }
-  int last_row() const { return smaller(first_row() + kPairRows, task_.num_rows) - 1; }
+  int last_row() const { return smaller(row_ + kPairRows, task_.num_rows) - 1; }
 
   void begin_pair() {
     if (pass_.is_first) clear(pairs_[place_]);
@@ -74,13 +73,14 @@ class UnitStream {
     unit_ = __builtin_ctzll(seen_.any) / kUnitKeys;
     units_ = units_of(kTileKeys - __builtin_clzll(seen_.any));
     is_alone_ = !tile.finite && seen_.all != tile.any;
+    end_ = end_of_pair() - tile.start;
     return true;
   }
 
   // Of ranges, whose ends never fall from row to row, what lies between those of different rows
   // counts as seen: there all weights are 0.
   PairSeen see(const PackedTile& tile) const {
-    const int first = first_row(), last = last_row();
+    const int first = row_, last = last_row();
     const auto between = [&](int begin, int end) {
       return seen_between(larger(task_.visible_begin[begin] - tile.start, 0),
                           smaller(task_.visible_end[end] - tile.start, kTileKeys));
@@ -96,15 +96,17 @@ class UnitStream {
     return seen;
   }
 
-  int left(const PackedTile& tile, int first) const {
-    if (tile.halves != nullptr) return left_of_lists();
+  // Where the keys of the pass end that the pair sees: the last of them, or the first if the units
+  // descend.
+  int end_of_pair() const {
     const int last = pass_.tiles[pass_.count - 1].start;
-    if (task_.descends) {
-      const int begin = larger(task_.visible_begin[first_row()], last);
-      return larger(1, units_of(tile.start + first + kUnitKeys - begin));
-    }
-    const int end = smaller(task_.visible_end[last_row()], last + kTileKeys);
-    return larger(1, units_of(end - tile.start - first));
+    if (task_.descends) return larger(task_.visible_begin[row_], last);
+    return smaller(task_.visible_end[last_row()], last + kTileKeys);
+  }
+
+  // From the unit of key number `first` of the tile on.
+  int left(int first) const {
+    return larger(1, units_of(task_.descends ? first + kUnitKeys - end_ : end_ - first));
   }
 
   // Up to a batch of them.
@@ -127,6 +129,7 @@ class UnitStream {
   bool is_given_ = false;
   int row_ = 0, tile_ = 0;
   int unit_ = 0, units_ = 0;  // of the tile, still to come: [unit_, units_)
+  int end_ = 0;               // end_of_pair from the tile's start on
   PairSeen seen_{};
   bool is_alone_ = false;
 };

@@ -38,13 +38,11 @@ inline int64_t own_bytes(int32_t head_dim, int32_t head_dim_v, int32_t max_rows)
 inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own) {
   const AmxScratch scratch(own, queries.head_dim, head_dim_v, queries.num_rows);
   const int64_t bytes = int64_t{chunks_of(queries.head_dim)} * kTileBytes;
-  const int query_bytes = row_bytes(queries.element, queries.head_dim);
   const int together = queries.num_rows > kMaxFewRows ? kPairRows : kGroupRows;
   for (int row = 0; row < round_up(queries.num_rows, together); row += kGroupRows) {
-    for (int i = row + kGroupRows; i < smaller(row + 2 * kGroupRows, queries.num_rows); ++i)
-      for (int byte = 0; byte < query_bytes; byte += 64) prefetch(queries.rows[i] + byte);
-    pack_queries(queries.element, queries.rows + row,
-                 larger(0, smaller(queries.num_rows - row, kGroupRows)), queries.head_dim,
+    const int left = larger(0, queries.num_rows - row);
+    const int count = smaller(left, kGroupRows), coming = smaller(left - count, kGroupRows);
+    pack_queries(queries.element, queries.rows + row, count, coming, queries.head_dim,
                  scratch.queries + row / kGroupRows * bytes, scratch.query_units + row);
   }
 }
@@ -112,26 +110,67 @@ template <Element kElement>
                                  finished_column(b));
 }
 
+// The results of groups to come, of which a line is asked for between columns.
+struct ComingRows {
+  void* const* rows;
+  int count;
+  [[gnu::always_inline]] void ask(int i, int first_column) const {
+    if (i < count) prefetch_near(static_cast<const char*>(rows[i]) + first_column * 2);
+  }
+};
+
+// Columns [16 rows] of a chunk from number `first` on become rows of 32 elements.
+template <Element kElement>
+inline void finish_chunk(const float* o, int first, int head_dim_v, F32 factor,
+                         const float* column_scale, ComingRows coming, __m512i (&r)[16]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+    const int column = first + 2 * i;
+    coming.ask(i, first);
+    F32 a = load(o + column * kGroupRows) * factor;
+    F32 b = load(o + (column + 1) * kGroupRows) * factor;
+    if (column_scale != nullptr && column < head_dim_v) {
+      a = a * broadcast(column_scale[column]);
+      b = b * broadcast(column_scale[column + 1]);
+    }
+    r[i] = finished_pair<kElement>(a, b);
+  }
+  transpose(r);
+}
+
+// The same to bf16 by the machine's own conversion, which takes subnormals for 0 and keeps the
+// kinds of NaN and of 0 apart. Returns whether the chunk has none of these, so that the bits are
+// those of finish_chunk.
+inline bool finish_chunk_quickly(const float* o, int first, F32 factor, ComingRows coming,
+                                 __m512i (&r)[16]) {
+  const __m512i all_but_sign = _mm512_set1_epi16(0x7fff), least = _mm512_set1_epi16(0x80);
+  __m512i strangest = _mm512_setzero_si512();
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+    const float* column = o + (first + i / 8 * 16 + i % 8) * kGroupRows;
+    coming.ask(i, first);
+    const F32 a = load(column) * factor, b = load(column + 8 * kGroupRows) * factor;
+    r[i] = (__m512i)_mm512_cvtne2ps_pbh(b.v, a.v);
+    const __m512i size = _mm512_and_si512(r[i], all_but_sign);
+    strangest = _mm512_max_epu16(strangest, _mm512_sub_epi16(size, least));
+  }
+  const __m512i infinity = _mm512_set1_epi16(0x7f80 - 0x80);
+  if (_mm512_cmpgt_epu16_mask(strangest, infinity) != 0) return false;
+  turn_columns(r);
+  return true;
+}
+
 template <Element kElement>
 inline void narrow_group_to(const float* o, int32_t count, int32_t head_dim_v, const float* weight,
                             const float* divisor, const float* column_scale, void* const* to,
                             int32_t coming) {
   const F32 factor = load(weight) / load(divisor);
+  const ComingRows next{to + count, coming};
   for (int first = 0; first < head_dim_v; first += kChunkDims) {
     __m512i r[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) {
-      const int column = first + 2 * i;
-      if (i < coming) prefetch_near(static_cast<const char*>(to[count + i]) + first * 2);
-      F32 a = load(o + column * kGroupRows) * factor;
-      F32 b = load(o + (column + 1) * kGroupRows) * factor;
-      if (column_scale != nullptr && column < head_dim_v) {
-        a = a * broadcast(column_scale[column]);
-        b = b * broadcast(column_scale[column + 1]);
-      }
-      r[i] = finished_pair<kElement>(a, b);
-    }
-    transpose(r);
+    if (kElement != Element::bf16 || column_scale != nullptr ||
+        !finish_chunk_quickly(o, first, factor, next, r))
+      finish_chunk<kElement>(o, first, head_dim_v, factor, column_scale, next, r);
     const int left = head_dim_v - first;
     const __mmask32 lanes = left >= kChunkDims ? ~0u : (1u << left) - 1;
     for (int i = 0; i < count; ++i)

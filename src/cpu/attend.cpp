@@ -233,12 +233,12 @@ class ItemRun {
     std::fill_n(scratch_.token + row, count, token.token);
     const char** queries = scratch_.query_rows + row;
     void** results = scratch_.results + row;
-    int64_t* slots = scratch_.slot + row;
     for (int32_t i = 0; i < count; ++i) {
       queries[i] = token.query + (head + i) * query_head_bytes_;
       results[i] = token.result + (head + i) * out_head_bytes_;
-      slots[i] = token.first_slot + head + i;
     }
+    if (item_.leaves() || item_.resumes())
+      for (int32_t i = 0; i < count; ++i) scratch_.slot[row + i] = token.first_slot + head + i;
     load_factors(row, kv_head_ * group() + head, count, token.token);
     if (scratch_.queries == nullptr) return;
     const int32_t dim = call_.geometry.head_dim;
@@ -254,13 +254,13 @@ class ItemRun {
       std::copy_n(slopes + head, count, scratch_.slope + row);
     else
       std::fill_n(scratch_.slope + row, count, 0.0f);
+    if (!query_has_scales_) return;
     for (int32_t i = 0; i < count; ++i)
       scratch_.query_scale[row + i] = query_token_scale(token, head + i);
   }
 
   ScaleOf query_scale_kind() const { return query_format_of(call_.problem().query_format).scale; }
   float query_token_scale(int64_t token, int64_t head) const {
-    if (!query_has_scales_) return 1;
     const TensorView& scale = call_.layer.query_scale;
     return static_cast<const float*>(scale.data)[token * scale.stride[0] + head * scale.stride[1]];
   }
