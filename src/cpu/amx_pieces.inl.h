@@ -2,9 +2,9 @@
 //
 // Memory is read at full speed only by the machine's own prefetcher, which follows ascending
 // addresses within 4 KiB. Loads of tiles jump from row to row, so what it follows is made for it:
-// the first line of a piece is touched long before (it also finds the translation), and every other
-// line shortly before. Every line is slower for wide rows and for narrow ones, one line in four for
-// narrow ones (docs/kernels/cpu-amx.md).
+// the first line of a piece is touched long before (it also finds the translation), and every line
+// is named in the order in which it lies a unit before its use, four pieces side by side
+// (docs/kernels/cpu-amx.md).
 #pragma once
 
 #include "amx_pack.inl.h"
@@ -72,36 +72,43 @@ class Pieces {
   UnitRows rows_[kKept];
 };
 
-// Lines of four pieces to ask for beside other work, a share of each at a time.
+// Four pieces to ask for beside other work, of each what a chunk of tiles takes at a time.
 class LinesAhead {
  public:
-  // A line of so many is named.
-  static constexpr int kStep = 128;  // bytes
-
-  // Two pieces, of the parts `first` and the next.
-  void add(int first, const PagedRows& rows, const char* const* pieces) {
+  // Two pieces, of the parts `first` and the next. row_bytes: of a row's elements
+  void add(int first, const PagedRows& rows, int64_t row_bytes, const char* const* pieces) {
     for (int i = 0; i < 2; ++i) {
       Part& part = parts_[first + i];
       part.at = pieces[i];
-      part.step = rows.token_stride > kStep ? rows.token_stride : kStep;
-      part.end = pieces[i] + kPieceKeys * rows.token_stride;
+      part.end = pieces[i] + (kPieceKeys - 1) * rows.token_stride + row_bytes;
+      part.row_bytes = row_bytes;
+      part.row_step = rows.token_stride;
     }
   }
 
-  // A share of the piece `part`.
-  [[gnu::always_inline]] void ask(int part, int lines) {
-    const char* at = parts_[part].at;
-    const char* end = parts_[part].end;
-    const int64_t step = parts_[part].step;
-    for (int i = 0; i < lines && at < end; ++i, at += step) prefetch(at);
-    parts_[part].at = at;
+  // The next sixteen lines of the piece `part`.
+  [[gnu::always_inline]] void ask(int part) {
+    Part& it = parts_[part];
+    if (__builtin_expect(it.row_step != it.row_bytes, false)) return ask_rows(it);
+    for (int i = 0; i < kPieceKeys && it.at < it.end; i += kTogether, it.at += kTogether * 64)
+#pragma GCC unroll 4
+      for (int line = 0; line < kTogether; ++line) prefetch(it.at + line * 64);
   }
 
  private:
+  static constexpr int kTogether = 4;  // rows are multiples of sixteen bytes, pieces of four lines
+
   struct Part {
     const char *at = nullptr, *end = nullptr;
-    int64_t step = kStep;
+    int64_t row_bytes = 0, row_step = 0;
   };
+
+  // Of rows that stand apart: as many as have sixteen lines.
+  [[gnu::noinline]] static void ask_rows(Part& part) {
+    for (int lines = 0; lines < kPieceKeys && part.at < part.end; part.at += part.row_step)
+      for (int64_t byte = 0; byte < part.row_bytes; byte += 64, ++lines) prefetch(part.at + byte);
+  }
+
   Part parts_[4];
 };
 

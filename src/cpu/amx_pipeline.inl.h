@@ -29,7 +29,6 @@ class FewRows {
         places_(task, scratch),
         values_(task, scratch),
         chunks_(larger(places_.chunks(), places_.chunks_v())),
-        lines_beside_(share_of(kPieceKeys, chunks_)),
         pieces_(task) {
     const Logits logits(task, scratch.query_units);
     plain_ = logits.plain;
@@ -137,14 +136,14 @@ class FewRows {
   // the first lines of those behind. Returns this unit's rows.
   const UnitRows& ask_ahead(int key, LinesAhead& lines) {
     const UnitRows* next = pieces_.ahead(key + kUnitKeys);
-    if (next != nullptr) lines.add(0, task_.keys, next->keys);
+    if (next != nullptr) lines.add(0, task_.keys, 2 * task_.head_dim, next->keys);
     const UnitRows& rows = pieces_.at(key);
     if (Values::kAhead == 0) {
-      lines.add(2, task_.values, rows.values);
+      lines.add(2, task_.values, 2 * task_.head_dim_v, rows.values);
     } else if (units_.entered > 0) {
       const TileRows(&values)[2] = units_[units_.entered - 1].values;
       const char* const pieces[2] = {values[0].first, values[1].first};
-      lines.add(2, task_.values, pieces);
+      lines.add(2, task_.values, 2 * task_.head_dim_v, pieces);
     }
     if (next != nullptr) touch(next->values);
     if (const UnitRows* later = pieces_.ahead(key + kTouchAhead * kUnitKeys)) touch(later->keys);
@@ -218,16 +217,16 @@ class FewRows {
     int done = 0;
     for (int c = 0; c < chunks_; ++c) {
       if (multiplies && c < places_.chunks()) multiply_keys(unit, c);
-      lines.ask(0, lines_beside_);
+      lines.ask(0);
       values_.beside(units_, c, of_values);
-      lines.ask(1, lines_beside_);
+      lines.ask(1);
       values_.multiply(units_, c, of_values);
-      lines.ask(2, lines_beside_);
+      lines.ask(2);
       if (weighs)
         for (const int until = kGroups * kSteps * (c + 1) / chunks_; done < until; ++done)
           kGroups == 1 || done < kSteps ? weigh<kPlain, 0>(done, it)
                                         : weigh<kPlain, kGroups - 1>(done - kSteps, it);
-      lines.ask(3, lines_beside_);
+      lines.ask(3);
     }
     if (multiplies) store_scores(unit);
     values_.end_step(units_, of_values);
@@ -397,7 +396,7 @@ class FewRows {
   const AmxScratch& scratch_;
   const FewPlaces places_;
   Values values_;
-  const int chunks_, lines_beside_;  // lines: to ask for of a piece beside each chunk
+  const int chunks_;
   bool plain_;  // the products are the logits but for a factor, which joins the exponent
   Rows rows_[kGroups];
   FewUnits units_;
