@@ -46,9 +46,16 @@ class Pieces {
     return smaller(task.key_end, task.visible_end[task.num_rows - 1]);
   }
 
-  void locate(int key, UnitRows& rows) const {
+  // Keys come in ascending order but for the first of a task.
+  void locate(int key, UnitRows& rows) {
     rows.key = key;
-    int page = key / page_size_, offset = key - page * page_size_;
+    if (key < page_begin_) page_ = page_begin_ = 0;
+    if (key - page_begin_ >= 2 * int64_t{page_size_}) {
+      page_ = key / page_size_;
+      page_begin_ = page_ * page_size_;
+    }
+    for (; key - page_begin_ >= page_size_; ++page_) page_begin_ += page_size_;
+    int page = page_, offset = key - page_begin_;
     for (int i = 0; i < 2; ++i) {
       if (i > 0 && key + kPieceKeys >= task_.key_end) {  // its page need not exist
         rows.keys[1] = rows.keys[0];
@@ -69,30 +76,40 @@ class Pieces {
 
   const AttendTask& task_;
   const int page_size_, last_;
+  int page_ = 0,
+      page_begin_ = 0;  // of the last unit that was located: its page, that one's first key
   UnitRows rows_[kKept];
 };
 
-// Four pieces to ask for beside other work, of each what a chunk of tiles takes at a time.
+// Four pieces to ask for beside other work, of each what a chunk of tiles takes at a time: two of
+// keys and two of values.
 class LinesAhead {
  public:
-  // Two pieces, of the parts `first` and the next. row_bytes: of a row's elements
-  void add(int first, const PagedRows& rows, int64_t row_bytes, const char* const* pieces) {
-    for (int i = 0; i < 2; ++i) {
-      Part& part = parts_[first + i];
-      part.at = pieces[i];
-      part.end = pieces[i] + (kPieceKeys - 1) * rows.token_stride + row_bytes;
-      part.row_bytes = row_bytes;
-      part.row_step = rows.token_stride;
-    }
+  // is_near: in the second-level cache, where a line in four is asked for from the first level.
+  // From behind it every line is brought to the second, because the first has no room for a unit
+  // beside the outputs of many rows.
+  LinesAhead(const AttendTask& task, bool is_near) : task_(task), is_near_(is_near) {}
+
+  // Two pieces, of the parts `first` and the next.
+  void add(int first, const char* const* pieces) {
+    const int64_t bytes = (kPieceKeys - 1) * rows_of(first).token_stride + row_bytes(first);
+    for (int i = 0; i < 2; ++i) parts_[first + i] = {pieces[i], pieces[i] + bytes};
   }
 
   // The next sixteen lines of the piece `part`.
   [[gnu::always_inline]] void ask(int part) {
     Part& it = parts_[part];
-    if (__builtin_expect(it.row_step != it.row_bytes, false)) return ask_rows(it);
-    for (int i = 0; i < kPieceKeys && it.at < it.end; i += kTogether, it.at += kTogether * 64)
+    if (it.at >= it.end) return;
+    if (__builtin_expect(rows_of(part).token_stride != row_bytes(part), false))
+      return ask_rows(it, row_bytes(part), rows_of(part).token_stride);
+    for (int i = 0; i < kPieceKeys && it.at < it.end; i += kTogether, it.at += kTogether * 64) {
+      if (is_near_) {
+        prefetch(it.at);
+        continue;
+      }
 #pragma GCC unroll 4
-      for (int line = 0; line < kTogether; ++line) prefetch(it.at + line * 64);
+      for (int line = 0; line < kTogether; ++line) prefetch_near(it.at + line * 64);
+    }
   }
 
  private:
@@ -100,15 +117,23 @@ class LinesAhead {
 
   struct Part {
     const char *at = nullptr, *end = nullptr;
-    int64_t row_bytes = 0, row_step = 0;
   };
 
-  // Of rows that stand apart: as many as have sixteen lines.
-  [[gnu::noinline]] static void ask_rows(Part& part) {
-    for (int lines = 0; lines < kPieceKeys && part.at < part.end; part.at += part.row_step)
-      for (int64_t byte = 0; byte < part.row_bytes; byte += 64, ++lines) prefetch(part.at + byte);
+  const PagedRows& rows_of(int part) const {
+    return part < 2 ? task_.keys : task_.values;
+  }
+  int64_t row_bytes(int part) const {
+    return 2 * int64_t{part < 2 ? task_.head_dim : task_.head_dim_v};
   }
 
+  // Of rows that stand apart: as many as have sixteen lines.
+  [[gnu::noinline]] static void ask_rows(Part& part, int64_t bytes, int64_t step) {
+    for (int lines = 0; lines < kPieceKeys && part.at < part.end; part.at += step)
+      for (int64_t byte = 0; byte < bytes; byte += 64, ++lines) prefetch_near(part.at + byte);
+  }
+
+  const AttendTask& task_;
+  const bool is_near_;
   Part parts_[4];
 };
 
