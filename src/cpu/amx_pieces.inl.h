@@ -85,10 +85,7 @@ class Pieces {
 // keys and two of values.
 class LinesAhead {
  public:
-  // is_near: in the second-level cache, where a line in four is asked for from the first level.
-  // From behind it every line is brought to the second, because the first has no room for a unit
-  // beside the outputs of many rows.
-  LinesAhead(const AttendTask& task, bool is_near) : task_(task), is_near_(is_near) {}
+  explicit LinesAhead(const AttendTask& task) : task_(task) {}
 
   // Two pieces, of the parts `first` and the next.
   void add(int first, const char* const* pieces) {
@@ -96,20 +93,18 @@ class LinesAhead {
     for (int i = 0; i < 2; ++i) parts_[first + i] = {pieces[i], pieces[i] + bytes};
   }
 
-  // The next sixteen lines of the piece `part`.
+  // The next sixteen lines of the piece `part`, or one in kApart of them. Every line goes to the
+  // second-level cache, since the first has no room for all beside the rest.
+  template <int kApart>
   [[gnu::always_inline]] void ask(int part) {
     Part& it = parts_[part];
     if (it.at >= it.end) return;
     if (__builtin_expect(rows_of(part).token_stride != row_bytes(part), false))
       return ask_rows(it, row_bytes(part), rows_of(part).token_stride);
-    for (int i = 0; i < kPieceKeys && it.at < it.end; i += kTogether, it.at += kTogether * 64) {
-      if (is_near_) {
-        prefetch(it.at);
-        continue;
-      }
+    for (int i = 0; i < kPieceKeys && it.at < it.end; i += kTogether, it.at += kTogether * 64)
 #pragma GCC unroll 4
-      for (int line = 0; line < kTogether; ++line) prefetch_near(it.at + line * 64);
-    }
+      for (int line = 0; line < kTogether; line += kApart)
+        kApart == 1 ? prefetch_near(it.at + line * 64) : prefetch(it.at + line * 64);
   }
 
  private:
@@ -133,7 +128,6 @@ class LinesAhead {
   }
 
   const AttendTask& task_;
-  const bool is_near_;
   Part parts_[4];
 };
 

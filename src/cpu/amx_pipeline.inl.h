@@ -49,7 +49,7 @@ class FewRows {
     begin();
     begun_ = _rdtsc();
     Pieces::serves(task_) ? attend_pieces() : attend_tiles();
-    LinesAhead none(task_, false);
+    LinesAhead none(task_);
     for (int i = 1; i < Values::kPlaces; ++i) step(none);
     end();
   }
@@ -127,7 +127,7 @@ class FewRows {
     const int end =
         tile.start + (whole && task_.block_mask == nullptr ? seen_from(tile.start) : kTileKeys);
     for (int key = tile.start; key < end; key += kUnitKeys) {
-      LinesAhead lines(task_, is_near_);
+      LinesAhead lines(task_);
       FewUnit& unit = units_[units_.entered];
       ask_ahead(key, unit, lines);
       unit.whole = whole;
@@ -163,6 +163,10 @@ class FewRows {
     const char* const pieces[2] = {values[0].first, values[1].first};
     lines.add(2, pieces);
   }
+  // Where data are near, one line in four is enough.
+  [[gnu::always_inline]] void ask(LinesAhead& lines, int part) const {
+    is_near_ ? lines.ask<4>(part) : lines.ask<Values::kLinesApart>(part);
+  }
   static void touch(const char* const* pieces) {
     prefetch(pieces[0]);
     prefetch(pieces[1]);
@@ -176,7 +180,7 @@ class FewRows {
     const bool whole = seen.any == ~uint64_t{0} && seen.is_uniform() && tile.first == 0 &&
                        tile.last == task_.num_rows;
     for (int first = 0; first < tile.end; first += kUnitKeys) {
-      LinesAhead none(task_, false);
+      LinesAhead none(task_);
       FewUnit& unit = units_[units_.entered];
       place(task_.keys, tile.keys + first, task_.head_dim, places_.keys(units_.entered), unit.keys);
       place(task_.values, tile.values + first, task_.head_dim_v, places_.values(units_.entered),
@@ -232,16 +236,16 @@ class FewRows {
     int done = 0;
     for (int c = 0; c < chunks_; ++c) {
       if (multiplies && c < places_.chunks()) multiply_keys(unit, c);
-      lines.ask(0);
+      ask(lines, 0);
       values_.beside(units_, c, of_values);
-      lines.ask(1);
+      ask(lines, 1);
       values_.multiply(units_, c, of_values);
-      lines.ask(2);
+      ask(lines, 2);
       if (weighs)
         for (const int until = kGroups * kSteps * (c + 1) / chunks_; done < until; ++done)
           kGroups == 1 || done < kSteps ? weigh<kPlain, 0>(done, it)
                                         : weigh<kPlain, kGroups - 1>(done - kSteps, it);
-      lines.ask(3);
+      ask(lines, 3);
     }
     if (multiplies) store_scores(unit);
     values_.end_step(units_, of_values);
