@@ -2,8 +2,8 @@
 //
 // Memory is read at full speed only by the machine's own prefetcher, which follows ascending
 // addresses within 4 KiB. Loads of tiles jump from row to row, so what it follows is made for it:
-// the first line of a piece is touched long before (it also finds the translation), and every line
-// is named in the order in which it lies a unit before its use, four pieces side by side
+// the first line of a piece is touched long before (it also finds the translation), and lines are
+// named in the order in which they lie a unit before their use, four pieces side by side
 // (docs/kernels/cpu-amx.md).
 #pragma once
 
