@@ -17,8 +17,9 @@ template <int kRows>
 class ValuesInPlace {
  public:
   static constexpr int kGroups = 1;
-  static constexpr int kPlaces = 4;  // of the pipeline: sums are added in the last
-  static constexpr int kAhead = 1;   // units that enter before a unit's values are read
+  static constexpr int kPlaces = 4;      // of the pipeline: sums are added in the last
+  static constexpr int kAhead = 1;       // units that enter before a unit's values are read
+  static constexpr int kLinesApart = 1;  // of keys and values, to ask for
 
   ValuesInPlace(const AttendTask& task, const AmxScratch& scratch)
       : task_(task),

@@ -18,6 +18,10 @@ class PairedValues {
   static constexpr int kGroups = kNumGroups;
   static constexpr int kPlaces = 3;
   static constexpr int kAhead = 0;  // units that enter before a unit's values are read
+  // Of keys and values, to ask for. With many rows every line is faster by a twentieth at best, but
+  // as soon as memory is slow for a while, slower by a third: the work of a unit takes nearly as
+  // long as its way from memory, and waits where too much has been asked for.
+  static constexpr int kLinesApart = kRows == 8 ? 1 : 2;
   static constexpr int kPairs = kUnitKeys / 2;
 
   PairedValues(const AttendTask& task, const AmxScratch& scratch)

@@ -29,7 +29,6 @@ class FewRows {
         places_(task, scratch),
         values_(task, scratch),
         chunks_(larger(places_.chunks(), places_.chunks_v())),
-        lines_beside_(share_of(kPieceKeys, chunks_)),
         pieces_(task) {
     const Logits logits(task, scratch.query_units);
     plain_ = logits.plain;
@@ -48,8 +47,9 @@ class FewRows {
     static constexpr TileLayout kLayout = Values::layout();
     const TileConfig config(kLayout);
     begin();
+    begun_ = _rdtsc();
     Pieces::serves(task_) ? attend_pieces() : attend_tiles();
-    LinesAhead none;
+    LinesAhead none(task_);
     for (int i = 1; i < Values::kPlaces; ++i) step(none);
     end();
   }
@@ -62,6 +62,10 @@ class FewRows {
   static constexpr int kParts = kRows / 4;            // of a sum of weights
   static constexpr int kSteps = kHalf / kParts;       // of the weights of a unit and a group
   static constexpr int kTouchAhead = 3;               // units between a first touch and the use
+  // Of the time stamp, for the first two steps of a task, whose keys nobody has asked for before:
+  // 1600 to 2000 with 4 rows and a cache of keys and values in the second level, 2600 and more in
+  // the third. Changes speed, never results.
+  static constexpr uint64_t kNearCycles = 2300;
 
   // What a group of rows has for itself.
   struct Rows {
@@ -105,10 +109,10 @@ class FewRows {
   // Whole tiles are taken from their pages piece by piece, the rest row by row.
   void attend_pieces() {
     SeenTile tile = SeenTile::none(task_.seen);
-    for (int start = task_.key_begin; find_seen(task_, start, tile); start += kTileKeys) {
-      start = tile.start;
+    for (int start = task_.key_begin; find_seen(task_, start, tile);) {
+      start = tile.start + kTileKeys;
       if (tile.any == ~uint64_t{0}) {
-        attend_whole(tile);
+        start = attend_whole(tile);
         continue;
       }
       Tile rows;
@@ -116,39 +120,52 @@ class FewRows {
       attend(rows);
     }
   }
-  void attend_whole(const SeenTile& tile) {
+  // Of a tile that every row sees whole, with the tiles behind it of which that is plain. Returns
+  // the key behind them.
+  int attend_whole(const SeenTile& tile) {
     const bool whole = tile.is_uniform() && tile.first == 0 && tile.last == task_.num_rows;
-    for (int first = 0; first < kTileKeys; first += kUnitKeys) {
-      const int key = tile.start + first;
-      LinesAhead lines;
-      const UnitRows& rows = ask_ahead(key, lines);
+    const int end =
+        tile.start + (whole && task_.block_mask == nullptr ? seen_from(tile.start) : kTileKeys);
+    for (int key = tile.start; key < end; key += kUnitKeys) {
+      LinesAhead lines(task_);
       FewUnit& unit = units_[units_.entered];
-      for (int i = 0; i < 2; ++i) {
-        unit.keys[i] = {rows.keys[i], task_.keys.token_stride};
-        unit.values[i] = {rows.values[i], task_.values.token_stride};
-      }
+      ask_ahead(key, unit, lines);
       unit.whole = whole;
-      if (!whole) see_unit(tile, first, unit);
+      if (!whole) see_unit(tile, key - tile.start, unit);
       enter(unit, lines);
     }
+    return end;
+  }
+  // Keys of whole tiles from `key` on, the first of which every row sees.
+  int seen_from(int key) const {
+    int end = task_.key_end;
+    for (int row = 0; row < task_.num_rows; ++row) end = smaller(end, task_.visible_end[row]);
+    return (end - key) / kTileKeys * kTileKeys;
   }
 
-  // Asks for the keys of the next unit and the values that are used in the next step, and touches
-  // the first lines of those behind. Returns this unit's rows.
-  const UnitRows& ask_ahead(int key, LinesAhead& lines) {
+  // Finds a unit's rows. Asks for the keys of the next and the values that are used in the next
+  // step, and touches the first lines of those behind.
+  void ask_ahead(int key, FewUnit& unit, LinesAhead& lines) {
     const UnitRows* next = pieces_.ahead(key + kUnitKeys);
-    if (next != nullptr) lines.add(0, task_.keys, next->keys);
-    const UnitRows& rows = pieces_.at(key);
-    if (Values::kAhead == 0) {
-      lines.add(2, task_.values, rows.values);
-    } else if (units_.entered > 0) {
-      const TileRows(&values)[2] = units_[units_.entered - 1].values;
-      const char* const pieces[2] = {values[0].first, values[1].first};
-      lines.add(2, task_.values, pieces);
+    if (next != nullptr) {
+      lines.add(0, next->keys);
+      touch(next->values);
     }
-    if (next != nullptr) touch(next->values);
     if (const UnitRows* later = pieces_.ahead(key + kTouchAhead * kUnitKeys)) touch(later->keys);
-    return rows;
+    const UnitRows& rows = pieces_.at(key);
+    for (int i = 0; i < 2; ++i) {
+      unit.keys[i] = {rows.keys[i], task_.keys.token_stride};
+      unit.values[i] = {rows.values[i], task_.values.token_stride};
+    }
+    if (Values::kAhead == 0) return lines.add(2, rows.values);
+    if (units_.entered == 0) return;
+    const TileRows(&values)[2] = units_[units_.entered - 1].values;
+    const char* const pieces[2] = {values[0].first, values[1].first};
+    lines.add(2, pieces);
+  }
+  // Where data are near, one line in four is enough.
+  [[gnu::always_inline]] void ask(LinesAhead& lines, int part) const {
+    is_near_ ? lines.ask<4>(part) : lines.ask<Values::kLinesApart>(part);
   }
   static void touch(const char* const* pieces) {
     prefetch(pieces[0]);
@@ -163,7 +180,7 @@ class FewRows {
     const bool whole = seen.any == ~uint64_t{0} && seen.is_uniform() && tile.first == 0 &&
                        tile.last == task_.num_rows;
     for (int first = 0; first < tile.end; first += kUnitKeys) {
-      LinesAhead none;
+      LinesAhead none(task_);
       FewUnit& unit = units_[units_.entered];
       place(task_.keys, tile.keys + first, task_.head_dim, places_.keys(units_.entered), unit.keys);
       place(task_.values, tile.values + first, task_.head_dim_v, places_.values(units_.entered),
@@ -188,6 +205,7 @@ class FewRows {
     values_.enter(unit, units_.entered);
     ++units_.entered;
     step(lines);
+    if (units_.entered == 2) is_near_ = _rdtsc() - begun_ < kNearCycles;
   }
 
   // Finds out how tiles are loaded from a unit's rows, or copies them. pointers: [32]
@@ -218,16 +236,16 @@ class FewRows {
     int done = 0;
     for (int c = 0; c < chunks_; ++c) {
       if (multiplies && c < places_.chunks()) multiply_keys(unit, c);
-      lines.ask(0, lines_beside_);
+      ask(lines, 0);
       values_.beside(units_, c, of_values);
-      lines.ask(1, lines_beside_);
+      ask(lines, 1);
       values_.multiply(units_, c, of_values);
-      lines.ask(2, lines_beside_);
+      ask(lines, 2);
       if (weighs)
         for (const int until = kGroups * kSteps * (c + 1) / chunks_; done < until; ++done)
           kGroups == 1 || done < kSteps ? weigh<kPlain, 0>(done, it)
                                         : weigh<kPlain, kGroups - 1>(done - kSteps, it);
-      lines.ask(3, lines_beside_);
+      ask(lines, 3);
     }
     if (multiplies) store_scores(unit);
     values_.end_step(units_, of_values);
@@ -397,8 +415,10 @@ class FewRows {
   const AmxScratch& scratch_;
   const FewPlaces places_;
   Values values_;
-  const int chunks_, lines_beside_;  // lines: to ask for of a piece beside each chunk
-  bool plain_;  // the products are the logits but for a factor, which joins the exponent
+  const int chunks_;
+  uint64_t begun_ = 0;    // of the time stamp
+  bool is_near_ = false;  // keys and values come from the second-level cache
+  bool plain_;            // the products are the logits but for a factor, which joins the exponent
   Rows rows_[kGroups];
   FewUnits units_;
   Pieces pieces_;
