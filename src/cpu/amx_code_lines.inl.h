@@ -24,6 +24,7 @@ inline int column_of_halves(int t, int n) {
 template <class Convert>
 struct Codes {
   static constexpr int kBytes = 1;
+  static constexpr bool kAreWhole = false;
   static constexpr bool kHasOthers = Convert::kMostPlain < 255;
   __m512i strangest = _mm512_setzero_si512();
 
@@ -61,6 +62,20 @@ struct Codes {
   static constexpr bool kPairsBytes = requires(const char* row, __m512i* pairs) {
     Convert::plain_pairs(row, row, pairs);
   };
+};
+
+// Keys that are multiplied as they lie, by queries that are whole (amx_whole.inl.h).
+struct WholeCodes {
+  static constexpr int kBytes = 1;
+  static constexpr bool kAreWhole = true;
+};
+template <bool kAreWhole>
+struct Int8Keys {
+  using Type = Codes<Int8ToHalves>;
+};
+template <>
+struct Int8Keys<true> {
+  using Type = WholeCodes;
 };
 
 // The tiles' own element, beside keys that are codes.

@@ -1,7 +1,7 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
-#include "amx_codes.inl.h"
+#include "amx_codes_task.inl.h"
 #include "amx_pipeline.inl.h"
 #include "amx_run.inl.h"
 
@@ -43,10 +43,11 @@ inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own
   for (int row = 0; row < round_up(queries.num_rows, together); row += kGroupRows) {
     for (int i = row + kGroupRows; i < smaller(row + 2 * kGroupRows, queries.num_rows); ++i)
       for (int byte = 0; byte < query_bytes; byte += 64) prefetch(queries.rows[i] + byte);
-    pack_queries(queries.element, queries.rows + row,
+    pack_queries(queries.element, queries.keys, queries.rows + row,
                  larger(0, smaller(queries.num_rows - row, kGroupRows)), queries.head_dim,
                  scratch.queries + row / kGroupRows * bytes, scratch.query_units + row);
   }
+  if (are_whole(queries.keys)) take_parts(queries.num_rows, queries.head_dim, scratch);
 }
 
 inline void attend(const AttendTask& task) {
