@@ -10,6 +10,9 @@
 //                                                   64 before, of the values of unit u
 //     softmax of unit u
 //
+// Keys of int8 are not converted where queries are whole (amx_whole.inl.h): they are loaded into
+// tiles as they lie, and a score comes in two parts that are joined when the softmax takes it up.
+//
 // The first step of a stage has the last conversion of the other one beside it. Memory is asked for
 // evenly in all stages: a burst holds up what is read meanwhile.
 //
@@ -43,7 +46,9 @@ class DecodeOfCodes {
         logit_scale_(scale_of_rows(task, logits)) {}
 
   void enter(bool is_blank) {
-    TileLayout layout;  // 0 and 1: scores; 2: queries; 3 and 4: keys, values; 5 and 6: outputs
+    // 0 and 1: scores; 2: queries; 3 and 4: keys, values; 5 and 6: outputs; 7: weights. Low parts
+    // of 16 rows of scores and queries take the places of outputs and weights.
+    TileLayout layout;
     for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kScoreBytes);
     for (int tile = 3; tile < 5; ++tile) layout.set(tile, kTileRows, kTileRowBytes);
     for (int tile = 5; tile < 8; ++tile) layout.set(tile, kRows, kTileRowBytes);
@@ -58,7 +63,7 @@ class DecodeOfCodes {
     l_ = repeat_rows(load(group_.l));
     each_square([](int, const float* columns, float* rows) {
       __m128 r[4];
-      for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(columns + i * kGroupRows);
+      for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(columns + i * kColumnFloats);
       _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
       for (int i = 0; i < 4; ++i) _mm_storeu_ps(rows + i * kWidth, r[i]);
     });
@@ -77,7 +82,7 @@ class DecodeOfCodes {
       for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(rows + i * kWidth);
       _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
       for (int i = 0; i < 4; ++i) {
-        float* column = columns + i * kGroupRows;
+        float* column = columns + i * kColumnFloats;
         first == 0 ? _mm512_storeu_ps(column, _mm512_zextps128_ps512(r[i]))
                    : _mm_storeu_ps(column, r[i]);
       }
@@ -121,6 +126,7 @@ class DecodeOfCodes {
 
   static constexpr int kLines = kChunks / 2;  // of 64 elements of a row
   static constexpr int kTiles = 2 * kChunks;  // of outputs and values
+  static constexpr int kColumnFloats = Values::kColumnStep * kGroupRows;
   using KeysAhead = Ahead<Keys, kLines>;
   using ValuesAhead = Ahead<Values, kLines>;
   static constexpr int kEarly = KeysAhead::kEarly;

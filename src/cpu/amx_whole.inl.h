@@ -1,14 +1,13 @@
-// Scores of int8 keys in whole numbers. Rows of queries are rounded to multiples of a power of two
-// of their own that is so small, and so large, that
+// Scores of int8 keys in whole numbers. A row of queries is rounded to multiples of the least power
+// of two for which
 //
-//     a multiple has at most 16 bits          two int8 hold it: 256 high + low
-//     the sizes of a row's add up to 2^17     times 128, no sum of products exceeds 2^24
+//     a multiple has at most 16 bits               two int8 hold it: 256 high + low
+//     the sizes of all add up to at most 2^17      times 128, no sum of products exceeds 2^24
 //
-// So every sum on the way to a score is exact in a float as it is in a word, whatever the order,
-// and a product of f16 tiles (many rows, rows that see different keys) and one of int8 tiles
-// (decode) give the same bits. What is lost of an element is at most the larger of 1 / 32639 of the
-// row's largest and 1 / 130000 of the sum of its sizes; elements of bf16 are exact down to 2^7
-// multiples.
+// So every sum on the way to a score is exact, in a float as in a word and in any order, and a
+// product of f16 tiles (many rows, rows that see different keys) and one of int8 tiles (decode)
+// give the same bits. An element loses at most 1 / 32639 of the row's largest, or 1 / 130000 of the
+// sum of their sizes if that is more; elements of bf16 of at least 2^7 multiples are exact.
 #pragma once
 
 #include "amx_tile.inl.h"
@@ -55,17 +54,17 @@ struct QueryFloats {
 
 // What a row is multiplied by to be whole, a power of two. NaN if an element is not finite.
 inline float whole_factor(Element element, const char* row, int dim) {
-  constexpr float kTenth = 0x1p-10f;  // sums of the largest floats are floats
+  constexpr float kShrunk = 0x1p-10f;  // sums of the largest floats are floats
   F32 sum = broadcast(0.0f), most = sum;
   for (int d = 0; d < dim; d += kChunkDims) {
     const QueryFloats it(element, row, d, dim);
     const F32 low = {_mm512_abs_ps(it.low.v)}, high = {_mm512_abs_ps(it.high.v)};
-    sum = fma(low, broadcast(kTenth), fma(high, broadcast(kTenth), sum));
+    sum = fma(low, broadcast(kShrunk), fma(high, broadcast(kShrunk), sum));
     most = max(low, max(high, most));
   }
   const float all = _mm512_reduce_add_ps(sum.v);
   if (!(all < __builtin_inff())) return __builtin_nanf("");
-  const float from_sum = all * (1 / (kTenth * kMostWholeSum));
+  const float from_sum = all * (1 / (kShrunk * kMostWholeSum));
   const float from_most = _mm512_reduce_max_ps(most.v) * (1 / kMostWhole);
   const float least = from_sum > from_most ? from_sum : from_most;
   if (least < kSmallestWhole) return 1 / kSmallestWhole;
