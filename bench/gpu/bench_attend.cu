@@ -136,6 +136,7 @@ std::vector<Case> cases() {
       {"mixed_apart_2k_on_8k_63x4k", apart(mixed()), false},
       {"mixed_its_prefill", only_prefill(uniform(1, 2048, 8192 + 2048)), false},
       {"mixed_its_decode", uniform(63, 1, 4096), true},
+      {"mixed_without_decode", uniform(1, 2048, 8192 + 2048), false},
       {"mixed_128_on_8k_63x4k", mixed(128), false},
       {"mixed_apart_128_on_8k_63x4k", apart(mixed(128)), false},
       {"mixed_512_on_8k_63x4k", mixed(512), false},

@@ -49,7 +49,7 @@ void check_address(const pagoda_tensor& given, const char* name) {
   if (elements == 0) return;
   expect(given.data != nullptr, PAGODA_INVALID_ARGUMENT, name, ".data is NULL, but it has ",
          elements, " elements");
-  expect(reinterpret_cast<uintptr_t>(given.data) % size_of(given.dtype) == 0,
+  expect((reinterpret_cast<uintptr_t>(given.data) & (size_of(given.dtype) - 1)) == 0,
          PAGODA_INVALID_ARGUMENT, name, ".data is not aligned to its elements of ",
          size_of(given.dtype), " bytes");
 }

@@ -63,6 +63,10 @@ Struct read_struct(const Struct* given, const char* name) {
          ".struct_size is ", size, "; set it to sizeof(", name, "), ", sizeof(Struct),
          " in this header");
   Struct own{};
+  if (size == sizeof(Struct)) [[likely]] {
+    std::memcpy(&own, given, sizeof(Struct));
+    return own;
+  }
   std::memcpy(&own, given, std::min<size_t>(size, sizeof(Struct)));
   const char* bytes = reinterpret_cast<const char*>(given);
   for (size_t i = sizeof(Struct); i < size; ++i)

@@ -103,18 +103,20 @@ struct PrefillParams {
   AttendParams attend;
   CUtensorMap key_map, value_map;  // tensor_map.h
   int32_t box_rows = 0;            // of both
+  // Of the call's queries and outputs, in boxes of half a tile; where a half is no box, false.
+  CUtensorMap query_map = {}, out_map = {};
+  bool has_row_maps = false;
   // Of the mixed kernel, for the requests that it decodes; whole rows.
   CUtensorMap decode_key_map = {}, decode_value_map = {};
   int32_t decode_box_rows = 0;  // 8 or 16
   bool beside_decode = false;   // the launch before is this step's decode kernel: work beside it
 };
 
-// How the mixed kernel and the decode kernel behind it share the items of a step. All 0 between
-// steps.
+// How the mixed kernel and the decode kernel beside and behind it share the items of a step. All 0
+// between steps.
 struct MixedCounters {
   uint32_t next_item;      // in the list of items times key heads
-  uint32_t without_tiles;  // blocks of the mixed kernel that have finished their tiles
-  uint32_t decode_blocks;  // that have begun
+  uint32_t decode_blocks;  // that have got nothing more
 };
 
 #ifdef __CUDACC__

@@ -97,7 +97,8 @@ class CudaBackend final : public Backend {
     if (prefill.config.phase == Phase::general)
       launch_attend(prefill, params, num_sms, stream);
     else
-      launch_attend(prefill, prefill_params_of(params, prepared, key_maps_), num_sms, stream);
+      launch_attend(prefill, prefill_params_of(params, prepared, key_maps_, row_maps_), num_sms,
+                    stream);
   }
 
   void merge(const MergeOperands& operands, Stream stream) override {
@@ -106,34 +107,36 @@ class CudaBackend final : public Backend {
   }
 
  private:
-  // Lengths are known on the device alone: of a step with long and short requests the mixed kernel
-  // attends the long ones and what it gets done of the short ones meanwhile, and the decode kernel
-  // the rest. Where either kind is missing the mixed kernel ends at once and the others do not.
+  // Lengths are known on the device alone. Of a step with long and short requests the mixed kernel
+  // attends the long ones and what it gets done of the short ones meanwhile, and the last kernel
+  // the rest, beginning wherever a block of the mixed one has ended. Of a step of one kind the
+  // prefill kernel or the last one attends all, and the other two end at once.
   void attend_mixed(const Prepared& prepared, const AttendParams& params, cudaStream_t stream) {
     const CudaKernel& kernel = kernel_of(prepared);
     const int num_sms = properties_.multiProcessorCount;
-    const PrefillParams both = prefill_params_of(params, prepared, key_maps_);
-    launch_attend(*kernel.mixed, both, num_sms, stream);
+    const PrefillParams both = prefill_params_of(params, prepared, key_maps_, row_maps_);
     launch_attend(*kernel.prefill, both, num_sms, stream);
+    launch_attend(*kernel.mixed, both, num_sms, stream);
     launch_attend(*decode_of(prepared), params, num_sms, stream);
   }
   // By the step's bound: eight rows where that is enough. Rows do not meet, so results do not
   // depend on it. Null where the kernel has none.
   static const KernelEntry* decode_of(const Prepared& prepared) {
     const CudaKernel& kernel = kernel_of(prepared);
-    const bool wide =
-        max_rows(prepared) > 8 && kernel.decode[1] != nullptr && !uses_mixed(prepared);
+    if (uses_mixed(prepared)) return kernel.rest;
+    const bool wide = max_rows(prepared) > 8 && kernel.decode[1] != nullptr;
     return kernel.decode[wide ? 1 : 0];
   }
   static void prepare(const CudaKernel& kernel) {
     for (const KernelEntry* entry :
-         {kernel.decode[0], kernel.decode[1], kernel.prefill, kernel.mixed})
+         {kernel.decode[0], kernel.decode[1], kernel.prefill, kernel.mixed, kernel.rest})
       if (entry != nullptr) prepare_kernel(*entry);
   }
 
   const int32_t device_;
   std::vector<CudaKernel> kernels_;
   KeyMaps key_maps_;
+  PackedMaps row_maps_;
   cudaDeviceProp properties_ = {};
 };
 

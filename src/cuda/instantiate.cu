@@ -56,6 +56,9 @@ void add_row(std::vector<KernelEntry>& entries) {
     if constexpr (row.phase == Phase::decode)
       entries.push_back(decode_entry<decode::Traits<T, row.head_dim, row.head_dim_v, row.rows / 8,
                                                     row.key, row.value>>(row));
+    else if constexpr (row.phase == Phase::rest)
+      entries.push_back(decode_entry<decode::Traits<T, row.head_dim, row.head_dim_v, row.rows / 8,
+                                                    Code::same, Code::same, true>>(row));
     else if constexpr (row.phase == Phase::mixed)
       entries.push_back(mixed_entry<mixed::Traits<T, row.head_dim, row.head_dim_v>>(row));
     else

@@ -13,6 +13,7 @@ enum class Phase : uint8_t {
   decode,   // few rows per request, bound by memory; 9.0
   prefill,  // many rows, bound by arithmetic; 9.0
   mixed,    // both at once; 9.0
+  rest,     // decode, beside and behind mixed; 9.0
   general,  // any rows, formats and masks; 8.0 and later
 };
 
@@ -114,6 +115,11 @@ inline constexpr KernelConfig kKernelConfigs[] = {
     {Phase::mixed, PAGODA_BF16, 128, 128, 128},
     {Phase::mixed, PAGODA_F16, 64, 64, 128},
     {Phase::mixed, PAGODA_F16, 128, 128, 128},
+
+    {Phase::rest, PAGODA_BF16, 64, 64, 8},
+    {Phase::rest, PAGODA_BF16, 128, 128, 8},
+    {Phase::rest, PAGODA_F16, 64, 64, 8},
+    {Phase::rest, PAGODA_F16, 128, 128, 8},
 
     {Phase::general, PAGODA_BF16, 64, 64, general_rows(64, 64)},
     {Phase::general, PAGODA_BF16, 80, 80, general_rows(80, 80)},

@@ -23,15 +23,17 @@ void check_extent(const KeyView& view, const char* name) {
          view.num_pages * view.page_stride, " bytes; the cuda backend addresses at most ", kMost);
 }
 
-// unit: 16 bytes, or 4 for codes that the general kernel reads.
+// unit: 16 bytes, or 4 for codes that the general kernel reads. A power of two: a forward has no
+// time for a dozen divisions.
 void check_alignment(const TensorView& view, const char* name, int64_t unit = 16) {
   if (!view) return;
-  expect(reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(unit) == 0,
+  const auto is_multiple = [unit](int64_t bytes) { return (bytes & (unit - 1)) == 0; };
+  expect(is_multiple(static_cast<int64_t>(reinterpret_cast<uintptr_t>(view.data))),
          PAGODA_UNSUPPORTED, name, " starts at ", view.data,
          "; this kernel of the cuda backend needs a multiple of ", unit, " bytes");
   for (int i = 0; i + 1 < view.num_dims; ++i)
     expect(
-        bytes_of(view, i) % unit == 0, PAGODA_UNSUPPORTED, name, " has a stride of ",
+        is_multiple(bytes_of(view, i)), PAGODA_UNSUPPORTED, name, " has a stride of ",
         bytes_of(view, i), " bytes in dimension ", i,
         "; this kernel of the cuda backend needs multiples of ", unit, " bytes",
         unit == 16 && size_of(view.dtype) == 1 ? " (tuning.kernel sm80 takes multiples of 4)" : "");
@@ -130,6 +132,32 @@ CacheWriteSide write_side_of(const TensorView& source, const TensorView& cache,
   return side;
 }
 
+// The call's queries or outputs as tensor_map.h has them. Strides in bytes.
+KeyView rows_of_call(const void* data, const Prepared& prepared, int32_t head_dim,
+                     int64_t token_stride, int64_t head_stride) {
+  return {.data = data,
+          .num_pages = 1,
+          .page_size = prepared.batch.num_tokens,
+          .num_kv_heads = prepared.problem.num_heads,
+          .head_dim = head_dim,
+          .page_stride = prepared.batch.num_tokens * token_stride,
+          .token_stride = token_stride,
+          .head_stride = head_stride};
+}
+
+void add_row_maps(const Prepared& prepared, PackedMaps& maps, PrefillParams& params) {
+  const Problem& problem = prepared.problem;
+  const AttendParams& attend = params.attend;
+  const auto query = maps.find(rows_of_call(attend.query, prepared, problem.head_dim,
+                                            attend.query_token_stride, attend.query_head_stride),
+                               problem.dtype, problem.group());
+  const auto out = maps.find(rows_of_call(attend.out, prepared, problem.head_dim_v,
+                                          attend.out_token_stride, attend.out_head_stride),
+                             problem.dtype, problem.group());
+  params.has_row_maps = query && out;
+  if (params.has_row_maps) params.query_map = *query, params.out_map = *out;
+}
+
 }  // namespace
 
 AttendParams attend_params_of(const Prepared& prepared, const Attend& step, const Layer& layer,
@@ -182,8 +210,8 @@ AttendParams attend_params_of(const Prepared& prepared, const Attend& step, cons
   return params;
 }
 
-PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared,
-                                KeyMaps& maps) {
+PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared, KeyMaps& maps,
+                                PackedMaps& row_maps) {
   const Problem& problem = prepared.problem;
   const int32_t tile_keys = prefill::keys_per_tile(problem.head_dim, problem.head_dim_v);
   const int32_t box_rows = box_rows_of(params.page_size, tile_keys);
@@ -197,6 +225,7 @@ PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prep
     all.decode_key_map = maps.find_rows(params.key, problem.dtype, all.decode_box_rows);
     all.decode_value_map = maps.find_rows(params.value, problem.dtype, all.decode_box_rows);
   }
+  add_row_maps(prepared, row_maps, all);
   return all;
 }
 

@@ -13,8 +13,8 @@ namespace pagoda::cuda {
 AttendParams attend_params_of(const Prepared& prepared, const Attend& step, const Layer& layer,
                               const Operands& operands);
 // For a launch behind the decode kernel's, or for the mixed kernel and what comes behind that.
-PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared,
-                                KeyMaps& maps);
+PrefillParams prefill_params_of(const AttendParams& params, const Prepared& prepared, KeyMaps& maps,
+                                PackedMaps& row_maps);
 
 CacheWriteParams cache_write_params_of(const Prepared& prepared, const Layer& layer,
                                        const TensorView& key, const TensorView& value);

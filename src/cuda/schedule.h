@@ -107,10 +107,16 @@ struct alignas(16) ScheduleHeader {
 };
 
 #ifdef __CUDACC__
-// Whether the step is one for the mixed kernel. Past the first-level cache, where a line may be
-// left from before the schedule, as this is asked before earlier kernels are waited for.
+// Which kernels have a part in the step. Past the first-level cache, where a line may be left from
+// before the schedule, as this is asked before earlier kernels are waited for.
+__device__ inline bool has_items(const ScheduleHeader* schedule) {
+  return __ldcg(&schedule->num_decode_items) > 0;
+}
+__device__ inline bool has_tiles(const ScheduleHeader* schedule) {
+  return __ldcg(&schedule->num_prefill_tiles) > 0;
+}
 __device__ inline bool has_both(const ScheduleHeader* schedule) {
-  return __ldcg(&schedule->num_decode_items) > 0 && __ldcg(&schedule->num_prefill_tiles) > 0;
+  return has_items(schedule) && has_tiles(schedule);
 }
 #endif
 

@@ -30,6 +30,7 @@ CudaKernel plain_kernel(const KernelEntry& prefill) {
   kernel.name = name_of_row("sm90", prefill.config);
   kernel.prefill = &prefill;
   kernel.mixed = find_like(prefill.config, Phase::mixed, prefill.config.rows);
+  kernel.rest = find_like(prefill.config, Phase::rest, 8);
   for (int i = 0; i < 2; ++i) kernel.decode[i] = find_like(prefill.config, Phase::decode, 8 << i);
   return kernel;
 }

@@ -15,7 +15,10 @@ struct CudaKernel : Kernel {
   const KernelEntry* decode[2] =
       {};  // of 8 and of 16 rows per item; both or the second may be null
   const KernelEntry* prefill = nullptr;
-  const KernelEntry* mixed = nullptr;  // for steps that have both kinds of requests; may be null
+  // For plans whose steps may have both kinds of requests: the mixed kernel, and the decode kernel
+  // that takes what it leaves. Both or neither.
+  const KernelEntry* mixed = nullptr;
+  const KernelEntry* rest = nullptr;
 
   bool is_general() const { return decode[0] == nullptr; }
 };

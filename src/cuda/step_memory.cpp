@@ -1,6 +1,8 @@
 #include "step_memory.h"
 
 #include <algorithm>
+#include <string>
+#include <string_view>
 
 #include "launch.h"
 
@@ -15,6 +17,15 @@ constexpr const char* kPartialMl = "cuda.partial_ml";
 constexpr const char* kCounters = "cuda.counters";  // the next tile, MixedCounters, the arrivals
 
 constexpr size_t kCountersBeforeMixed = 32, kCountersBeforeArrivals = 64;  // lines of their own
+
+// As Prepared::region, without a string that is made to look for another: every forward asks for
+// half a dozen.
+template <class T>
+T* region_of(const Prepared& prepared, std::string_view name) {
+  for (const Region& region : prepared.map.regions())
+    if (region.name == name) return reinterpret_cast<T*>(prepared.workspace + region.offset);
+  return prepared.region<T>(std::string(name).c_str());  // says that there is none
+}
 
 int32_t clamp_to_int32(size_t n) {
   return static_cast<int32_t>(std::min<size_t>(n, INT32_MAX));
@@ -104,19 +115,19 @@ void queue_schedule(const Prepared& prepared, const KernelEntry* decode, int32_t
 }
 
 void fill_step_pointers(const Prepared& prepared, AttendParams& params) {
-  params.schedule = prepared.region<ScheduleHeader>(kHeader);
-  params.decode_items = prepared.region<DecodeItem>(kDecodeItems);
-  params.prefill_tiles = prepared.region<PrefillTile>(kPrefillTiles);
-  params.partial_out = prepared.region<float>(kPartialOut);
-  params.partial_ml = prepared.region<float>(kPartialMl);
+  params.schedule = region_of<ScheduleHeader>(prepared, kHeader);
+  params.decode_items = region_of<DecodeItem>(prepared, kDecodeItems);
+  params.prefill_tiles = region_of<PrefillTile>(prepared, kPrefillTiles);
+  params.partial_out = region_of<float>(prepared, kPartialOut);
+  params.partial_ml = region_of<float>(prepared, kPartialMl);
   if (uses_mixed(prepared))
-    params.mixed = reinterpret_cast<MixedCounters*>(prepared.region<uint32_t>(kCounters) +
+    params.mixed = reinterpret_cast<MixedCounters*>(region_of<uint32_t>(prepared, kCounters) +
                                                     kCountersBeforeMixed);
-  params.arrivals = prepared.region<uint32_t>(kCounters) + kCountersBeforeArrivals;
+  params.arrivals = region_of<uint32_t>(prepared, kCounters) + kCountersBeforeArrivals;
 }
 
 uint32_t* next_tile_of(const Prepared& prepared) {
-  return prepared.region<uint32_t>(kCounters);
+  return region_of<uint32_t>(prepared, kCounters);
 }
 
 }  // namespace pagoda::cuda

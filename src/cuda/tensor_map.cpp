@@ -7,6 +7,7 @@
 
 #include "../core/strides.h"
 #include "check_cuda.h"
+#include "schedule.h"
 
 namespace pagoda::cuda {
 namespace {
@@ -27,15 +28,19 @@ cuuint64_t size(int64_t n) {
   return static_cast<cuuint64_t>(n);
 }
 
-// Of `rank` dimensions, innermost first; strides in bytes, without the first.
-CUtensorMap encode_map(const KeyView& view, Dtype dtype, cuuint32_t rank, const cuuint64_t* dims,
-                       const cuuint64_t* strides, const cuuint32_t* box) {
-  static const PFN_cuTensorMapEncodeTiled_v12000 encode = encode_function();
+std::string why_not_tma_of(const KeyView& view, Dtype dtype) {
   const auto element = static_cast<int64_t>(size_of(dtype));
   const int64_t shape[] = {view.num_pages, view.num_kv_heads, view.page_size, view.head_dim};
   const int64_t stride[] = {view.page_stride / element, view.head_stride / element,
                             view.token_stride / element, 1};
-  const std::string reason = why_not_tma(view.data, dtype, 4, shape, stride);
+  return why_not_tma(view.data, dtype, 4, shape, stride);
+}
+
+// Of `rank` dimensions, innermost first; strides in bytes, without the first.
+CUtensorMap encode_map(const KeyView& view, Dtype dtype, cuuint32_t rank, const cuuint64_t* dims,
+                       const cuuint64_t* strides, const cuuint32_t* box) {
+  static const PFN_cuTensorMapEncodeTiled_v12000 encode = encode_function();
+  const std::string reason = why_not_tma_of(view, dtype);
   expect(reason.empty(), PAGODA_UNSUPPORTED,
          "keys or values that the copy engine cannot address: ", reason);
   const cuuint32_t steps[] = {1, 1, 1, 1, 1};
@@ -76,6 +81,24 @@ CUtensorMap make_row_map(const KeyView& view, Dtype dtype, int32_t box_rows) {
   const cuuint32_t box[] = {64, static_cast<cuuint32_t>(box_rows), static_cast<cuuint32_t>(slabs),
                             1, 1};
   return encode_map(view, dtype, 5, dims, strides, box);
+}
+
+std::optional<CUtensorMap> make_packed_map(const KeyView& view, Dtype dtype, int32_t group) {
+  if (kHalfTileRows % group != 0 || !why_not_tma_of(view, dtype).empty()) return std::nullopt;
+  const cuuint64_t dims[] = {size(view.head_dim), size(view.num_kv_heads), size(view.page_size)};
+  const cuuint64_t strides[] = {size(view.head_stride), size(view.token_stride)};
+  const auto heads = static_cast<cuuint32_t>(group);
+  const cuuint32_t box[] = {64, heads, kHalfTileRows / heads};
+  return encode_map(view, dtype, 3, dims, strides, box);
+}
+
+std::optional<CUtensorMap> PackedMaps::find(const KeyView& view, Dtype dtype, int32_t group) {
+  const std::lock_guard lock(mutex_);
+  for (const Entry& entry : entries_)
+    if (entry.view == view && entry.dtype == dtype && entry.group == group) return entry.map;
+  const std::optional<CUtensorMap> map = make_packed_map(view, dtype, group);
+  if (map) entries_[next_++ % entries_.size()] = {view, dtype, group, *map};
+  return map;
 }
 
 CUtensorMap KeyMaps::find(const KeyView& view, Dtype dtype, int32_t box_rows) {

@@ -4,9 +4,11 @@
 
 #include <cuda.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #include "../core/dtype.h"
@@ -25,6 +27,12 @@ CUtensorMap make_key_map(const KeyView& view, Dtype dtype, int32_t box_rows);
 // Boxes of [head_dim / 64, box_rows, 64 elements], likewise swizzled: whole rows, as the decoding
 // half of the mixed kernel has them. head_dim: a multiple of 64
 CUtensorMap make_row_map(const KeyView& view, Dtype dtype, int32_t box_rows);
+
+// The rows of a call, queries or outputs, given as one page: [1, num_tokens, num_heads, head_dim].
+// In boxes of [64 / group, group, 64 elements], likewise swizzled: what half a tile of the prefill
+// kernel packs, in its order. Rows of no token are read as zeros and not written. None for groups
+// that do not divide 64 and for strides that no map describes.
+std::optional<CUtensorMap> make_packed_map(const KeyView& view, Dtype dtype, int32_t group);
 
 // The maps that were made before, by what they describe. A map holds an address and a shape and
 // nothing of the memory behind it, so one that is found is right whoever owns that memory now. Safe
@@ -47,6 +55,24 @@ class KeyMaps {
 
   std::mutex mutex_;
   std::unordered_multimap<const void*, Entry> entries_;
+};
+
+// The last maps of rows. A step has few tensors of rows, and the next step's may have other sizes.
+// Safe to share between threads.
+class PackedMaps {
+ public:
+  std::optional<CUtensorMap> find(const KeyView& view, Dtype dtype, int32_t group);
+
+ private:
+  struct Entry {
+    KeyView view;
+    Dtype dtype = PAGODA_BF16;
+    int32_t group = 0;
+    CUtensorMap map;
+  };
+  std::mutex mutex_;
+  std::array<Entry, 16> entries_;
+  size_t next_ = 0;  // that is replaced
 };
 
 }  // namespace pagoda::cuda

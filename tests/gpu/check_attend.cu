@@ -124,9 +124,10 @@ StepSpec step_of_row(uint64_t seed) {
   const std::vector<KernelEntry>& rows = kernel_entries();
   const KernelConfig& config = rows[seed % rows.size()].config;
   const Phase phase = config.phase;
+  const bool has_both = phase == Phase::mixed || phase == Phase::rest;
   StepSpec spec = random_step(seed, phase == Phase::general  ? "general"
                                     : phase == Phase::decode ? "decode"
-                                    : phase == Phase::mixed  ? "mixed"
+                                    : has_both               ? "mixed"
                                                              : "prefill");
   spec.dtype = config.dtype;
   spec.head_dim = config.head_dim, spec.head_dim_v = config.head_dim_v;
@@ -138,7 +139,7 @@ StepSpec step_of_row(uint64_t seed) {
       if (codes.key.code == config.key && codes.value.code == config.value) spec.kv_format = format;
     }
     if (spec.kv_format != PAGODA_KV_SAME && spec.page_size == 0) spec.page_size = 16;
-  } else if (phase != Phase::mixed) {  // more rows than decode takes
+  } else if (!has_both) {  // more rows than decode takes
     spec.query_lens[0] = std::max(spec.query_lens[0], kMaxDecodeRows + 1);
     spec.seq_lens[0] = std::max(spec.seq_lens[0], spec.query_lens[0]);
   }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -176,6 +177,7 @@ class DeviceStep {
     ScheduleParams own = schedule_params;
     own.num_decode_blocks = num_decode_blocks;
     own.num_prefill_blocks = num_prefill_blocks;
+    check_cuda(cudaMemsetAsync(arrivals_.get(), 0, 4 * arrivals_.size(), stream), "clearing");
     launch_schedule(own, stream);
   }
   AttendParams layer(int index) const {
@@ -186,14 +188,32 @@ class DeviceStep {
   PrefillParams prefill_layer(int index, int tile_keys, bool beside_decode) const {
     const int box_rows = box_rows_of(spec.page_size, tile_keys);
     const int decode_box_rows = box_rows_of(spec.page_size, mixed::kTileKeys);
+    const auto query_map = packed_map(query, spec.head_dim);
+    const auto out_map = packed_map(out, spec.head_dim_v);
     return {.attend = layer(index),
             .key_map = make_key_map(key_view(index), spec.dtype, box_rows),
             .value_map = make_key_map(value_view(index), spec.dtype, box_rows),
             .box_rows = box_rows,
+            .query_map = query_map.value_or(CUtensorMap{}),
+            .out_map = out_map.value_or(CUtensorMap{}),
+            .has_row_maps = query_map && out_map,
             .decode_key_map = rows_map(key_view(index), decode_box_rows),
             .decode_value_map = rows_map(value_view(index), decode_box_rows),
             .decode_box_rows = decode_box_rows,
             .beside_decode = beside_decode};
+  }
+  // rows: [num_tokens, num_heads, head_dim]
+  std::optional<CUtensorMap> packed_map(const DeviceArray<uint8_t>& rows, int head_dim) const {
+    const int64_t head = 2 * head_dim, token = head * spec.num_heads;
+    return make_packed_map({.data = rows.get(),
+                            .num_pages = 1,
+                            .page_size = num_tokens,
+                            .num_kv_heads = spec.num_heads,
+                            .head_dim = head_dim,
+                            .page_stride = num_tokens * token,
+                            .token_stride = token,
+                            .head_stride = head},
+                           spec.dtype, params.group.value);
   }
   KeyView key_view(int layer) const { return at(key_view_, keys_[layer]); }
   KeyView value_view(int layer) const { return at(value_view_, values_[layer]); }

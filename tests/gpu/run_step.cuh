@@ -13,8 +13,10 @@ class StepRunner {
     check_cuda(cudaGetDevice(&device), "asking for the device");
     check_cuda(cudaDeviceGetAttribute(&num_sms_, cudaDevAttrMultiProcessorCount, device),
                "counting multiprocessors");
-    if (!step.is_general()) decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
-    if (step.is_mixed()) mixed_ = find(Phase::mixed, 128);
+    if (step.is_mixed())
+      mixed_ = find(Phase::mixed, 128), decode_ = find(Phase::rest, 8);
+    else if (!step.is_general())
+      decode_ = find(Phase::decode, step.schedule_params.rows_per_item);
     if (step.is_general() || (step.is_quantised() && step.max_rows() > kMaxDecodeRows))
       prefill_ = find(Phase::general, general_rows(step.spec.head_dim, step.spec.head_dim_v));
     else if (step.max_rows() > kMaxDecodeRows)
@@ -28,7 +30,7 @@ class StepRunner {
   void attend(int layer, cudaStream_t stream) const {
     if (mixed_) {
       const PrefillParams params = step_.prefill_layer(layer, prefill_keys(), false);
-      for (const KernelEntry* kernel : {mixed_, prefill_})
+      for (const KernelEntry* kernel : {prefill_, mixed_})
         launch_attend(*kernel, params, num_sms_, stream);
       return launch_attend(*decode_, params.attend, num_sms_, stream);
     }

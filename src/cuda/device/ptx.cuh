@@ -22,6 +22,15 @@ __device__ inline void maybe_delay() {
 #endif
 }
 
+// Sometimes true in such a build, for what else happens too rarely to be tested.
+__device__ inline bool by_chance() {
+#ifdef PAGODA_DELAYS
+  return clock64() / 64 % 4 == 0;
+#else
+  return false;
+#endif
+}
+
 // ---- asynchronous copies by the threads -----------------------------------------------------
 
 // 16 bytes, past the first-level cache; zeros if `valid` is false, in which case `source` is not
@@ -61,6 +70,10 @@ __device__ inline void mbarrier_init(uint64_t& barrier, int arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(&barrier)), "r"(arrivals)
                : "memory");
 }
+// Before the place is used for another.
+__device__ inline void mbarrier_invalidate(uint64_t& barrier) {
+  asm volatile("mbarrier.inval.shared.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");
+}
 __device__ inline void mbarrier_arrive(uint64_t& barrier) {
   maybe_delay();
   asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
@@ -98,6 +111,21 @@ __device__ inline void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
   maybe_delay();
 }
 
+// Whether the phase of this parity has completed.
+__device__ inline bool mbarrier_test(uint64_t& barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "mbarrier.test_wait.parity.shared.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}\n"
+      : "=r"(done)
+      : "r"(shared_address(&barrier)), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
 __device__ inline void mbarrier_arrive_expect_bytes(uint64_t& barrier, uint32_t bytes) {
   maybe_delay();
   asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)),
@@ -105,12 +133,43 @@ __device__ inline void mbarrier_arrive_expect_bytes(uint64_t& barrier, uint32_t 
                : "memory");
 }
 
+// Bytes that `barrier` is to wait for in its present phase, besides its arrivals.
+__device__ inline void mbarrier_expect_bytes(uint64_t& barrier, uint32_t bytes) {
+  maybe_delay();
+  asm volatile(
+      "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)),
+      "r"(bytes)
+      : "memory");
+}
+
 // ---- tensor copies ----------------------------------------------------------------------------
 
 __device__ inline void prefetch_tensor_map(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
-// A box of a four-dimensional tensor, innermost coordinate first; `barrier` counts its bytes.
+// A box of a three-dimensional tensor, innermost coordinate first; `barrier` counts its bytes.
+__device__ inline void copy_box_3d(uint32_t destination, const void* map, uint64_t& barrier, int c0,
+                                   int c1, int c2) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(destination),
+      "l"(map), "r"(shared_address(&barrier)), "r"(c0), "r"(c1), "r"(c2)
+      : "memory");
+}
+// From shared memory to a box; of what lies outside the tensor nothing is written.
+__device__ inline void store_box_3d(const void* map, uint32_t source, int c0, int c1, int c2) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+      "r"(source), "r"(c0), "r"(c1), "r"(c2)
+      : "memory");
+}
+// Until the stores that this thread has begun have read shared memory.
+__device__ inline void wait_for_stores_to_read() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  maybe_delay();
+}
+// A box of a four-dimensional tensor, likewise.
 __device__ inline void copy_box_4d(uint32_t destination, const void* map, uint64_t& barrier, int c0,
                                    int c1, int c2, int c3) {
   asm volatile(
@@ -286,6 +345,22 @@ __device__ inline uint2 load_relaxed_8(const void* source) {
                : "memory");
   return x;
 }
+__device__ inline uint4 load_relaxed_16(const void* source) {
+  uint4 x;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "l"(source)
+               : "memory");
+  return x;
+}
+__device__ inline uint32_t load_relaxed(const uint32_t* source) {
+  uint32_t x;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(source) : "memory");
+  return x;
+}
+__device__ inline void store_relaxed(uint32_t* to, uint32_t x) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(x) : "memory");
+}
 __device__ inline void store_relaxed_16(void* to, const uint4& x) {
   asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y),
                "r"(x.z), "r"(x.w)
@@ -322,6 +397,12 @@ __device__ inline void allow_next_kernel() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+// Of a kernel that has no part in a step. Its first block waits for all of them, as the kernel
+// behind this one relies on it; the others make room for that one at once.
+__device__ inline void pass_by() {
+  allow_next_kernel();
+  if (blockIdx.x == 0) wait_for_earlier_kernels();
 }
 
 }  // namespace pagoda::cuda

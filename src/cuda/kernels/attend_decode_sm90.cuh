@@ -24,6 +24,9 @@
 // so that eight rows, not sixteen, are the least that costs a full instruction. A thread holds keys
 // g and g + 8 and rows 2 c and 2 c + 1 of S^T, with g = lane / 4 and c = lane % 4.
 //
+// Beside and behind a mixed kernel (kIsRest) a block begins wherever one of that kernel has ended,
+// and takes items from the counter that both have.
+//
 // What a row's bits depend on: its request's length, its own query, its keys. Which keys a warp
 // takes is counted from key 0, the cuts from the length (schedule.h), and rows do not meet.
 #pragma once
@@ -48,30 +51,31 @@ __device__ void fetch_item(const Work<Tr>& work, int n) {
   mbarrier_arrive_after_copies(work.shared.item_full[slot]);
 }
 
-// How many items the mixed kernel before this one has attended. By one warp of each block; the last
-// one to ask leaves the counters as the next step wants them.
-__device__ inline int items_taken(MixedCounters& mixed) {
-  wait_for_earlier_kernels();
-  int taken = 0;
-  if (threadIdx.x % 32 == 0) {
-    taken = static_cast<int>(__ldcg(&mixed.next_item));
-    fence_acq_rel_gpu();
-    if (atomic_add_relaxed(&mixed.decode_blocks, 1) + 1 == gridDim.x) mixed = {};
-  }
-  return __shfl_sync(~0u, taken, 0);
+// Beside and behind a mixed kernel, whose blocks take items from the same counter: a block's part
+// of what is left, and again until nothing is. By one thread; returns the first and how many.
+__device__ inline int2 take_items(MixedCounters& mixed, int all) {
+  constexpr int kMost = 8;
+  const int left = all - static_cast<int>(__ldcg(&mixed.next_item));
+  const int wanted = max(min(left / static_cast<int>(gridDim.x), kMost), 1);
+  const int first = static_cast<int>(atomic_add_relaxed(&mixed.next_item, wanted));
+  return {first, max(min(all - first, wanted), 0)};
 }
 
 // By the warp that fetches: the block's share, and its first item.
 template <class Tr>
 __device__ void take_share(const AttendParams& params, typename Tr::Shared& shared) {
   const int4 header = __ldcg(reinterpret_cast<const int4*>(params.schedule));
-  const int all = header.x * params.num_kv_heads;
-  const int stride = params.mixed ? gridDim.x : header.z;
-  const int taken = params.mixed ? items_taken(*params.mixed) : 0, first = taken + blockIdx.x;
-  const int num = blockIdx.x < stride && first < all ? (all - first + stride - 1) / stride : 0;
+  const int all = header.x * params.num_kv_heads, first = blockIdx.x, stride = header.z;
   if (threadIdx.x % 32 == 0) {
-    shared.num_items = num, shared.first_item = first, shared.item_stride = stride;
-    shared.is_merger = false, shared.set = 0;
+    shared.takes_shares = Tr::kIsRest && header.y > 0;
+    shared.first_item = first, shared.item_stride = stride;
+    shared.num_items = first < stride && first < all ? (all - first + stride - 1) / stride : 0;
+    shared.fills_device = 2 * all > stride;
+    if (shared.takes_shares) {
+      const int2 share = take_items(*params.mixed, all);
+      shared.first_item = share.x, shared.num_items = share.y, shared.item_stride = 1;
+      shared.fills_device = false;
+    }
   }
   __syncwarp();
   fetch_item(Work<Tr>(params, shared), 0);
@@ -113,7 +117,6 @@ class Finisher {
     bool first_leaf = true;
     for (int end = end_of_leaf(item, item.key_begin);; end = end_of_leaf(item, end)) {
       const int buffer = count_ % Tr::kStateBuffers;
-      mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
       const bool is_last = end == item.key_end;
       const Leaf leaf{.tiles_at = buffer * Tr::kRowTiles,
                       .turn = count_,
@@ -121,6 +124,7 @@ class Finisher {
                       .is_first = first_leaf,
                       .ends_split = ends_split(item, end),
                       .is_last = is_last};
+      mbarrier_wait(shared.state_full[buffer], count_ / Tr::kStateBuffers & 1);
       finish_leaf<Tr>(work_.params, item, work_.head(n), shared, leaf, thread_, Tr::kClerks);
       meet();
       mbarrier_arrive_for_all(shared.state_empty[buffer], thread_ == 0);
@@ -146,33 +150,30 @@ class Finisher {
     merge_item<Tr>(work_.params, item, work_.head(n), thread_, Tr::kClerks);
   }
 
-  // The block's only item, when no block has another (kItemIsAlone): who starts last among its
-  // pieces merges them.
-  __device__ void start_only_item() const {
-    const DecodeItem& item = work_.item(0);
-    if (item.num_pieces == 1) return;
-    if (thread_ == 0) {
-      const uint32_t before =
-          atomic_add_relaxed(arrivals_of_item(work_.params, item, work_.head(0)), 1);
-      work_.shared.is_merger = (before & ~kSecondSet) + 1 == static_cast<uint32_t>(item.num_pieces);
-      work_.shared.set = before & kSecondSet ? 1 : 0;
-    }
-    if (thread_ < 32) AwaitedMerge<Tr>::find_pieces(work_);
+  // The block's only item, when no block has another (kItemIsAlone): in front of the wait for
+  // earlier kernels, then behind it.
+  __device__ void prepare_only_item() const {
+    if (work_.item(0).num_pieces == 1) return;
+    if (thread_ < 32) AwaitedMerge<Tr>::prepare(work_);
     meet();
-    AwaitedMerge<Tr>(work_, thread_).clear_other_set();
+  }
+  __device__ void start_only_item() const {
+    if (work_.item(0).num_pieces == 1) return;
+    if (thread_ == kStarter) AwaitedMerge<Tr>::start(work_);
+    meet();
+    const AwaitedMerge<Tr> merge(work_, thread_);
+    merge.clear_other_set();
+    if (thread_ < 32) merge.settle(work_.shared.state_full[0]);
   }
   // After a meeting behind the start, when it is written.
   __device__ void merge_only_item() const {
-    if (!work_.shared.is_merger) return;
-    if (thread_ == 0)  // for the next launch
-      *arrivals_of_item(work_.params, work_.item(0), work_.head(0)) =
-          work_.shared.set == 0 ? kSecondSet : 0;
-    AwaitedMerge<Tr>(work_, thread_).run(count_);
+    if (work_.item(0).num_pieces > 1) AwaitedMerge<Tr>(work_, thread_).run(count_);
   }
 
   __device__ void meet() const { named_barrier_sync(1, Tr::kClerks); }
 
  private:
+  static constexpr int kStarter = 32;  // of another warp than the one that fetches queries
   const Work<Tr>& work_;
   const int thread_;
   int count_ = 0;  // leaves
@@ -182,10 +183,11 @@ template <class Tr>
 __device__ void run_clerks(const Work<Tr>& work) {
   const bool fetches = threadIdx.x % Tr::kClerks < 32;
   for (int n = 1; fetches && n < Tr::kItemsAhead; ++n) fetch_item(work, n);
-  wait_for_earlier_kernels();
-  for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   Finisher<Tr> finisher(work);
   work.wait_item(0);
+  if (work.is_alone()) finisher.prepare_only_item();
+  work.wait_for_inputs();
+  for (int n = 0; fetches && n < Tr::kQueriesAhead; ++n) fetch_query(work, n);
   if (work.is_alone()) finisher.start_only_item();
   const int last = work.num_items - 1;
   for (int n = 0; n <= last + 2; ++n) {
@@ -233,6 +235,7 @@ __device__ void run_stream(const Work<Tr>& work) {
   if (lane == 0) shared.leaves_shared[stream] = 0;
   __syncwarp();
   Loader<Tr> loader(work, ring);
+  loader.begin();
   WarpState<Tr> state;
   int stage = 0;
   int entered = -1;  // 2 n: item n's rows are known; 2 n + 1: its query is there too
@@ -244,7 +247,7 @@ __device__ void run_stream(const Work<Tr>& work) {
     if (entered < 2 * n) {
       entered = 2 * n;
       work.wait_item(n);
-      if (work.params.alibi_slopes) wait_for_earlier_kernels();
+      if (work.params.alibi_slopes) work.wait_for_inputs();
       rows = Rows<Tr>(work.params, item, work.head(n));
       const int first = item.key_begin / Tr::kTileKeys;
       tile = first + ((stream - first) & (Tr::kStreams - 1));
@@ -273,6 +276,7 @@ __device__ void run_stream(const Work<Tr>& work) {
     if (count >= Tr::kStateBuffers)
       mbarrier_wait(shared.state_empty[buffer], count / Tr::kStateBuffers - 1 & 1);
     share_state<Tr>(shared.states + buffer * Tr::kRowTiles, state);
+    __syncwarp();  // all lanes have read the count
     if (lane == 0) shared.leaves_shared[stream] = count + 1;
     __syncwarp();
     mbarrier_arrive_for_all(shared.state_full[buffer], lane == 0);
@@ -291,10 +295,48 @@ __device__ void init_barriers(typename Tr::Shared& shared) {
 }
 
 template <class Tr>
+__device__ void end_barriers(typename Tr::Shared& shared) {
+  for (uint64_t& barrier : shared.item_full) mbarrier_invalidate(barrier);
+  for (uint64_t& barrier : shared.query_full) mbarrier_invalidate(barrier);
+  for (uint64_t& barrier : shared.state_full) mbarrier_invalidate(barrier);
+  for (uint64_t& barrier : shared.state_empty) mbarrier_invalidate(barrier);
+}
+
+// Where items are taken a few at a time: the next, when all warps have done with those before.
+// Returns whether there are any. By warps that only wait, and by those of which one takes them.
+template <class Tr>
+__device__ bool await_next_share(typename Tr::Shared& shared) {
+  if (!Tr::kIsRest || !shared.takes_shares) return false;
+  named_barrier_sync(2, Tr::kThreads);
+  named_barrier_sync(2, Tr::kThreads);
+  return shared.num_items > 0;
+}
+template <class Tr>
+__device__ bool take_next_share(const AttendParams& params, typename Tr::Shared& shared) {
+  if (!Tr::kIsRest || !shared.takes_shares) return false;
+  named_barrier_sync(2, Tr::kThreads);
+  if (threadIdx.x / 32 == Tr::kStreams) {
+    if (threadIdx.x % 32 == 0) end_barriers<Tr>(shared), init_barriers<Tr>(shared);
+    __syncwarp();
+    take_share<Tr>(params, shared);
+  }
+  named_barrier_sync(2, Tr::kThreads);
+  return shared.num_items > 0;
+}
+
+// The end of a block that has got no more items: who comes next waits for this kernel alone. The
+// last one leaves the counters as the next step wants them.
+__device__ inline void leave(MixedCounters& mixed) {
+  wait_for_earlier_kernels();
+  if (atomic_add_relaxed(&mixed.decode_blocks, 1) + 1 == gridDim.x) mixed = {};
+}
+
+template <class Tr>
 __global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
     attend_decode(const __grid_constant__ AttendParams params) {
   extern __shared__ uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
+  if (Tr::kIsRest && !has_items(params.schedule)) return pass_by();
   // What a step's schedule and page table say is older than the kernel before this one, so all that
   // follows from them alone happens while that one ends.
   if (threadIdx.x / 32 == Tr::kStreams) {
@@ -303,18 +345,27 @@ __global__ void __launch_bounds__(Tr::kThreads, Tr::kBlocksPerSm)
     take_share<Tr>(params, shared);
   }
   __syncthreads();
-  const Work<Tr> work(params, shared);
-  if (work.num_items == 0) return wait_for_earlier_kernels();
-  if (threadIdx.x < 32 * Tr::kStreams) {
+  const bool takes_shares = Tr::kIsRest && shared.takes_shares;
+  if (shared.num_items == 0 && !takes_shares) return wait_for_earlier_kernels();
+  if (shared.num_items == 0) {
+    allow_next_kernel();
+  } else if (threadIdx.x < 32 * Tr::kStreams) {
     if constexpr (Tr::kBlocksPerSm == 2)
       take_registers<Tr::kStreamRegisters>();
     else
       give_registers<Tr::kStreamRegisters>();
-    run_stream(work);
+    do {
+      const Work<Tr> work(params, shared);
+      run_stream(work);
+    } while (await_next_share<Tr>(shared));
   } else {
     give_registers<Tr::kClerkRegisters>();
-    run_clerks(work);
+    do {
+      const Work<Tr> work(params, shared);
+      run_clerks(work);
+    } while (take_next_share<Tr>(params, shared));
   }
+  if (takes_shares && threadIdx.x == 32 * Tr::kStreams) leave(*params.mixed);
 }
 
 }  // namespace pagoda::cuda::decode

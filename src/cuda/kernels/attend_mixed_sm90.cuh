@@ -9,6 +9,9 @@
 //   warps 4 to 11    multiply                              prefill_consumer.cuh
 //   warps 12 to 15   four streams                          mixed_streams.cuh
 //
+// A block that has no tiles any more leaves its multiprocessor to two blocks of the decode kernel
+// behind this one (attend_decode_sm90.cuh, kIsRest), which read memory more than twice as fast.
+//
 // Registers are what this costs: those that multiply have one set of weights instead of two.
 // Neither half's arithmetic differs from its own kernel's, so results do not depend on which of
 // them attends a step.
@@ -22,6 +25,15 @@
 
 namespace pagoda::cuda::mixed {
 
+// Tells the clerk when about the block's last tile will be done. By one warp, when it has begun.
+template <class Tr>
+__device__ void tell_end(typename Tr::Shared& shared, const PrefillTile& last) {
+  const prefill::KeyTiles<Tr> tiles(last);
+  if (threadIdx.x % 32 == 0)
+    shared.decode.end_of_tiles =
+        clock64() + int64_t{Tr::kCyclesPerStep} * (tiles.end - tiles.first);
+}
+
 // By one warp: the queries of a tile in front of its values, which are not needed before.
 template <class Tr>
 __device__ void produce_queries_and_values(const PrefillParams& params,
@@ -34,12 +46,18 @@ __device__ void produce_queries_and_values(const PrefillParams& params,
   producer.look_up(work);
   while (work) {
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
-    const int lane = threadIdx.x % 32;
-    prefill::fetch_queries<Tr>(params.attend, *work, shared, position.slot, lane, lane / 8,
-                               lane % 8);
+    prefill::gather_queries<Tr>(params.attend, *work, shared, position.slot, 0, Tr::kRows);
+    prefill::find_ranges<Tr>(params.attend, work->tile, shared.ranges[position.slot], 0, Tr::kRows);
+    prefill::await_gathered();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[position.slot]);
     position.advance();
     const typename Tr::Work* next = nullptr;
-    producer.produce(*work, [&] { return next = reader.next(); });
+    producer.produce(*work, [&] {
+      next = reader.next();
+      if (!next) tell_end<Tr>(shared, work->tile);
+      return next;
+    });
     reader.release();
     work = next;
   }
@@ -54,6 +72,7 @@ __device__ void init_decode(typename Tr::Shared& shared) {
   for (uint64_t& barrier : shared.decode.query_full) mbarrier_init(barrier, 32);
   mbarrier_init(shared.decode.state_full, Tr::Decode::kStreams);
   mbarrier_init(shared.decode.state_empty, 1);
+  shared.decode.end_of_tiles = INT64_MAX;  // not known yet
   fence_barrier_init();
 }
 
@@ -62,7 +81,7 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     attend_mixed(const __grid_constant__ PrefillParams params) {
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
-  if (!has_both(params.attend.schedule)) return wait_for_earlier_kernels();
+  if (!has_both(params.attend.schedule)) return pass_by();
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&params.key_map);
     prefetch_tensor_map(&params.value_map);
@@ -86,7 +105,6 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
   } else if (threadIdx.x < 384) {
     take_registers<Tr::kConsumerRegisters>();
     prefill::Consumer<Tr>(params, shared, threadIdx.x / 128 - 1).run();
-    if (threadIdx.x == 128) atomic_add_relaxed(&params.attend.mixed->without_tiles, 1);
   } else {
     give_registers<Tr::kDecodeRegisters>();
     Streams<Tr>(params, shared).run();

@@ -6,7 +6,8 @@
 //   warp 0           takes work; keys by the copy engine, in boxes that never cross the border of a
 //                    page, two stages
 //   warp 1           values, likewise
-//   warps 2 and 3    queries of the next two tiles; finished rows, from where their queries were
+//   warps 2 and 3    half a tile's queries each, of the next two tiles; finished rows, from where
+//                    their queries were, and their lse
 //   warps 4 to 7     rows 0 to 63   (prefill_consumer.cuh)
 //   warps 8 to 11    rows 64 to 127
 //
@@ -39,6 +40,7 @@ __device__ void init_barriers(typename Tr::Shared& shared) {
     mbarrier_init(barrier, kConsumerWarps + Tr::kWorkReaders);
   for (uint64_t& barrier : shared.query_full) mbarrier_init(barrier, Tr::kQueryWarps);
   for (uint64_t& barrier : shared.query_empty) mbarrier_init(barrier, kConsumerWarps);
+  for (uint64_t& barrier : shared.query_read) mbarrier_init(barrier, 4);
   for (int i = 0; i < Tr::kStages; ++i) {
     mbarrier_init(shared.key_full[i], 1);
     mbarrier_init(shared.value_full[i], 1);
@@ -53,7 +55,8 @@ __global__ void __launch_bounds__(Tr::kThreads, 1)
     attend_prefill(const __grid_constant__ PrefillParams params) {
   extern __shared__ __align__(1024) uint8_t memory[];
   auto& shared = *reinterpret_cast<typename Tr::Shared*>(memory);
-  if (params.attend.mixed && has_both(params.attend.schedule)) return wait_for_earlier_kernels();
+  const ScheduleHeader* schedule = params.attend.schedule;
+  if (params.attend.mixed && (has_items(schedule) || !has_tiles(schedule))) return pass_by();
   if (threadIdx.x == 0) {
     prefetch_tensor_map(&params.key_map);
     prefetch_tensor_map(&params.value_map);

@@ -88,40 +88,31 @@ __device__ inline bool is_written(const uint2& x) {
 
 // The partial states of an item's rows, for one key head.
 template <class Tr>
-struct Partials {
-  float* out;                     // [num_rows, kHeadDimV] of the first piece
-  float2* ml;                     // [num_rows]
-  int64_t out_stride, ml_stride;  // elements from piece to piece
+using Partials = PartialStates<Tr::kHeadDimV>;
 
-  __device__ Partials(const AttendParams& params, const DecodeItem& item, int head) {
-    const int64_t first =
-        static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head * item.num_rows;
-    ml_stride = static_cast<int64_t>(params.num_kv_heads) * item.num_rows;
-    out_stride = ml_stride * Tr::kHeadDimV;
-    out = params.partial_out + first * Tr::kHeadDimV;
-    ml = reinterpret_cast<float2*>(params.partial_ml) + first;
-  }
+template <class Tr>
+__device__ Partials<Tr> partials_of(const AttendParams& params, const DecodeItem& item, int head) {
+  const int64_t first =
+      static_cast<int64_t>(item.first_slot) * params.num_kv_heads + head * item.num_rows;
+  const int64_t stride = static_cast<int64_t>(params.num_kv_heads) * item.num_rows;
+  return {.out = params.partial_out + first * Tr::kHeadDimV,
+          .ml = reinterpret_cast<float2*>(params.partial_ml) + first,
+          .out_stride = stride * Tr::kHeadDimV,
+          .ml_stride = stride};
+}
 
-  // To the second set of an item that is alone; num_pieces: of a set, those missing included.
-  __device__ void choose_set(int set, int num_pieces) {
-    out += set * num_pieces * out_stride, ml += set * num_pieces * ml_stride;
-  }
-
-  __device__ float* at(int piece, int row, int column) const {
-    return out + piece * out_stride + row * Tr::kHeadDimV + column;
-  }
-  __device__ float2* ml_at(int piece, int row) const { return ml + piece * ml_stride + row; }
-
-  __device__ void write(int piece, int row, int column, const RowState& state) const {
-    store_relaxed_16(at(piece, row, column), words_of(state.o));
-    if (column == 0)
-      store_relaxed_8(ml_at(piece, row), make_uint2(written(state.m), written(state.l)));
-  }
-  __device__ RowState read(int piece, int row, int column) const {
-    const float2 part = __ldcg(ml_at(piece, row));
-    return {part.x, part.y, __ldcg(reinterpret_cast<const float4*>(at(piece, row, column)))};
-  }
-};
+template <class Tr>
+__device__ void write_partial(const Partials<Tr>& partials, int piece, int row, int column,
+                              const RowState& state) {
+  store_relaxed_16(partials.at(piece, row, column), words_of(state.o));
+  if (column == 0)
+    store_relaxed_8(partials.ml_at(piece, row), make_uint2(written(state.m), written(state.l)));
+}
+template <class Tr>
+__device__ RowState read_partial(const Partials<Tr>& partials, int piece, int row, int column) {
+  const float2 part = __ldcg(partials.ml_at(piece, row));
+  return {part.x, part.y, __ldcg(reinterpret_cast<const float4*>(partials.at(piece, row, column)))};
+}
 
 // Which pieces of an item's rows there are: numbers below `end`, of which leaves may be missing.
 struct Pieces {
@@ -212,18 +203,19 @@ template <class Tr>
 __device__ void finish_split(const AttendParams& params, const DecodeItem& item, int head,
                              typename Tr::Shared& shared, const Leaf& leaf, int row, int column,
                              RowState state) {
-  Partials<Tr> partials(params, item, head);
-  if (item.num_pieces > 1) {
-    if (shared.is_merger) return;
-    if (shared.set > 0) partials.choose_set(shared.set, shared.pieces_end);
-    return partials.write(item.piece, row, column, state);
-  }
+  if constexpr (requires { shared.only; })
+    if (item.num_pieces > 1 && (item.flags & kItemIsAlone)) {
+      const auto& only = shared.only;
+      return write_partial<Tr>(only.partials[only.set], item.piece, row, column, state);
+    }
+  const Partials<Tr> partials = partials_of<Tr>(params, item, head);
+  if (item.num_pieces > 1) return write_partial<Tr>(partials, item.piece, row, column, state);
   if (leaf.split > 0) {
     const float2 so_far = shared.request_ml[leaf.split & 1][row];
-    state = merge({so_far.x, so_far.y, partials.read(0, row, column).o}, state);
+    state = merge({so_far.x, so_far.y, read_partial<Tr>(partials, 0, row, column).o}, state);
   }
   if (leaf.is_last) return write_row<Tr>(params, item, head, row, column, state);
-  partials.write(0, row, column, state);
+  write_partial<Tr>(partials, 0, row, column, state);
   if (column == 0) shared.request_ml[leaf.split + 1 & 1][row] = make_float2(state.m, state.l);
 }
 
@@ -273,7 +265,7 @@ __device__ RowState merge_splits(const Partials<Tr>& partials, const Pieces& pie
     RowState part[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i)
-      part[i] = partials.read(min(first + i, pieces.last), row, column);
+      part[i] = read_partial<Tr>(partials, min(first + i, pieces.last), row, column);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i)
       total = merge(total, first + i < pieces.end ? part[i] : empty_state());
@@ -292,7 +284,8 @@ __device__ RowState merge_leaves(const Partials<Tr>& partials, const Pieces& pie
     const auto is_real = [&](int i) { return i < pieces.parts && pieces.has_leaf(split, i); };
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i)
-      part[i] = partials.read(is_real(i) ? split * pieces.parts + i : pieces.last, row, column);
+      part[i] = read_partial<Tr>(partials, is_real(i) ? split * pieces.parts + i : pieces.last, row,
+                                 column);
     RowState sum = empty_state();
 #pragma unroll
     for (int i = 0; i < kLeaves; ++i) sum = merge(sum, is_real(i) ? part[i] : empty_state());
@@ -307,7 +300,7 @@ __device__ void merge_item(const AttendParams& params, const DecodeItem& item, i
                            int num_threads) {
   fence_acq_rel_gpu();
   if (thread == 0) *arrivals_of_item(params, item, head) = 0;  // for the next launch
-  const Partials<Tr> partials(params, item, head);
+  const Partials<Tr> partials = partials_of<Tr>(params, item, head);
   const Pieces pieces(item);
   for_columns<Tr>(item.num_rows, thread, num_threads, [&](int row, int column) {
     write_row<Tr>(params, item, head, row, column,

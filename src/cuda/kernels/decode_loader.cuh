@@ -18,6 +18,12 @@ class Loader {
   __device__ Loader(const Work<Tr>& work, uint32_t ring)
       : work_(work), ring_(ring), stream_(threadIdx.x / 32), lane_(threadIdx.x % 32) {}
 
+  // In front of the wait for earlier kernels: finds the first tiles, and brings them near while the
+  // kernel before ends, unless so few blocks have items that the memory is not busy anyway.
+  __device__ void begin() {
+    if (enter_batch(0) && work_.shared.fills_device) prefetch_first();
+  }
+
   // Copies the next tiles into the ring while it has room. `now` is the ordinal of the item that
   // the stream is at: items that the clerk cannot have brought yet are left for a later call.
   __device__ void fill(int now) {
@@ -52,8 +58,7 @@ class Loader {
 
   // In front of the first tile.
   __device__ void start() {
-    prefetch_first();
-    wait_for_earlier_kernels();
+    work_.wait_for_inputs();
     allow_next_kernel();
     has_started_ = true;
   }

@@ -11,15 +11,39 @@
 
 namespace pagoda::cuda::decode {
 
+// Among how many blocks the merging of a request is shared out at most (decode_awaited.cuh), for
+// how many pieces a thread asks at once, and what the block with the first share knows of the
+// others, a bit for each.
+inline constexpr int kMostShares = 4, kPiecesOfTask = 4;
+static_assert(kPiecesOfTask >= kLeaves);
+struct ShareAnswers {
+  uint32_t missing, declined;
+};
+
+// The partial states of an item's rows, for one key head. Made by partials_of.
+template <int kHeadDimV>
+struct PartialStates {
+  float* out;                     // [num_rows, kHeadDimV] of the first piece
+  float2* ml;                     // [num_rows]
+  int64_t out_stride, ml_stride;  // elements from piece to piece
+
+  __device__ float* at(int piece, int row, int column) const {
+    return out + piece * out_stride + row * kHeadDimV + column;
+  }
+  __device__ float2* ml_at(int piece, int row) const { return ml + piece * ml_stride + row; }
+};
+
 template <class T, int kHeadDim_, int kHeadDimV_, int kRowTiles_, Code kKeyCode_ = Code::same,
-          Code kValueCode_ = Code::same>
+          Code kValueCode_ = Code::same, bool kIsRest_ = false>
 struct Traits {
   using Type = T;
   static constexpr Code kKeyCode = kKeyCode_, kValueCode = kValueCode_;
+  static constexpr bool kIsRest = kIsRest_;  // of steps that a mixed kernel attends
   static constexpr bool kIsQuantised = kKeyCode != Code::same || kValueCode != Code::same;
   static constexpr int kHeadDim = kHeadDim_, kHeadDimV = kHeadDimV_, kRowTiles = kRowTiles_;
   static_assert(kHeadDim % 16 == 0 && kHeadDimV % 16 == 0);
 
+  using Partials = PartialStates<kHeadDimV>;
   static constexpr int kStreams = 4;
   static constexpr int kClerks = 128, kThreads = 32 * kStreams + kClerks;
   // Codes take half the bytes and more work: a stream takes twice as many keys at once, so that its
@@ -54,6 +78,19 @@ struct Traits {
   // Two rows lie 8 banks apart, so that a transposed state is stored without conflicts.
   static constexpr int kStatePitch = kHeadDimV + 4;
 
+  // What the clerks know of the block's only item, if no block has a second one (kItemIsAlone).
+  struct OnlyItem {
+    int32_t head;
+    uint32_t* arrivals;
+    int32_t set;                           // of its slots in this launch, see kSecondSet
+    int32_t share;                         // of the merging that is this block's; below 0: none
+    ShareAnswers answers;                  // to the block with the first share
+    int32_t parts, splits;                 // parts: of a split, see Pieces
+    int32_t num_shares, share_groups;      // groups of four columns in a share
+    int32_t tasks, task_splits;            // tasks of a group; splits of a task
+    uint32_t others[kMaxPieces / 32 + 1];  // pieces that other blocks have, a bit for each
+    Partials partials[2];                  // of either set
+  };
   struct StateTile {
     float out[kStreams][8][kStatePitch];
     float2 ml[kStreams][8];
@@ -68,22 +105,19 @@ struct Traits {
     float2 request_ml[2][kRows];           // the same of an item of several splits
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full[kStateBuffers], state_empty[kStateBuffers];
-    uint32_t arrivals_before;              // of the item last reported
-    bool is_merger;                        // of the block's only item, see kItemIsAlone
-    int32_t set;                           // of its slots, see kSecondSet
-    uint32_t others[kMaxPieces / 32 + 1];  // its pieces that other blocks have, a bit for each
-    int32_t pieces_end, pieces_parts;      // of it, see Pieces
-    int32_t num_items, first_item, item_stride;  // see Work
-    int32_t leaves_shared[kStreams];             // by each stream so far; registers are few
+    uint32_t arrivals_before;  // of the item last reported
+    OnlyItem only;
+    // See Work. Apart from what changes later, which the same wide load would read.
+    alignas(16) int32_t num_items, first_item, item_stride;
+    bool fills_device;  // the step: more than half of the blocks have items, and all wait first
+    bool takes_shares;  // of the items, until there are none; only where kIsRest
+    alignas(16) int32_t leaves_shared[kStreams];  // by each stream so far; registers are few
   };
-  // Partial states that the ring has room for, four columns of a thread's at a time.
-  static constexpr int kRingRoom = kStreams * kStages * kStageBytes / (16 * kClerks);
-  static constexpr int kPiecesAtOnce = kRingRoom < 32 ? kRingRoom : 32;
   static_assert(sizeof(Shared) <= 227 * 1024);
   static constexpr int kBlocksPerSm = 2 * (sizeof(Shared) + 1024) <= 228 * 1024 ? 2 : 1;
   // Of the register file: a thread of two blocks starts with 128, one of a single block with 255.
-  // Clerks that multiply by scales at the end need some more.
-  static constexpr int kMore = kIsQuantised ? 8 : 0;
+  // Clerks that multiply by scales at the end, or come back for more, need some more.
+  static constexpr int kMore = kIsQuantised || kIsRest ? 8 : 0;
   static constexpr int kStreamRegisters = kBlocksPerSm == 2 ? 176 - kMore : 248;
   static constexpr int kClerkRegisters = kBlocksPerSm == 2 ? 80 + kMore : 128;
 };
@@ -119,6 +153,12 @@ struct Work {
   }
   __device__ void wait_query(int n) const {
     mbarrier_wait(shared.query_full[n % Tr::kQueries], n / Tr::kQueries & 1);
+  }
+
+  // Until what other kernels write is there. A mixed kernel has itself waited for those before it
+  // when it lets this one start; and the two write different rows.
+  __device__ void wait_for_inputs() const {
+    if (!Tr::kIsRest || !shared.takes_shares) wait_for_earlier_kernels();
   }
 
   // To be asked when item 0 is there.

@@ -29,20 +29,19 @@ class Clerk {
   using Decode = typename Tr::Decode;
   static __device__ int lane() { return threadIdx.x % 32; }
 
-  // Whether a block's tiles last longer than the two items that it has taken before it is asked.
-  __device__ bool is_worth_it() const {
-    constexpr int kLeastSteps = 24;  // of 128 keys, 1.3 us each
-    const PrefillTile* longest = params_.prefill_tiles;
-    const int64_t keys = __ldcg(&longest->key_end) - __ldcg(&longest->key_begin);
-    const int all = __ldcg(&params_.schedule->num_prefill_tiles) * params_.num_kv_heads;
-    return (all - 1) / static_cast<int>(gridDim.x) * keys + keys >= kLeastSteps * 128;
+  // Whether the block's tiles will last about as long as item n - 1, at which the streams are, and
+  // half of item n.
+  __device__ bool has_time(int n) const {
+    const int num_tiles = __ldcg(&params_.schedule->num_prefill_tiles) * params_.num_kv_heads;
+    if (static_cast<int>(blockIdx.x) >= num_tiles) return false;
+    const int keys = n > 0 ? items_.item(n - 1).key_end - items_.item(n - 1).key_begin : 0;
+    return clock64() + int64_t{Tr::kDecodeCyclesPerKey} * keys * 3 / 2 < shared_.end_of_tiles;
   }
 
-  // The index of the next item; below 0: there is none, or none that this kernel should still
-  // begin. When no block has tiles to multiply any more, the decode kernel is faster.
-  __device__ int take_index() const {
+  // The index of the block's n-th item; below 0: there is none, or none that should still begin.
+  __device__ int take_index(int n) const {
     int index = -1;
-    if (lane() == 0 && is_worth_it() && __ldcg(&params_.mixed->without_tiles) < gridDim.x) {
+    if (lane() == 0 && has_time(n)) {
       index = static_cast<int>(atomic_add_relaxed(&params_.mixed->next_item, 1));
       if (index >= __ldcg(&params_.schedule->num_decode_items) * params_.num_kv_heads) index = -1;
     }
@@ -52,7 +51,7 @@ class Clerk {
   // An item and its queries ahead of the streams. What was in their slots has been used: the
   // streams have shared the last leaf of the item before.
   __device__ void fetch_item(int n) {
-    const int slot = n % Decode::kItems, index = take_index();
+    const int slot = n % Decode::kItems, index = take_index(n);
     if (lane() == 0) {
       shared_.index[slot] = index;
       mbarrier_arrive(shared_.item_full[slot]);

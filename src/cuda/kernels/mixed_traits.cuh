@@ -47,9 +47,7 @@ struct DecodeTraits {
     uint64_t item_full[kItems], query_full[kQueries];
     uint64_t state_full, state_empty;
     int32_t index[kItems];  // in the list of items times key heads; below 0: there are no more
-    // No item is a block's only one here; see decode::Traits.
-    static constexpr bool is_merger = false;
-    static constexpr int32_t set = 0, pieces_end = 0;
+    volatile int64_t end_of_tiles;  // by the multiprocessor's clock; see tell_end
   };
 };
 
@@ -66,6 +64,9 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
   static constexpr int kWeightSets = 1;
   // A stream that cannot ask for its operands ahead waits long beside those that multiply.
   static constexpr int kProducerRegisters = 40, kConsumerRegisters = 192, kDecodeRegisters = 88;
+  // About what 128 keys take a tile, and one key the streams beside it, as measured at head_dim
+  // 128.
+  static constexpr int kCyclesPerStep = 500 + 17 * kHeadDim_, kDecodeCyclesPerKey = 80;
   static_assert(kProducerRegisters + 2 * kConsumerRegisters + kDecodeRegisters <= 512);
 
   static constexpr int kSlots = [] {  // keys and values by turns, as many as fit
@@ -86,7 +87,7 @@ struct Traits : prefill::Traits<T, kHeadDim_, kHeadDimV_> {
     alignas(16) prefill::StagedRows staged[kQueryWarps][kQueries];
     alignas(16) typename Alone::Work work[kTiles];
     uint64_t work_full[kTiles], work_empty[kTiles];
-    uint64_t query_full[kQueries], query_empty[kQueries];
+    uint64_t query_full[kQueries], query_empty[kQueries], query_read[Alone::kGroups];
     uint64_t key_full[Alone::kStages], key_empty[Alone::kStages];
     uint64_t value_full[Alone::kStages], value_empty[Alone::kStages];
     uint64_t slot_full[kSlots], slot_empty[kSlots];

@@ -13,6 +13,7 @@
 
 #include "../device/element.cuh"
 #include "../device/wgmma.cuh"
+#include "prefill_logits.cuh"
 #include "prefill_output.cuh"
 #include "prefill_producer.cuh"
 #include "prefill_rows.cuh"
@@ -52,20 +53,10 @@ class Consumer {
 
  private:
   using Work = typename Tr::Work;
+  using Ranges = typename Tr::Ranges;
+  using Rows = ThreadRows<Tr>;
 
-  // What the thread knows of its rows.
-  struct Rows {
-    KeyRange seen[2], all;  // all: what every row of the warp group sees
-
-    __device__ Rows(const PrefillTile& tile, const typename Tr::Ranges& ranges, int first,
-                    int group)
-        : seen{without(tile, ranges.of_row[first]), without(tile, ranges.of_row[first + 8])},
-          all(ranges.of_all[group]) {}
-    static __device__ KeyRange without(const PrefillTile& tile, const HiddenEnds& hidden) {
-      return {tile.key_begin + hidden.front, tile.key_end - hidden.back};
-    }
-  };
-  // The first of them, in the tile.
+  // The first row of the thread, in the tile.
   __device__ int first_row() const {
     return 64 * group_ + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
   }
@@ -77,6 +68,7 @@ class Consumer {
   };
 
   static constexpr int kScores = Tr::kKeys / 2, kOut = Tr::kHeadDimV / 2;
+  static constexpr int kQuarter = kScores / 4;
   static constexpr int kWeights = kScores / 2;  // registers of two
   using Weights = uint32_t[kWeights];
 
@@ -91,7 +83,9 @@ class Consumer {
     const Rows rows(work.tile, shared_.ranges[query_.slot], first_row(), group_);
     wgmma_wait<0>();
     take_scores();
-    weigh_first(work, rows);
+    const int quarters = shared_.ranges[query_.slot].first_quarters[group_];
+    weigh_first(work, rows, quarters);
+    check_first(quarters);
     ++count_;
   }
 
@@ -128,9 +122,10 @@ class Consumer {
         }
       }
     }
+    const bool has_more = tiles.first < last_tile();
     if constexpr (!Tr::kOverlaps) release_query(query_.slot);
     wait(shared_.value_full, count_ - 1);
-    if (tiles.first < last_tile()) clear_stale_values(work.tile, tiles.first);
+    if (has_more) clear_stale_values(work.tile, tiles.first);
   }
 
   // Steps from tile `index` down to `first`; those in [plain_begin, plain_end) are plain.
@@ -149,18 +144,23 @@ class Consumer {
   // From a tile's last weights to the next one's first. The output is written while the tensor
   // cores are at the next scores.
   __device__ __forceinline__ void change_over(const Work& work, const Work& next) {
-    const int slot = query_.slot;
+    if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_.query_read[group_]);
     query_.advance();
-    begin_values(p_);
     wait_for_query();
+    const int quarters = shared_.ranges[query_.slot].first_quarters[group_];
+    begin_values(p_);
     wait(shared_.key_full, count_);
     begin_scores();
     const Rows rows(next.tile, shared_.ranges[query_.slot], first_row(), group_);
+    const int slot = (query_.slot + Tr::kQueries - 1) % Tr::kQueries;
+    const Scales scales = finish(work, &shared_.ranges[slot]);
     finish_values<1>();
-    stage(finish(work), slot);
+    stage(scales, slot);
     wgmma_wait<0>();
     take_scores();
-    weigh_first(next, rows);
+    weigh_first(next, rows, quarters);
+    hand_over(slot);
+    check_first(quarters);
     ++count_;
   }
 
@@ -169,7 +169,7 @@ class Consumer {
     query_.advance();
     begin_values(p_);
     finish_values<0>();
-    const Scales scales = finish(work);
+    const Scales scales = finish(work, nullptr);
 #pragma unroll
     for (int e = 0; e < 2; ++e)
       store_row<Tr>(params_, work, first_row() + 8 * e, o_, scales.of_row[e], e);
@@ -339,49 +339,10 @@ class Consumer {
 
   // s from q . k to logits; in base 2 if they are not plain, see factor_.
   __device__ void finish_logits(const Work& work, const Rows& rows, int index) {
-    const int first = index * Tr::kKeys + 2 * (threadIdx.x % 4);
-    if (!plain_) apply_score(work, first);
-    if (index * Tr::kKeys >= rows.all.begin && (index + 1) * Tr::kKeys <= rows.all.end) return;
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const uint32_t seen =
-          columns_below(rows.seen[e].end - first) & ~columns_below(rows.seen[e].begin - first);
-#pragma unroll
-      for (int i = 2 * e; i < kScores; i += 4) {
-        if (!(seen >> (i / 4 * 2) & 1)) s_[i] = -INFINITY;
-        if (!(seen >> (i / 4 * 2 + 1) & 1)) s_[i + 1] = -INFINITY;
-      }
-    }
-  }
-  // Of a thread's columns 0, 1, 8, 9, 16, 17, ... those in front of `end`, a bit for each.
-  static __device__ uint32_t columns_below(int end) {
-    const int inside = min(max(end, 0), Tr::kKeys);
-    const int count = inside / 8 * 2 + min(inside % 8, 2);
-    return count == 32 ? ~0u : (1u << count) - 1;
-  }
-
-  __device__ void apply_score(const Work& work, int first) {
-    const Score2& score = params_.score;
-    if (score.cap > 0) {
-#pragma unroll
-      for (float& s : s_) s = apply_cap(score, s);
-    } else {
-#pragma unroll
-      for (float& s : s_) s *= score.scale;
-    }
-    if (score.alibi == Alibi::none) return;
-    const bool linear = score.alibi == Alibi::linear;
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const TileRow row(params_, work.tile, work.head, first_row() + 8 * e);
-      const int position = row.position(work.tile);
-      const float slope2 = row.real ? kLog2e * params_.alibi_slopes[row.query_head] : 0;
-#pragma unroll
-      for (int i = 2 * e; i < kScores; i += 4) {
-        s_[i] += alibi2(linear, slope2, position, first + i / 4 * 8);
-        s_[i + 1] += alibi2(linear, slope2, position, first + i / 4 * 8 + 1);
-      }
-    }
+    const int first = index * Tr::kKeys;
+    if (!plain_) apply_score(params_, work, first_row(), first, s_);
+    if (first < rows.all.begin || first + Tr::kKeys > rows.all.end)
+      hide<0, kScores>(rows, first, s_);
   }
 
   // ---- softmax --------------------------------------------------------------------------------
@@ -394,6 +355,10 @@ class Consumer {
   // A sum of weights from which on a row's reference has to follow its maximum. Until then weights
   // are numbers of their type: half's largest is 65504.
   static constexpr float kLimit = std::is_same_v<typename Tr::Type, __half> ? 0x1p15f : 0x1p40f;
+  // How far a row's first weights may lie above 1, so that their sum stays below the limit; and a
+  // sum of some of them that none below misses, rounded as they may be.
+  static constexpr float kFarLog2 = std::is_same_v<typename Tr::Type, __half> ? 7 : 30;
+  static constexpr float kFar = std::is_same_v<typename Tr::Type, __half> ? 0x1.8p6f : 0x1.8p29f;
   // The reference of a row that has seen nothing: any finite logit makes a weight of inf, and -inf
   // minus it is still -inf.
   static constexpr float kUnset = -1e30f;
@@ -457,41 +422,100 @@ class Consumer {
     for (int i = 0; i < kWeights; ++i) to[i] = moved(from[i]);
   }
 
-  // The weights of a tile's first scores, against their maxima: a row that sees one key gets weight
-  // 1, and that key's values to the bit.
+  // The weights of a tile's first scores, against the largest of the first eight that each row
+  // sees: a maximum of all would cost as much as half the weights. quarters: see Ranges.
+  __device__ __forceinline__ void weigh_first(const Work& work, const Rows& rows, int quarters) {
+    if (quarters == 1)
+      weigh_first<1>(work, rows);
+    else if (quarters == 2)
+      weigh_first<2>(work, rows);
+    else if (quarters == 3)
+      weigh_first<3>(work, rows);
+    else if (quarters == 4)
+      weigh_first<4>(work, rows);
+    else
+      weigh_first<Ranges::kAnyColumns>(work, rows);
+  }
+  template <int kQuarters>
   __device__ __forceinline__ void weigh_first(const Work& work, const Rows& rows) {
-    finish_logits(work, rows, last_tile());
+    constexpr int kCount = kQuarters == Ranges::kAnyColumns ? kScores : kQuarters * kQuarter;
+    if constexpr (kQuarters == Ranges::kAnyColumns)
+      finish_logits(work, rows, last_tile());
+    else
+      hide<kCount - kQuarter, kCount>(rows, last_tile() * Tr::kKeys, s_);
     states_ = RowStates();
-    settle({INFINITY, INFINITY});
-    add_up(weigh(p_));
+    const Maxima front = max_scores<4>();
+#pragma unroll
+    for (int e = 0; e < 2; ++e) states_.reference[e] = reference_of(front.of_row[e]);
+    PartSums part = {};
+    weigh<0, kCount>(p_, part);
+#pragma unroll
+    for (int i = kCount / 2; i < kWeights; ++i) p_[i] = 0;
+    add_up(sums_of(part));
 #pragma unroll
     for (float& o : o_) o = 0;
+  }
+  // Weighs them again if a weight may be too large for that.
+  __device__ __forceinline__ void check_first(int quarters) {
+    if (!__any_sync(~0u, fmaxf(states_.l[0], states_.l[1]) >= kFar)) return;
+#pragma unroll
+    for (int i = kQuarter; i < kScores; ++i)
+      if (i >= quarters * kQuarter && quarters != Ranges::kAnyColumns) s_[i] = -INFINITY;
+    const Maxima front = max_scores<4>(), most = max_scores();
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      states_.reference[e] = first_reference(front.of_row[e], most.of_row[e]);
+    const Sums sums = weigh(p_);
+#pragma unroll
+    for (int e = 0; e < 2; ++e) states_.l[e] = sums.of_row[e];
+  }
+  // Of a row, in the first tile of keys of which it sees some. front: the largest of the tile's
+  // first eight scores; most: of all. A row that sees one key gets weight 1, and that key's values
+  // to the bit.
+  __device__ float first_reference(float front, float most) const {
+    const float near = reference_of(front), exact = reference_of(most);
+    return front == -INFINITY || exact - near > kFarLog2 ? exact : near;
   }
 
   // Moves the references of those rows whose sums are too large; o is still to follow.
   __device__ void settle(const Sums& sums) {
-    float m[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
-#pragma unroll
-    for (int i = 0; i < kScores; ++i) {
-      float& part = m[i / 2 % 2][i / 4 % 2];
-      part = fmaxf(part, s_[i]);
-    }
+    const Maxima front = max_scores<4>(), most = max_scores();
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const auto larger = [](float a, float b) { return fmaxf(a, b); };
-      const float max_seen = over_row(fmaxf(m[e][0], m[e][1]), larger);
       const float sum = over_row(sums.of_row[e], larger);
       const float before = states_.reference[e];
-      if (sum >= kLimit) states_.reference[e] = max_seen == -INFINITY ? kUnset : factor_ * max_seen;
+      if (sum >= kLimit)
+        states_.reference[e] = before == kUnset ? first_reference(front.of_row[e], most.of_row[e])
+                                                : reference_of(most.of_row[e]);
       rescale_[e] = exp2_approx(before - states_.reference[e]);
       states_.l[e] *= rescale_[e];
     }
+  }
+  // The largest of the first kCount of s, of the thread's two rows.
+  struct Maxima {
+    float of_row[2];
+  };
+  template <int kCount = kScores>
+  __device__ __forceinline__ Maxima max_scores() const {
+    float m[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      float& part = m[i / 2 % 2][i / 4 % 2];
+      part = fmaxf(part, s_[i]);
+    }
+    return {over_row(fmaxf(m[0][0], m[0][1]), larger), over_row(fmaxf(m[1][0], m[1][1]), larger)};
+  }
+  __device__ float reference_of(float max_score) const {
+    return max_score == -INFINITY ? kUnset : factor_ * max_score;
   }
   __device__ void rescale() {
 #pragma unroll
     for (int i = 0; i < kOut; ++i) o_[i] *= rescale_[i / 2 % 2];
   }
 
+  static __device__ float larger(float a, float b) {
+    return fmaxf(a, b);
+  }
   // Combines what the four threads of a row have.
   template <class T, class Combine>
   static __device__ T over_row(T x, Combine combine) {
@@ -506,19 +530,39 @@ class Consumer {
     float of_row[2];
   };
 
-  __device__ __forceinline__ Scales finish(const Work& work) {
-    Scales scales;
+  // lse: of the rows, which others write; null: this thread does.
+  __device__ __forceinline__ Scales finish(const Work& work, Ranges* lse) {
+    float l[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      l[e] = over_row(states_.l[e], [](float a, float b) { return a + b; });
+    Scales scales = {{1, 1}};
+    if (params_.sinks) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e)
+        scales.of_row[e] = add_sink(params_, work, first_row() + 8 * e, states_.reference[e], l[e]);
+    }
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float l = over_row(states_.l[e], [](float a, float b) { return a + b; });
-      scales.of_row[e] = finish_state(params_, work, first_row() + 8 * e, states_.reference[e], l);
+      const int row = first_row() + 8 * e;
+      const float lse_of_row = lse_of(states_.reference[e], l[e]);
+      scales.of_row[e] = divide(scales.of_row[e], l[e]);
+      if (lse == nullptr)
+        write_lse(params_, work, row, lse_of_row);
+      else if (threadIdx.x % 4 == 0)
+        lse->of_row[row].lse = lse_of_row;
     }
     return scales;
   }
   // The output to where the tile's queries are, from where others take it.
   __device__ __forceinline__ void stage(const Scales& scales, int slot) {
-    named_barrier_sync(3 + group_, 128);  // the group's other warps are done with the queries, too
+    // The group's other warps are done with the queries, too.
+    mbarrier_wait(shared_.query_read[group_], num_staged_++ & 1);
     stage_rows<Tr>(shared_.query[slot], 16 * (first_row() / 16), o_, scales.of_row);
+  }
+  // When what was staged has long been written, so that nobody waits for it.
+  __device__ __forceinline__ void hand_over(int slot) {
+    fence_async_proxy();
     __syncwarp();
     release_query(slot);
   }
@@ -530,7 +574,8 @@ class Consumer {
   float factor_;  // from s to base 2
 
   RingPosition<Tr::kQueries> query_;
-  uint32_t count_ = 0;  // tiles of keys before the one whose scores come next
+  uint32_t count_ = 0;       // tiles of keys before the one whose scores come next
+  uint32_t num_staged_ = 0;  // outputs
   float s_[kScores], o_[kOut];
   Weights p_;  // of the tile before
   RowStates states_;

@@ -11,27 +11,40 @@
 
 namespace pagoda::cuda::prefill {
 
-// Writes the lse of row `index` of the tile and returns what its output is to be multiplied with.
-// m: the reference of l, in base 2. The sink joins here, once.
+// Row `index` of the tile with its sink. m: the reference of l, in base 2; returns what the output
+// is to be multiplied with for the new one.
 template <class Work>
-__device__ float finish_state(const AttendParams& params, const Work& work, int index, float m,
-                              float l) {
-  float scale = 1;
-  if (params.sinks || params.lse) {
-    const TileRow row(params, work.tile, work.head, index);
-    if (params.sinks && row.real) {
-      const float sink = kLog2e * params.sinks[row.query_head], before = m;
-      m = finite_or_zero(fmaxf(m, sink));
-      scale = exp2_approx(before - m);
-      l = l * scale + exp2_approx(sink - m);
-    }
-    if (params.lse && threadIdx.x % 4 == 0 && row.real) {
-      const int64_t at = row.query_head * params.lse_head_stride +
-                         int64_t{work.tile.query_start + row.token} * params.lse_token_stride;
-      params.lse[at] = l == 0 ? -INFINITY : kLn2 * (m + __log2f(l));
-    }
-  }
-  return l > 0 ? __fdividef(scale, l) : (l == 0 ? 0 : l);  // NaN stays
+__device__ float add_sink(const AttendParams& params, const Work& work, int index, float& m,
+                          float& l) {
+  const TileRow row(params, work.tile, work.head, index);
+  if (!row.real) return 1;
+  const float sink = kLog2e * params.sinks[row.query_head], before = m;
+  m = finite_or_zero(fmaxf(m, sink));
+  const float scale = exp2_approx(before - m);
+  l = l * scale + exp2_approx(sink - m);
+  return scale;
+}
+
+// scale / l; 0 for a row that saw nothing. NaN stays.
+__device__ inline float divide(float scale, float l) {
+  const float quotient = scale * rcp_approx(l);
+  return l == 0 ? 0 : quotient;
+}
+
+__device__ inline float lse_of(float m, float l) {
+  return kLn2 * (m + __log2f(l));  // -inf where l is 0
+}
+
+__device__ inline float* lse_at(const AttendParams& params, int token, int query_head) {
+  return params.lse + query_head * params.lse_head_stride + token * params.lse_token_stride;
+}
+
+// By the four threads that hold row `index` of the tile.
+template <class Work>
+__device__ void write_lse(const AttendParams& params, const Work& work, int index, float lse) {
+  if (params.lse == nullptr || threadIdx.x % 4 != 0) return;
+  const TileRow row(params, work.tile, work.head, index);
+  if (row.real) *lse_at(params, work.tile.query_start + row.token, row.query_head) = lse;
 }
 
 // Where row `index` of a tile goes.
@@ -61,22 +74,35 @@ __device__ void stage_rows(uint8_t* queries, int first, const float* o, const fl
   }
 }
 
-// By the warps that bring queries; thread: of kThreads, of which kLanes share a row.
-template <class Tr, int kThreads, int kLanes>
+// Rows [first, end) of the tile, by one warp, eight lanes to a row.
+template <class Tr>
 __device__ void send_rows(const AttendParams& attend, const StagedRows& rows, const uint8_t* staged,
-                          int thread) {
+                          int first, int end) {
+  constexpr int kLanes = 8;
   const uint32_t source = shared_address(staged);
-  const int num_rows = min(rows.end - rows.first, Tr::kRows);
+  const int lane = threadIdx.x % 32, real_end = min(rows.end - rows.first, end);
 #pragma unroll 2
-  for (int row = thread / kLanes; row < num_rows; row += kThreads / kLanes) {
+  for (int row = first + lane / kLanes; row < real_end; row += 32 / kLanes) {
     const PackedRow packed(attend, rows.first + row, rows.head);
     uint8_t* out = static_cast<uint8_t*>(attend.out) +
                    int64_t{rows.query_start + packed.token} * attend.out_token_stride +
                    packed.query_head * attend.out_head_stride;
 #pragma unroll
-    for (int chunk = thread % kLanes; chunk < Tr::kHeadDimV / 8; chunk += kLanes)
+    for (int chunk = lane % kLanes; chunk < Tr::kHeadDimV / 8; chunk += kLanes)
       *reinterpret_cast<uint4*>(out + 16 * chunk) =
           load_shared_16(source + Tr::QueryTile::offset(row, chunk));
+  }
+}
+
+// Likewise, the rows' lse.
+template <class Tr>
+__device__ void send_lse(const AttendParams& attend, const StagedRows& rows,
+                         const typename Tr::Ranges& staged, int first, int end) {
+  if (attend.lse == nullptr) return;
+  const int real_end = min(rows.end - rows.first, end);
+  for (int row = first + threadIdx.x % 32; row < real_end; row += 32) {
+    const PackedRow packed(attend, rows.first + row, rows.head);
+    *lse_at(attend, rows.query_start + packed.token, packed.query_head) = staged.of_row[row].lse;
   }
 }
 

@@ -1,6 +1,8 @@
 // Device only. The warp group that feeds the others. Its first warp hands out work and has the copy
 // engine bring keys, page by page; the second does so for values; the other two bring the queries,
-// whose rows are packed from several tokens and heads, and find out what each row sees.
+// whose rows are packed from several tokens and heads, take finished rows away, and find out what
+// each row sees. A box of the copy engine is half a tile of them where the group divides 64;
+// otherwise lanes bring and take 16 bytes each.
 #pragma once
 
 #include "paged_keys.cuh"
@@ -243,71 +245,135 @@ __device__ void produce_values(const PrefillParams& params, typename Tr::Shared&
   }
 }
 
-// Brings the queries of a tile to their place; rows behind the last become zeros. While they come,
-// what they see is found: tiles of one or two steps wait for this. By 32 * kQueryWarps threads,
-// eight to a row; where each begins is known outside the loop over tiles, or registers would not
-// suffice.
+// Brings num_rows rows of a tile's queries, from row `first` of the tile on, to their place; rows
+// behind the last become zeros. By one warp, eight lanes to a row, where the copy engine does not
+// serve.
 template <class Tr>
-__device__ __forceinline__ void fetch_queries(const AttendParams& attend,
-                                              const typename Tr::Work& work,
-                                              typename Tr::Shared& shared, int slot, int thread,
-                                              int first_row, int first_chunk) {
-  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8;
-  constexpr int kThreads = 32 * Tr::kQueryWarps, kRowsAtOnce = kThreads / kLanes;
+__device__ __forceinline__ void gather_queries(const AttendParams& attend,
+                                               const typename Tr::Work& work,
+                                               typename Tr::Shared& shared, int slot, int first,
+                                               int num_rows) {
+  constexpr int kChunks = Tr::kHeadDim / 8, kLanes = 8, kRowsAtOnce = 32 / kLanes;
+  const int lane = threadIdx.x % 32;
   const PrefillTile tile = work.tile;
   const int head = work.head;
   const uint32_t destination = shared_address(shared.query[slot]);
 #pragma unroll 4
-  for (int i = 0; i < Tr::kRows / kRowsAtOnce; ++i) {
-    const int index = first_row + i * kRowsAtOnce;
+  for (int index = first + lane / kLanes; index < first + num_rows; index += kRowsAtOnce) {
     const TileRow row(attend, tile, head, index);
     const auto* source = static_cast<const uint8_t*>(attend.query) +
                          int64_t{tile.query_start + row.token} * attend.query_token_stride +
                          row.query_head * attend.query_head_stride;
 #pragma unroll
-    for (int chunk = first_chunk; chunk < kChunks; chunk += kLanes)
+    for (int chunk = lane % kLanes; chunk < kChunks; chunk += kLanes)
       cp_async_16(destination + Tr::QueryTile::offset(index, chunk), source + 16 * chunk, row.real);
   }
   cp_async_commit();
-  find_ranges<Tr>(attend, work.tile, shared.ranges[slot], thread, kThreads);
+}
+__device__ inline void await_gathered() {
   cp_async_wait<0>();
   fence_async_proxy();
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) mbarrier_arrive(shared.query_full[slot]);
 }
 
-// By the last warps of the group. Before the queries of a tile come, the output of the tile whose
-// place they take leaves.
+// Half a tile's rows between shared memory and the tensors of the call, by the copy engine and one
+// warp. A half that the request does not fill may bring rows of the next one, which nobody looks
+// at.
+template <class Tr>
+class HalfTileCopy {
+ public:
+  __device__ HalfTileCopy(const PrefillParams& params, typename Tr::Shared& shared, int half)
+      : params_(params), shared_(shared), half_(half) {}
+
+  __device__ void begin_queries(const typename Tr::Work& work, int slot) const {
+    if (threadIdx.x % 32 != 0) return;
+    const Place to = place(half_ == 0 ? work.tile.first_row : work.tile.second_row,
+                           work.tile.query_start, work.head);
+    const uint32_t destination = address(slot);
+    uint64_t& full = shared_.query_full[slot];
+    mbarrier_expect_bytes(full, Tr::QueryTile::kSlabs * kHalfBytes);
+#pragma unroll
+    for (int slab = 0; slab < Tr::QueryTile::kSlabs; ++slab)
+      copy_box_3d(destination + slab * Tr::QueryTile::kSlabBytes, &params_.query_map, full,
+                  slab * kSlabElements, to.head, to.token);
+  }
+
+  // Rows that finished where their queries were; returns when these may be overwritten.
+  __device__ void send(const StagedRows& rows, int slot) const {
+    if (threadIdx.x % 32 != 0) return;
+    const Place to = place(rows.first + half_ * kHalfTileRows, rows.query_start, rows.head);
+    const uint32_t source = address(slot);
+#pragma unroll
+    for (int column = 0; column < Tr::kHeadDimV; column += kSlabElements)
+      store_box_3d(&params_.out_map, source + column / kSlabElements * Tr::QueryTile::kSlabBytes,
+                   column, to.head, to.token);
+    wait_for_stores_to_read();
+  }
+
+ private:
+  static constexpr uint32_t kHalfBytes = kHalfTileRows * 128;  // of a slab
+  struct Place {
+    int head, token;
+  };
+  __device__ Place place(int row, int query_start, int head) const {
+    const Divisor& group = params_.attend.group;
+    return {head * group.value, query_start + group.divide(row)};
+  }
+  __device__ uint32_t address(int slot) const {
+    return shared_address(shared_.query[slot]) + half_ * kHalfBytes;
+  }
+
+  const PrefillParams& params_;
+  typename Tr::Shared& shared_;
+  const int half_;
+};
+
+// By the last warps of the group, each for half of a tile. Before the queries of a tile come, the
+// output of the tile whose place they take leaves.
 template <class Tr>
 __device__ void produce_queries(const PrefillParams& params, typename Tr::Shared& shared) {
-  constexpr int kLanes = 8;
   const AttendParams& attend = params.attend;
-  const int first_row = (threadIdx.x - 64) / kLanes, first_chunk = threadIdx.x % kLanes;
+  const int half = threadIdx.x / 32 - 2, lane = threadIdx.x % 32;
+  const HalfTileCopy<Tr> copy(params, shared, half);
   WorkReader<Tr> reader(shared);
   RingPosition<Tr::kQueries> position;
   // What the tile before in the same place left there.
-  StagedRows* const staged = shared.staged[threadIdx.x / 32 - 2];
+  StagedRows* const staged = shared.staged[half];
   const auto take_place = [&](const StagedRows& next) {
     mbarrier_wait(shared.query_empty[position.slot], position.parity ^ 1);
     if constexpr (!Tr::kOverlaps) return;
     const StagedRows rows = staged[position.slot];
-    if (rows.head >= 0)
-      send_rows<Tr, 32 * Tr::kQueryWarps, kLanes>(attend, rows, shared.query[position.slot],
-                                                  threadIdx.x - 64);
+    if (rows.head >= 0) {
+      const int first = half * kHalfTileRows, end = first + kHalfTileRows;
+      if (params.has_row_maps && rows.first + end <= rows.end)
+        copy.send(rows, position.slot);
+      else
+        send_rows<Tr>(attend, rows, shared.query[position.slot], first, end);
+      send_lse<Tr>(attend, rows, shared.ranges[position.slot], first, end);
+    }
     __syncwarp();
-    if (threadIdx.x % 32 == 0) staged[position.slot] = next;
+    if (lane == 0) staged[position.slot] = next;
     __syncwarp();
   };
   bool is_first = true;
-  if (threadIdx.x % 32 < Tr::kQueries) staged[threadIdx.x % 32] = {};
+  if (lane < Tr::kQueries) staged[lane] = {};
   __syncwarp();
   while (const typename Tr::Work* work = reader.next()) {
     take_place({work->tile.first_row, work->tile.query_len * attend.group.value,
                 work->tile.query_start, work->head});
     if (is_first) wait_for_inputs(params);
     is_first = false;
-    fetch_queries<Tr>(attend, *work, shared, position.slot, threadIdx.x - 64, first_row,
-                      first_chunk);
+    if (params.has_row_maps) {
+      fence_async_proxy();
+      __syncwarp();
+      copy.begin_queries(*work, position.slot);
+    } else {
+      gather_queries<Tr>(attend, *work, shared, position.slot, half * kHalfTileRows, kHalfTileRows);
+    }
+    find_ranges<Tr>(attend, work->tile, shared.ranges[position.slot], half * kHalfTileRows,
+                    kHalfTileRows);
+    if (!params.has_row_maps) await_gathered();
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(shared.query_full[position.slot]);
     reader.release();
     position.advance();
   }

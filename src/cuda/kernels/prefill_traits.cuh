@@ -19,6 +19,12 @@ struct HiddenEnds {
   uint16_t front, back;
 };
 
+// Of a row of a tile: what it does not see, until its output is handed over; then its lse.
+union RowNote {
+  HiddenEnds hidden;
+  float lse;
+};
+
 // The rows of a tile whose output leaves from shared memory.
 struct StagedRows {
   int32_t first = 0, end = 0;  // packed rows of the request: the tile's first, behind the last
@@ -69,9 +75,13 @@ struct Traits {
   static_assert(kRows == kGroups * kHalfTileRows);
   // Which of the tile's keys each row sees, and which all rows of a warp group do.
   struct Ranges {
-    HiddenEnds of_row[kRows];
+    RowNote of_row[kRows];
     KeyRange of_all[kGroups];
     int32_t last_tile[kGroups];  // of keys, that a warp group begins with
+    // Quarters of that tile of which some row sees keys, where all rows see all in front of the
+    // last of them and logits are plain.
+    static constexpr int kAnyColumns = 0;  // otherwise
+    int32_t first_quarters[kGroups];
   };
   struct Shared {
     alignas(1024) uint8_t query[kQueries][QueryTile::kBytes];
@@ -82,6 +92,7 @@ struct Traits {
     alignas(16) Work work[kTiles];
     uint64_t work_full[kTiles], work_empty[kTiles];
     uint64_t query_full[kQueries], query_empty[kQueries];
+    uint64_t query_read[kGroups];  // by the warps of a group, which then put their rows there
     uint64_t key_full[kStages], key_empty[kStages];
     uint64_t value_full[kStages], value_empty[kStages];
   };
