@@ -24,7 +24,11 @@ inline int column_of_halves(int t, int n) {
 template <class Convert>
 struct Codes {
   static constexpr int kBytes = 1;
+  static constexpr bool kAreWhole = false;
   static constexpr bool kHasOthers = Convert::kMostPlain < 255;
+  static constexpr bool kPairsBytes = requires(const char* row, __m512i* pairs) {
+    Convert::plain_pairs(row, row, pairs);
+  };
   __m512i strangest = _mm512_setzero_si512();
 
   template <bool kPlain>
@@ -37,7 +41,8 @@ struct Codes {
     return !kHasOthers || are_plain<Convert>(strangest);
   }
 
-  // Of two rows pairs of elements, in the order of column_of.
+  // Of two rows pairs of elements, in the order of column_of; columns n to n + 3 are kColumnStep
+  // apart where n is a multiple of 4.
   template <bool kPlain>
   [[gnu::always_inline]] void load_pairs(const char* a, const char* b, __m512i* pairs) {
     if constexpr (kPairsBytes) {
@@ -53,14 +58,24 @@ struct Codes {
     load<kPlain>(b, b_low, b_high);
     pair_halves(a_low, a_high, b_low, b_high, pairs);
   }
+  static constexpr int kColumnStep = kPairsBytes ? 2 : 1;
   static int column_of(int t, int n) {
-    return kPairsBytes ? n / 4 * 16 + t * 4 + n % 4 : column_of_halves(t, n);
+    return kPairsBytes ? n / 4 * 16 + t / 2 * 8 + n % 4 * 2 + t % 2 : column_of_halves(t, n);
   }
+};
 
- private:
-  static constexpr bool kPairsBytes = requires(const char* row, __m512i* pairs) {
-    Convert::plain_pairs(row, row, pairs);
-  };
+// Keys that are multiplied as they lie, by queries that are whole (amx_whole.inl.h).
+struct WholeCodes {
+  static constexpr int kBytes = 1;
+  static constexpr bool kAreWhole = true;
+};
+template <bool kAreWhole>
+struct Int8Keys {
+  using Type = Codes<Int8ToHalves>;
+};
+template <>
+struct Int8Keys<true> {
+  using Type = WholeCodes;
 };
 
 // The tiles' own element, beside keys that are codes.
@@ -80,6 +95,7 @@ struct Halves {
     load<kPlain>(b, b_low, b_high);
     pair_halves(a_low, a_high, b_low, b_high, pairs);
   }
+  static constexpr int kColumnStep = 1;
   static int column_of(int t, int n) { return column_of_halves(t, n); }
 };
 

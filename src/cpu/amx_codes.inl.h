@@ -10,6 +10,9 @@
 //                                                   64 before, of the values of unit u
 //     softmax of unit u
 //
+// Keys of int8 are not converted where queries are whole (amx_whole.inl.h): they are loaded into
+// tiles as they lie, and a score comes in two parts that are joined when the softmax takes it up.
+//
 // The first step of a stage has the last conversion of the other one beside it. Memory is asked for
 // evenly in all stages: a burst holds up what is read meanwhile.
 //
@@ -43,8 +46,10 @@ class DecodeOfCodes {
         logit_scale_(scale_of_rows(task, logits)) {}
 
   void enter(bool is_blank) {
-    TileLayout layout;  // 0 and 1: scores; 2: queries; 3 and 4: keys, values; 5 and 6: outputs
-    for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kRows * 4);
+    // 0 and 1: scores; 2: queries; 3 and 4: keys, values; 5 and 6: outputs; 7: weights. Low parts
+    // of 16 rows of scores and queries take the places of outputs and weights.
+    TileLayout layout;
+    for (int tile = 0; tile < 3; ++tile) layout.set(tile, kTileRows, kScoreBytes);
     for (int tile = 3; tile < 5; ++tile) layout.set(tile, kTileRows, kTileRowBytes);
     for (int tile = 5; tile < 8; ++tile) layout.set(tile, kRows, kTileRowBytes);
     configure_tiles(layout);
@@ -58,7 +63,7 @@ class DecodeOfCodes {
     l_ = repeat_rows(load(group_.l));
     each_square([](int, const float* columns, float* rows) {
       __m128 r[4];
-      for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(columns + i * kGroupRows);
+      for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(columns + i * kColumnFloats);
       _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
       for (int i = 0; i < 4; ++i) _mm_storeu_ps(rows + i * kWidth, r[i]);
     });
@@ -77,7 +82,7 @@ class DecodeOfCodes {
       for (int i = 0; i < 4; ++i) r[i] = _mm_loadu_ps(rows + i * kWidth);
       _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
       for (int i = 0; i < 4; ++i) {
-        float* column = columns + i * kGroupRows;
+        float* column = columns + i * kColumnFloats;
         first == 0 ? _mm512_storeu_ps(column, _mm512_zextps128_ps512(r[i]))
                    : _mm_storeu_ps(column, r[i]);
       }
@@ -86,7 +91,8 @@ class DecodeOfCodes {
 
   // next: the tile that follows in the same way, or null; later: the one after that, to ask for
   void attend(const CodeTile& tile, const CodeTile* next, const CodeTile& later) {
-    for (int line = 0; line < kLines && !has_keys_; ++line) convert(line_of_keys(tile.keys, line));
+    for (int line = 0; line < kLines && !kAreWhole && !has_keys_; ++line)
+      convert(line_of_keys(tile.keys, line));
     const CodeTile& second = next != nullptr ? *next : tile;
     const char* const* const keys[] = {tile.keys, tile.keys + kUnitKeys, second.keys,
                                        second.keys + kUnitKeys,
@@ -96,8 +102,11 @@ class DecodeOfCodes {
     for (int unit = 0; unit < kUnits; ++unit) {
       const int first = unit * kUnitKeys;
       float key_scales[kUnitKeys], value_scales[kUnitKeys];
-      has_keys_ = unit < kUnits - 1 || next != nullptr;
-      multiply_keys({keys[unit + 1], keys[unit + 2]});
+      has_keys_ = !kAreWhole && (unit < kUnits - 1 || next != nullptr);
+      if constexpr (kAreWhole)
+        multiply_whole_keys({keys[unit], keys[unit + 2]});
+      else
+        multiply_keys({keys[unit + 1], keys[unit + 2]});
       add_values(keys[unit + 1], {values[unit], values[unit + 1]});
       ahead_ = {keys[unit + 3], values[unit + 2]};
       weigh(scales(task_.keys, tile.key_scales, first, key_scales),
@@ -106,6 +115,10 @@ class DecodeOfCodes {
   }
 
  private:
+  static constexpr bool kAreWhole = Keys::kAreWhole;
+  // Of a row of scores. Whole ones have high and low parts, of 16 rows in tiles of their own.
+  static constexpr int kScoreBytes = kAreWhole && kRows < 16 ? kRows * 8 : kRows * 4;
+
   static constexpr int kKeys = kWidth / kRows;        // of a vector of scores; lane kRows k + r
   static constexpr int kVectors = kUnitKeys / kKeys;  // of scores
   static constexpr int kHalf = kVectors / 2;          // of them, of sixteen keys
@@ -113,6 +126,7 @@ class DecodeOfCodes {
 
   static constexpr int kLines = kChunks / 2;  // of 64 elements of a row
   static constexpr int kTiles = 2 * kChunks;  // of outputs and values
+  static constexpr int kColumnFloats = Values::kColumnStep * kGroupRows;
   using KeysAhead = Ahead<Keys, kLines>;
   using ValuesAhead = Ahead<Values, kLines>;
   static constexpr int kEarly = KeysAhead::kEarly;
@@ -178,8 +192,12 @@ class DecodeOfCodes {
   }
 
   // Line `line` of a unit's rows, to be converted.
-  KeyLine<Keys, kChunks> line_of_keys(const char* const* rows, int line) const {
-    return {rows, 64 * line * Keys::kBytes, scratch_.keys + 2 * line * kTileBytes, {}};
+  auto line_of_keys(const char* const* rows, int line) const {
+    if constexpr (kAreWhole)
+      return NoLine();
+    else
+      return KeyLine<Keys, kChunks>{
+          rows, 64 * line * Keys::kBytes, scratch_.keys + 2 * line * kTileBytes, {}};
   }
   ValueLine<Values> line_of_values(const char* const* rows, int line) const {
     return {rows, 64 * line * Values::kBytes, scratch_.values + 4 * line * kTileBytes, {}};
@@ -220,6 +238,77 @@ class DecodeOfCodes {
     }
     store_tile<0>(scratch_.scores, kRows * 4);
     store_tile<1>(scratch_.scores + 16 * kRows, kRows * 4);
+  }
+
+  // Sixteen keys of a line of codes as they lie, or a copy if they are not in one page.
+  [[gnu::always_inline]] TileRows whole_keys(const char* const* rows, int line) const {
+    if (__builtin_expect(task_.keys.page_size % kTileRows == 0, true))
+      return {rows[0] + 64 * line, task_.keys.token_stride};
+    char* copy = scratch_.keys;
+    for (int i = 0; i < kTileRows; ++i)
+      _mm512_store_si512(copy + i * kTileRowBytes, _mm512_loadu_si512(rows[i] + 64 * line));
+    return {copy, kTileRowBytes};
+  }
+
+  // Products of 64 dimensions of the keys of a unit. ahead: keys to ask for
+  template <class Line>
+  [[gnu::always_inline]] void multiply_whole_keys(int line, const Rows& keys, Line beside) const {
+    const char* queries = scratch_.query_parts + 2 * line * kTileBytes;
+    load_tile<2>(queries);
+    if constexpr (kRows == 16) load_tile<7>(queries + kTileBytes);
+    const TileRows first = whole_keys(keys.now, line);
+    stream_tile<3>(first.first, first.stride);
+    product_of_int8<0, 3, 2>();
+    if constexpr (kRows == 16) product_of_int8<5, 3, 7>();
+    beside.quarter(0, KeysAhead(keys.ahead, line, 0));
+    beside.quarter(1, KeysAhead(keys.ahead, line, 1));
+    const TileRows second = whole_keys(keys.now + kTileRows, line);
+    stream_tile<4>(second.first, second.stride);
+    product_of_int8<1, 4, 2>();
+    if constexpr (kRows == 16) product_of_int8<6, 4, 7>();
+    beside.quarter(2, KeysAhead(keys.ahead, line, 2));
+    beside.quarter(3, KeysAhead(keys.ahead, line, 3));
+    beside.finish();
+  }
+
+  // Scores of a unit, in their parts.
+  void multiply_whole_keys(const Rows& keys) {
+    clear_tile<0>();
+    clear_tile<1>();
+    if constexpr (kRows == 16) {
+      clear_tile<5>();
+      clear_tile<6>();
+    }
+    if (late_values_ != nullptr)
+      multiply_whole_keys(0, keys, line_of_values(late_values_, kLines - 1));
+    else
+      multiply_whole_keys(0, keys, NoLine());
+    late_values_ = nullptr;
+    for (int line = 1; line < kLines; ++line) multiply_whole_keys(line, keys, NoLine());
+    float* low = scratch_.scores + kUnitKeys * kWidth;
+    store_tile<0>(scratch_.scores, kScoreBytes);
+    store_tile<1>(scratch_.scores + kTileRows * kScoreBytes / 4, kScoreBytes);
+    if constexpr (kRows == 16) {
+      store_tile<5>(low, kScoreBytes);
+      store_tile<6>(low + kTileRows * kWidth, kScoreBytes);
+    }
+  }
+
+  // Vector i of scores.
+  [[gnu::always_inline]] F32 products(int i) const {
+    const float* from = scratch_.scores;
+    if constexpr (!kAreWhole) return load(from + i * kWidth);
+    __m512i high, low;
+    if constexpr (kRows == 16) {
+      high = _mm512_load_si512(from + i * kWidth);
+      low = _mm512_load_si512(from + kUnitKeys * kWidth + i * kWidth);
+    } else {
+      const __m512i a = _mm512_load_si512(from + 2 * i * kWidth);
+      const __m512i b = _mm512_load_si512(from + (2 * i + 1) * kWidth);
+      high = _mm512_shuffle_i32x4(a, b, kRows == 4 ? 0x88 : 0x44);
+      low = _mm512_shuffle_i32x4(a, b, kRows == 4 ? 0xdd : 0xee);
+    }
+    return {_mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low))};
   }
 
   bool has_range() const {
@@ -310,7 +399,7 @@ class DecodeOfCodes {
     Scores it;
 #pragma GCC unroll 32
     for (int i = 0; i < kVectors; ++i) {
-      it.s[i] = load(scratch_.scores + i * kWidth);
+      it.s[i] = products(i);
       if (logits_.plain) continue;
       if (key_scales != nullptr) it.s[i] = it.s[i] * scales_of_keys(key_scales, i);
       it.s[i] = it.s[i] * logit_scale_;
@@ -427,94 +516,5 @@ class DecodeOfCodes {
   bool is_open_ = false;   // there is a unit whose weights and values wait
   bool has_sums_ = false;  // there are sums of the unit before, not yet added
 };
-
-inline bool serves_codes(const AttendTask& task) {
-  return task.num_rows <= kMostRowsOfCodes && task.softcap == 0 && task.bias == Bias::none &&
-         task.score.apply == nullptr && is_code(task.key_element) &&
-         (task.head_dim == 64 || task.head_dim == 128 || task.head_dim == 256) &&
-         task.head_dim_v == task.head_dim;
-}
-
-// Where the state of a task's rows stands.
-enum class Place { blank, state, outputs, codes };
-
-// A task's tiles, each in the way that it goes; the state is moved to where that way has it.
-template <class Keys, class Values, int kChunks, int kRows>
-class CodesTask {
- public:
-  CodesTask(const AttendTask& task, const AmxScratch& scratch)
-      : task_(task),
-        scratch_(scratch),
-        logits_(task, scratch.query_units),
-        group_(group_of(task, 0)),
-        outputs_(outputs_of(task, scratch, group_)),
-        decode_(task, logits_, scratch),
-        place_(task.continues ? Place::state : Place::blank) {}
-
-  void run() {
-    each_code_tile(task_, [&](CodeTile& tile, CodeTile* next, const CodeTile& later) {
-      if (!tile.is_whole) return attend_apart(tile, next);
-      if (place_ != Place::codes) {
-        if (place_ == Place::outputs) move(Place::state);
-        decode_.enter(place_ == Place::blank);
-        place_ = Place::codes;
-      }
-      decode_.attend(tile, next != nullptr && next->is_whole ? next : nullptr, later);
-    });
-    move(Place::state);
-  }
-
- private:
-  void attend_apart(const CodeTile& from, const CodeTile* after) {
-    move(Place::outputs);
-    Tile tile, next;
-    set_tile(task_, from.seen, tile);
-    if (after != nullptr) set_tile(task_, after->seen, next);
-    attend_few_tile(task_, logits_, scratch_, tile, after != nullptr ? &next : nullptr);
-  }
-
-  // To one of the places of all.
-  void move(Place to) {
-    if (place_ == Place::blank) clear(task_);
-    if (place_ == Place::codes) decode_.leave();
-    if (place_ == Place::outputs && to == Place::state)
-      from_outputs(outputs_, task_.head_dim_v, group_);
-    if (place_ != Place::outputs && to == Place::outputs)
-      to_outputs(group_, task_.head_dim_v, outputs_);
-    place_ = to;
-  }
-
-  const AttendTask& task_;
-  const AmxScratch& scratch_;
-  const Logits logits_;
-  const Group group_;
-  float* const outputs_;
-  DecodeOfCodes<Keys, Values, kChunks, kRows> decode_;
-  Place place_;
-};
-
-template <class Keys, class Values, int kChunks>
-inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
-  if (task.num_rows <= 4) return CodesTask<Keys, Values, kChunks, 4>(task, scratch).run();
-  if (kChunks == 4 && task.num_rows <= 8)  // other widths are too rare for code of their own
-    return CodesTask < Keys, Values, kChunks, kChunks == 4 ? 8 : 16 > (task, scratch).run();
-  CodesTask<Keys, Values, kChunks, 16>(task, scratch).run();
-}
-
-template <class Keys, class Values>
-inline void attend_codes_as(const AttendTask& task, const AmxScratch& scratch) {
-  if (task.head_dim == 64) return attend_codes_as<Keys, Values, 2>(task, scratch);
-  if (task.head_dim == 128) return attend_codes_as<Keys, Values, 4>(task, scratch);
-  attend_codes_as<Keys, Values, 8>(task, scratch);
-}
-
-// For tasks that serves_codes() admits.
-inline void attend_codes(const AttendTask& task, const AmxScratch& scratch) {
-  using Int8 = Codes<Int8ToHalves>;
-  using E4m3 = Codes<E4m3ToHalves>;
-  if (task.key_element == Element::e4m3) return attend_codes_as<E4m3, E4m3>(task, scratch);
-  if (task.value_element == Element::int8) return attend_codes_as<Int8, Int8>(task, scratch);
-  attend_codes_as<Int8, Halves>(task, scratch);
-}
 
 }  // namespace pagoda::cpu::PAGODA_ISA

@@ -80,20 +80,21 @@ struct Int8ToHalves {
   [[gnu::always_inline]] static __m512i any(const char* codes) { return plain(codes); }
 
   // The same of two rows of 64, in pairs: four vectors of [16 columns][2 rows], of which vector t
-  // has columns 16 q + 4 t + w. A code above -128 is the mantissa of a number from 1024 on.
+  // has columns 16 q + 8 (t / 2) + 2 w + t % 2. Of two neighbouring columns the first has the lower
+  // halves of words, where a code above -128 is the mantissa of a number from 1024 on.
   [[gnu::always_inline]] static void plain_pairs(const char* a, const char* b, __m512i* pairs) {
-    const __m512i sign = _mm512_set1_epi8(-128), exponent = _mm512_set1_epi8(0x64);
     const __m512i codes_a = _mm512_loadu_si512(a), codes_b = _mm512_loadu_si512(b);
-    const __m512i low = _mm512_xor_si512(_mm512_unpacklo_epi8(codes_a, codes_b), sign);
-    const __m512i high = _mm512_xor_si512(_mm512_unpackhi_epi8(codes_a, codes_b), sign);
-    const auto number = [&](__m512i halves) __attribute__((always_inline)) {
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      const __m512i both = i == 0 ? _mm512_unpacklo_epi16(codes_a, codes_b)
+                                  : _mm512_unpackhi_epi16(codes_a, codes_b);
+      constexpr int kAndThenXor = 0x78;  // of the second and third, with the first
+      const __m512i from_1024 = _mm512_ternarylogic_epi32(_mm512_set1_epi16(0x6480), both,
+                                                          _mm512_set1_epi16(0x00ff), kAndThenXor);
       const __m512h lowest = _mm512_castsi512_ph(_mm512_set1_epi16(0x6480));  // 1024 + 128
-      return _mm512_castph_si512(_mm512_sub_ph(_mm512_castsi512_ph(halves), lowest));
-    };
-    pairs[0] = number(_mm512_unpacklo_epi8(low, exponent));
-    pairs[1] = number(_mm512_unpackhi_epi8(low, exponent));
-    pairs[2] = number(_mm512_unpacklo_epi8(high, exponent));
-    pairs[3] = number(_mm512_unpackhi_epi8(high, exponent));
+      pairs[2 * i] = _mm512_castph_si512(_mm512_sub_ph(_mm512_castsi512_ph(from_1024), lowest));
+      pairs[2 * i + 1] = _mm512_castph_si512(_mm512_cvtepi16_ph(_mm512_srai_epi16(both, 8)));
+    }
   }
   [[gnu::always_inline]] static void any_pairs(const char* a, const char* b, __m512i* pairs) {
     plain_pairs(a, b, pairs);
@@ -141,13 +142,12 @@ struct E4m3ToHalves {
   [[gnu::always_inline]] static void pairs_of(const char* a, const char* b, __m512i* pairs,
                                               const Number& number) {
     const __m512i codes_a = _mm512_loadu_si512(a), codes_b = _mm512_loadu_si512(b);
-    const __m512i low = _mm512_unpacklo_epi8(codes_a, codes_b);
-    const __m512i high = _mm512_unpackhi_epi8(codes_a, codes_b);
-    const __m512i zero = _mm512_setzero_si512();
-    pairs[0] = number(_mm512_unpacklo_epi8(zero, low));
-    pairs[1] = number(_mm512_unpackhi_epi8(zero, low));
-    pairs[2] = number(_mm512_unpacklo_epi8(zero, high));
-    pairs[3] = number(_mm512_unpackhi_epi8(zero, high));
+    const __m512i low = _mm512_unpacklo_epi16(codes_a, codes_b);
+    const __m512i high = _mm512_unpackhi_epi16(codes_a, codes_b);
+    pairs[0] = number(_mm512_slli_epi16(low, 8));
+    pairs[1] = number(low);
+    pairs[2] = number(_mm512_slli_epi16(high, 8));
+    pairs[3] = number(high);
   }
   // The bit between sign and exponent is a second sign.
   [[gnu::always_inline]] static __m512i parted(__m512i high) {

@@ -11,7 +11,7 @@
 // Dimensions are padded with zeros to a multiple of 32.
 #pragma once
 
-#include "amx_tile.inl.h"
+#include "amx_whole.inl.h"
 #include "tile.inl.h"
 
 namespace pagoda::cpu::PAGODA_ISA {
@@ -191,15 +191,21 @@ inline void pack_group(int count, int head_dim, char* to, const Load& load_row) 
   }
 }
 
-// units: [16] what packed rows are multiplied by to be the caller's, powers of two; coming: rows
-// behind these, up to 16, of which lines are asked for between the loads
-inline void pack_queries(Element element, const char* const* rows, int count, int coming,
-                         int head_dim, char* to, float* units) {
+// keys: what the queries are for; units: [16] what packed rows are multiplied by to be the caller's,
+// powers of two; coming: rows behind these, up to 16, of which lines are asked for between the loads
+inline void pack_queries(Element element, Element keys, const char* const* rows, int count,
+                         int coming, int head_dim, char* to, float* units) {
+  const auto factor_of = are_whole(keys) ? whole_factor : query_factor;
   float factors[kGroupRows];
   for (int i = 0; i < kGroupRows; ++i) {
-    factors[i] = i < count ? query_factor(element, rows[i], head_dim) : 1.0f;
+    factors[i] = i < count ? factor_of(element, rows[i], head_dim) : 1.0f;
     units[i] = 1.0f / factors[i];
   }
+  if (are_whole(keys))
+    return pack_group(count, head_dim, to, [&](int i, int first) {
+      if (i < coming) prefetch(rows[count + i] + first * 2);
+      return load_whole(element, rows[i], first, head_dim, factors[i]);
+    });
   if (element == kTileElement)
     return pack_group(
         count, head_dim, to, [&](int i, int first) __attribute__((always_inline)) {

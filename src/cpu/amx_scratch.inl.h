@@ -28,6 +28,7 @@ struct AmxScratch {
   float* spare;            // m and l of 16 rows that do not exist, [2, 16]; then their o
   char* queries;           // [padded rows / 16, chunks of head_dim] tiles
   float* query_units;      // [padded rows] what they are multiplied by to be the caller's
+  char* query_parts;       // [head_dim / 64, 2] tiles: of up to 16 rows that are whole
   char* converted_keys;    // [kTileKeys] rows of the tiles' element, of a tile of codes
   char* converted_values;  // [kTileKeys] likewise
   int64_t size = 0;
@@ -54,6 +55,7 @@ struct AmxScratch {
     spare = reinterpret_cast<float*>(take(2 * kTileRowBytes + value_tiles * kTileBytes));
     queries = take(groups * key_chunks * kTileBytes);
     query_units = reinterpret_cast<float*>(take(groups * kTileRowBytes));
+    query_parts = take(key_chunks * kTileBytes);
     converted_keys = take(kTileKeys * converted_bytes(head_dim));
     converted_values = take(kTileKeys * converted_bytes(head_dim_v));
   }

@@ -1,7 +1,7 @@
 // Attention with tiles as functions for kernels.h.
 #pragma once
 
-#include "amx_codes.inl.h"
+#include "amx_codes_task.inl.h"
 #include "amx_pipeline.inl.h"
 #include "amx_run.inl.h"
 
@@ -42,9 +42,10 @@ inline void take_queries(const QueryRows& queries, int32_t head_dim_v, void* own
   for (int row = 0; row < round_up(queries.num_rows, together); row += kGroupRows) {
     const int left = larger(0, queries.num_rows - row);
     const int count = smaller(left, kGroupRows), coming = smaller(left - count, kGroupRows);
-    pack_queries(queries.element, queries.rows + row, count, coming, queries.head_dim,
+    pack_queries(queries.element, queries.keys, queries.rows + row, count, coming, queries.head_dim,
                  scratch.queries + row / kGroupRows * bytes, scratch.query_units + row);
   }
+  if (are_whole(queries.keys)) take_parts(queries.num_rows, queries.head_dim, scratch);
 }
 
 inline void attend(const AttendTask& task) {

@@ -188,6 +188,7 @@ class ItemRun {
       call_.kernels.take_queries({.num_rows = item_.num_rows,
                                   .head_dim = call_.geometry.head_dim,
                                   .element = element_of(call_.operands.query.dtype),
+                                  .keys = element_of(keys_of(call_).rows().dtype),
                                   .rows = scratch_.query_rows},
                                  call_.geometry.head_dim_v, scratch_.own);
   }

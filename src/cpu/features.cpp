@@ -61,8 +61,12 @@ Features detect_features() {
   const bool converts = bit(more.eax, 5);  // to bf16, as every machine with tiles does
   const bool amx = avx512 && saves_tiles && converts && bit(seven.edx, 24) && bit(seven.edx, 22);
   const bool multiplies_f16 = bit(more.eax, 21) && bit(seven.edx, 23);
+  const bool multiplies_int8 = bit(seven.edx, 25);
   const bool tiles = amx && may_use_tiles();
-  return {.avx2 = avx2, .avx512 = avx512, .amx = tiles, .amx_fp16 = tiles && multiplies_f16};
+  return {.avx2 = avx2,
+          .avx512 = avx512,
+          .amx = tiles,
+          .amx_fp16 = tiles && multiplies_f16 && multiplies_int8};
 }
 #else
 Features detect_features() {

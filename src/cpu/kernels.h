@@ -157,7 +157,7 @@ struct MaskLists {
 // Rows of queries where the caller has them.
 struct QueryRows {
   int32_t num_rows, head_dim;
-  Element element;
+  Element element, keys;    // of the rows, and of the keys that they are going to meet
   const char* const* rows;  // [num_rows]
 };
 

@@ -53,6 +53,8 @@ class Backends {
     if (!has(isa) || g.dtype == PAGODA_F32) return kFloat;
     const KvFormat format = kv_format_of(g.kv_format);
     const bool only_codes = format.key.code != Code::same && format.value.code != Code::same;
+    const bool of_f16 = isa == "amx_fp16" && (g.dtype == PAGODA_F16 || only_codes);
+    if (of_f16 && format.key.code == Code::int8) return kTilesOfWhole;
     if (isa == "amx_fp16" && g.dtype == PAGODA_F16) return kTilesOfF16;
     if (isa == "amx_fp16" && only_codes) return kTilesOfF16ForBf16;
     const bool of_bf16 = (isa == "amx" || isa == "amx_fp16") && g.dtype == PAGODA_BF16;

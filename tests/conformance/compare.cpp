@@ -1,5 +1,6 @@
 #include "compare.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -61,14 +62,18 @@ struct Comparer {
   }
 
   double error_of_logits(const ExpectedRow& row) const {
-    return arithmetic.accumulator * row.logit_condition + arithmetic.queries * row.query_condition;
+    return arithmetic.accumulator * row.logit_condition +
+           std::max(arithmetic.queries * row.query_condition,
+                    arithmetic.query_sums * row.query_sum_condition);
   }
 
   // Of the sums and weights, before the rounding to the output's type.
   double bound_of(const ExpectedRow& row, size_t at) const {
-    const double eps = error_of_logits(row);
+    // Of logits so large that it has no bound; 0 of nothing all the same.
+    constexpr double kMost = std::numeric_limits<double>::max() / 2;
+    const double of_logits = std::fmin(std::expm1(2 * error_of_logits(row)), kMost);
     const double sums = 4 * std::sqrt(row.num_keys) * arithmetic.accumulator;
-    return (std::expm1(2 * eps) + arithmetic.weights + sums) * expected.weighted[at] +
+    return (of_logits + arithmetic.weights + sums) * expected.weighted[at] +
            arithmetic.small_weights * expected.sizes[at] +
            row.num_keys * arithmetic.smallest;  // products below the normal range
   }

@@ -26,6 +26,7 @@ struct Arithmetic {
   double weights = 0;            // u_P
   double small_weights = 0;      // w
   double queries = 0;            // rounding of a query's elements, relative to its largest
+  double query_sums = 0;         // or to the sum of their sizes, whichever is larger
   double lse = 0x1p-20;          // r
   bool loses_small_weights = true;
   double smallest = 0x1p-149;
@@ -39,6 +40,12 @@ inline constexpr Arithmetic kTilesOfF16{
     .weights = 0x1p-11, .small_weights = 0x1p-24 / 400, .smallest = 0x1p-126};
 inline constexpr Arithmetic kTilesOfF16ForBf16{
     .weights = 0x1p-11, .small_weights = 0x1p-24 / 400, .queries = 0x1p-40, .smallest = 0x1p-126};
+// The same over keys of int8, which meet queries that are whole: src/cpu/amx_whole.inl.h.
+inline constexpr Arithmetic kTilesOfWhole{.weights = 0x1p-11,
+                                          .small_weights = 0x1p-24 / 400,
+                                          .queries = 1.0 / 32639,
+                                          .query_sums = 1.0 / 130000,
+                                          .smallest = 0x1p-126};
 // Double inside, outputs rounded to float on the way to their type.
 inline constexpr Arithmetic kDouble{
     .accumulator = 0x1p-53, .lse = 0x1p-23, .loses_small_weights = false};

@@ -20,6 +20,11 @@ bool sees(const Geometry& g, const Request& request, int64_t p, int64_t j) {
 
 namespace {
 
+// Of one logit, as ExpectedRow has them of a row.
+struct Conditions {
+  double logit = 0, query = 0, query_sum = 0;
+};
+
 template <class Real>
 struct Oracle {
   const Geometry& g;
@@ -37,22 +42,26 @@ struct Oracle {
                         : static_cast<Real>(static_cast<float>(1 / std::sqrt(double(g.head_dim))));
   }
 
-  // The logit of one key, and its condition. scale_of_qk: of the stored query and the stored key
+  // The logit of one key, and its conditions. scale_of_qk: of the stored query and the stored key
   Real logit(const float* q, const float* k, Real scale_of_qk, int32_t head, int64_t p, int64_t j,
-             double& condition, double& query_condition) const {
-    Real dot = 0, sum_of_sizes = 0, largest_query = 0, sum_of_keys = 0;
+             Conditions& conditions) const {
+    Real dot = 0, sum_of_sizes = 0, largest_query = 0, sum_of_query = 0, sum_of_keys = 0;
     for (int32_t e = 0; e < g.head_dim; ++e) {
       const Real product = static_cast<Real>(q[e]) * static_cast<Real>(k[e]);
       dot += product;
       sum_of_sizes += std::abs(product);
       largest_query = std::max(largest_query, std::abs(static_cast<Real>(q[e])));
+      sum_of_query += std::abs(static_cast<Real>(q[e]));
       sum_of_keys += std::abs(static_cast<Real>(k[e]));
     }
     Real s = dot * scale_of_qk * scale();
     // An infinite one gives a logit that no rounding of others changes.
-    if (std::isfinite(s))
-      query_condition =
-          std::abs(static_cast<double>(scale() * scale_of_qk * largest_query * sum_of_keys));
+    if (std::isfinite(s)) {
+      const Real of_keys = scale() * scale_of_qk * sum_of_keys;
+      conditions.query = std::abs(static_cast<double>(of_keys * largest_query));
+      conditions.query_sum = std::abs(static_cast<double>(of_keys * sum_of_query));
+    }
+    double& condition = conditions.logit;
     condition =
         (g.head_dim + 4) * std::abs(static_cast<double>(scale() * scale_of_qk * sum_of_sizes));
     if (g.softcap > 0) {
@@ -83,24 +92,26 @@ struct Oracle {
     const int32_t kv_head = head / g.group;
     for (int32_t j = 0; j < request.seq_len; ++j) {
       if (!sees(g, request, p, j) || (shows && !shows(r, head, i, j))) continue;
-      double condition = 0, query_condition = 0;
+      Conditions conditions;
       const auto position = static_cast<size_t>(j * g.num_kv_heads + kv_head);
       const float* k = &own.key[position * static_cast<size_t>(g.head_dim)];
-      Real s = logit(q, k, q_scale * scale_at(own.key_scale, position), head, p, j, condition,
-                     query_condition);
+      Real s = logit(q, k, q_scale * scale_at(own.key_scale, position), head, p, j, conditions);
       if (rescores) {
         // Of expressions that are at most four times as steep as the logit itself, and have few
         // operations, none of them on numbers much larger than what goes in and comes out.
         const Real before = s;
         s = static_cast<Real>(rescores(static_cast<double>(s), r, head, i, j));
-        query_condition *= 4;
-        condition = 4 * condition + 16 * static_cast<double>(std::abs(before) + std::abs(s)) + 16;
+        conditions.query *= 4;
+        conditions.query_sum *= 4;
+        conditions.logit =
+            4 * conditions.logit + 16 * static_cast<double>(std::abs(before) + std::abs(s)) + 16;
       }
       logits.push_back(s);
       keys.push_back(j);
       if (s == -kInfinity) continue;
-      row.logit_condition = std::max(row.logit_condition, condition);
-      row.query_condition = std::max(row.query_condition, query_condition);
+      row.logit_condition = std::max(row.logit_condition, conditions.logit);
+      row.query_condition = std::max(row.query_condition, conditions.query);
+      row.query_sum_condition = std::max(row.query_sum_condition, conditions.query_sum);
     }
     row.num_keys = static_cast<int32_t>(keys.size());
   }

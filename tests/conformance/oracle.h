@@ -23,6 +23,8 @@ struct ExpectedRow {
   double logit_condition = 0;
   // Of the logit with the largest: its size if every element of the query were the largest.
   double query_condition = 0;
+  // Likewise if every element were the sum of all.
+  double query_sum_condition = 0;
   int32_t num_keys = 0;  // visible
   bool empty = true;     // no key is seen
   bool is_nan = false;   // a key is not a number, or two infinities met
