@@ -191,8 +191,9 @@ inline void pack_group(int count, int head_dim, char* to, const Load& load_row) 
   }
 }
 
-// keys: what the queries are for; units: [16] what packed rows are multiplied by to be the caller's,
-// powers of two; coming: rows behind these, up to 16, of which lines are asked for between the loads
+// keys: what the queries are for; units: [16] what packed rows are multiplied by to be the
+// caller's, powers of two; coming: rows behind these, up to 16, of which lines are asked for
+// between the loads
 inline void pack_queries(Element element, Element keys, const char* const* rows, int count,
                          int coming, int head_dim, char* to, float* units) {
   const auto factor_of = are_whole(keys) ? whole_factor : query_factor;
